@@ -1,0 +1,1 @@
+"""The other side: what answers an attempt."""

@@ -1,0 +1,1 @@
+"""Which target gets a request, and what happens when it fails."""

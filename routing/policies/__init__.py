@@ -1,0 +1,1 @@
+"""How a route orders its targets: one function each, named in POLICIES."""

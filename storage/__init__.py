@@ -1,0 +1,1 @@
+"""What survives a restart: the ledger and the cache, in SQLite."""

@@ -1,0 +1,153 @@
+"""JSON in and out: one strict decoder, one encoder, and edits that leave every other byte alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+MAX_DEPTH: Final = 64
+"""Nesting beyond this is refused: no vendor needs it and recursion is not free."""
+
+
+class JsonError(ValueError):
+    """The bytes are not the JSON that was expected; the message says where."""
+
+
+def loads(data: bytes | str) -> Any:
+    """Parse strict JSON (no NaN, no Infinity, valid UTF-8).
+
+    Raises:
+        JsonError: the text is not JSON; names line and column.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise JsonError(f"not valid JSON: {error}") from error
+
+
+def loads_object(data: bytes | str) -> dict[str, Any]:
+    """Parse JSON that must be an object.
+
+    Raises:
+        JsonError: it is not JSON, or not an object, or nested deeper than MAX_DEPTH.
+    """
+    value = loads(data)
+    if not isinstance(value, dict):
+        raise JsonError(f"expected a JSON object, found {type_name(value)}")
+    if depth_over(value, MAX_DEPTH):
+        raise JsonError(f"nested deeper than {MAX_DEPTH} levels")
+    return value
+
+
+def dumps(value: Any) -> bytes:
+    """Compact JSON. Keys keep their order."""
+    return orjson.dumps(value)
+
+
+def dumps_text(value: Any) -> str:
+    """Compact JSON as text."""
+    return orjson.dumps(value).decode()
+
+
+def canonical(value: Any) -> bytes:
+    """Compact JSON with sorted keys: equal values give equal bytes."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def depth_over(value: Any, limit: int) -> bool:
+    """Whether *value* is nested deeper than *limit* containers."""
+    level: list[Any] = [value]
+    for _ in range(limit):
+        level = [
+            child
+            for node in level
+            for child in (node.values() if isinstance(node, dict) else node)
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def type_name(value: Any) -> str:
+    """JSON's word for the type of *value*."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a string"
+        case list() | tuple():
+            return "an array"
+        case _:
+            return "an object"
+
+
+class Removed:
+    """The mark of a key to be removed by `splice`."""
+
+
+REMOVED: Final = Removed()
+
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+', re.DOTALL)
+
+
+def splice(body: bytes, changes: Mapping[str, Any]) -> bytes:
+    """*body*, a JSON object, with the top-level keys of *changes* set, added or removed; all other bytes as they are.
+
+    A new key is appended at the end. A key that occurs twice is changed at each place, since readers differ on
+    which one counts. A value of REMOVED removes the key.
+
+    Raises:
+        JsonError: *body* is not a JSON object.
+    """
+    spans = _member_spans(body)
+    pieces: list[bytes] = []
+    wanted = dict(changes)
+    seen: set[str] = set()
+    for key, key_start, value_start, value_end in spans:
+        if key not in wanted:
+            pieces.append(body[key_start:value_end])
+            continue
+        seen.add(key)
+        if not isinstance(wanted[key], Removed):
+            pieces.append(body[key_start:value_start] + orjson.dumps(wanted[key]))
+    pieces.extend(
+        orjson.dumps(key) + b":" + orjson.dumps(value)
+        for key, value in wanted.items()
+        if key not in seen and not isinstance(value, Removed)
+    )
+    return b"{" + b",".join(pieces) + b"}"
+
+
+def _member_spans(body: bytes) -> list[tuple[str, int, int, int]]:
+    """(key, start of key, start of value, end of value) of each top-level member."""
+    depth = 0
+    key: bytes | None = None
+    key_start = value_start = end = 0
+    spans: list[tuple[str, int, int, int]] = []
+    for token in _TOKEN.finditer(body):
+        text = token.group()
+        first = text[:1]
+        if depth == 1 and first in b",}":
+            if key is not None:
+                spans.append((orjson.loads(key), key_start, value_start, end))
+            key, value_start = None, 0
+        elif depth == 1 and key is None:
+            key, key_start = text, token.start()
+        elif depth == 1 and first != b":" and not value_start:
+            value_start = token.start()
+        if first in b"{[":
+            depth += 1
+        elif first in b"}]":
+            depth -= 1
+        end = token.end()
+    if depth or not body.lstrip().startswith(b"{"):
+        raise JsonError("expected a JSON object")
+    return spans

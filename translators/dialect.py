@@ -1,0 +1,131 @@
+"""What a dialect is: eight names that each dialect's package exports, and the rules that shape its rendering.
+
+    parse_request(body, model?) -> Request          render_request(request, rules) -> Rendered
+    parse_response(body) -> Response                render_response(response) -> dict
+    parse_error(status, body, headers) -> Failure   render_error(failure, request_id) -> (status, dict)
+    StreamParser                                    StreamRenderer
+
+Rendering is pure: the same request and rules give the same body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from translators.losses import Loss
+from translators.neutral import Effort, Event, Failure, Request, Response
+
+ThinkingForm = Literal["none", "budget", "adaptive", "level", "effort"]
+"""How a model is told to think: not at all, a token budget, Anthropic's adaptive + effort, Gemini's level,
+or a plain effort word (OpenAI and compatible)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What one target takes: the model's and the provider's deviations, as data (routing/data/rules.toml).
+
+    The defaults are those of a capable, fully conformant server of the dialect.
+    Field names of sampling parameters are those of `Request`.
+    """
+
+    dialect: str = "openai_chat"
+    refuses: frozenset[str] = frozenset()
+    """Request fields that the target answers with 400; they are dropped and reported."""
+    refuses_while_thinking: frozenset[str] = frozenset()
+    """The same, only while reasoning is on."""
+    temperature_max: float | None = None
+    one_of_temperature_top_p: bool = False
+    max_output_tokens: int | None = None
+    """The model's own maximum; fills in where a vendor requires a limit, clamps where the client asks for more."""
+    thinking: ThinkingForm = "effort"
+    efforts: tuple[Effort, ...] = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+    """Effort words that the target takes; another is moved to the nearest and reported."""
+    effort_cap_without_thinking: Effort | None = None
+    forced_tools: Literal["yes", "not_while_thinking", "never"] = "yes"
+    prefill: bool = True
+    system_in_messages: bool = False
+    modalities: frozenset[str] = frozenset({"text", "image", "audio", "document", "video"})
+    """What may stand in a request; anything else is refused with the place and the modality."""
+    image_urls: bool = True
+    """Whether the target fetches remote pictures itself."""
+    image_url_prefixes: tuple[str, ...] = ()
+    """When not empty: only these URLs are passed on (Gemini takes its own file URIs alone)."""
+    structured_output: bool = True
+    schema_with_tools: bool = True
+    tool_schema_field: Literal["parametersJsonSchema", "parameters"] = "parametersJsonSchema"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Extra request headers (`anthropic-version`)."""
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_completion_tokens"
+    stream_options: bool = True
+    developer_role: bool = True
+    reasoning_replay: Literal["never", "tool_turns", "always"] = "never"
+    """Whether earlier `reasoning_content` is sent back (DeepSeek demands it on tool turns)."""
+    think_tags: bool = False
+    """Split `<think>...</think>` out of the text of answers."""
+    conformant: bool = False
+    """The vendor defines the dialect: its answers are relayed without mending."""
+    rename: Mapping[str, str] = field(default_factory=dict)
+    """Request body fields that this server calls otherwise."""
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+    """Fields that this server needs in every request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A request in the target's dialect. *tool_names* maps renamed tools back to the client's names."""
+
+    body: dict[str, Any]
+    losses: tuple[Loss, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    tool_names: Mapping[str, str] = field(default_factory=dict)
+
+
+class StreamParser(Protocol):
+    """Bytes of a vendor's stream to events. Equal bytes give equal events, wherever they are cut.
+
+    The first event is Start. After `close` at least one of these is true: every choice has a Finish,
+    or the last event is a Failure (kind `invalid_response` when the stream was cut).
+    """
+
+    def feed(self, piece: bytes) -> list[Event]:
+        """The events that *piece* completes. Never raises for what a vendor may send: gives a Failure."""
+
+    def close(self) -> list[Event]:
+        """The events that the end of the stream implies."""
+
+
+class StreamRenderer(Protocol):
+    """Events to the bytes of a client's stream."""
+
+    def render(self, events: Sequence[Event]) -> bytes:
+        """The frames for *events*; empty when they have no visible form yet."""
+
+    def close(self, receipt: bytes | None = None) -> bytes:
+        """The closing frames: *receipt* as an SSE comment, then the dialect's terminator.
+
+        After a Failure there is no terminator, only what remains.
+        """
+
+
+class Dialect(Protocol):
+    """The module-level interface of `translators.openai_chat` and its siblings."""
+
+    def parse_request(self, body: Mapping[str, Any]) -> Request:
+        """Raises BadRequest with the place of the first wrong field."""
+
+    def render_request(self, request: Request, rules: Rules) -> Rendered:
+        """*request* for the target. Raises Unsupported when a part that matters cannot be said."""
+
+    def parse_response(self, body: Mapping[str, Any]) -> Response:
+        """Raises BadAnswer when *body* is not an answer of this dialect."""
+
+    def render_response(self, response: Response) -> dict[str, Any]:
+        """The whole answer for a client of this dialect."""
+
+    def parse_error(self, status: int, body: bytes, headers: Mapping[str, str]) -> Failure:
+        """Whatever the vendor sent, JSON or not."""
+
+    def render_error(self, failure: Failure, request_id: str) -> tuple[int, dict[str, Any]]:
+        """HTTP status and envelope for a client of this dialect."""

@@ -1,0 +1,47 @@
+"""Losses: what a target cannot express, said instead of swallowed.
+
+A Loss is a value that a renderer returns beside the body; it never logs and never raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import quote
+
+from translators.neutral import Native, Request
+
+LossAction = Literal["dropped", "clamped", "renamed", "emulated"]
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """One field that did not reach the target as it was sent.
+
+    *field* is the name in the client's dialect, with its place (`messages[2].content[0].detail`) where it has one.
+    *reason* is one short clause that names the target's rule.
+    """
+
+    field: str
+    action: LossAction
+    reason: str
+
+
+def native_losses(place: str, native: Native, target: str) -> Iterator[Loss]:
+    """What in *native* the dialect *target* cannot read: one loss for each field of each other dialect."""
+    prefix = f"{place}." if place else ""
+    for dialect, fields in native.items():
+        if dialect != target:
+            for name in fields:
+                yield Loss(prefix + name, "dropped", f"{target} has no such field")
+
+
+def request_native_losses(request: Request, target: str) -> list[Loss]:
+    """The losses of the request's own unknown fields, without those of its messages and tools."""
+    return list(native_losses("", request.native, target))
+
+
+def header_value(losses: tuple[Loss, ...] | list[Loss]) -> str:
+    """`x-modelport-losses`: `field=reason` pairs, percent-encoded, comma-separated."""
+    return ",".join(f"{quote(loss.field, safe='[].')}={quote(f'{loss.action}: {loss.reason}')}" for loss in losses)

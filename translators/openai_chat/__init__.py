@@ -1,0 +1,1 @@
+"""OpenAI chat completions, as client dialect and as backend."""
