@@ -1,0 +1,72 @@
+"""What a backend is: one call out, one answer back, in the bytes of its dialect.
+
+A backend neither translates nor retries. It is given a body that is ready to be sent, and gives the bytes as they
+come. Whatever goes wrong before the answer's status is known is a `BackendError`; afterwards, too, when the answer
+breaks off or stalls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from translators.neutral import Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """The clocks of one attempt, in seconds.
+
+    *connect_s*: until the connection stands. *first_event_s*: from sending until the first byte of the body (the
+    pipeline applies it once more to the first content event). *idle_s*: between pieces. *total_s*: everything.
+    """
+
+    connect_s: float = 5.0
+    first_event_s: float = 60.0
+    idle_s: float = 60.0
+    total_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request to one target. *body* is JSON in the backend's dialect; *key* is the provider's secret."""
+
+    model: str
+    body: bytes
+    stream: bool
+    key: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+
+
+class BackendError(Exception):
+    """The call failed without an answer of the vendor's own: refused, reset, timed out, cut."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+class Answer(Protocol):
+    """An answer whose head has arrived. Header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """The body as it comes. Raises BackendError when it breaks off or stalls."""
+
+    async def read(self) -> bytes:
+        """The whole body, bounded. Raises BackendError when it is cut, too large or stalls."""
+
+
+class Backend(Protocol):
+    """Leaving the context of `send` releases the connection; leaving it early cancels the work behind it."""
+
+    def send(self, call: Call) -> AbstractAsyncContextManager[Answer]:
+        """Send *call*. Raises BackendError."""
+
+    async def close(self) -> None:
+        """Release everything. No call is running."""
