@@ -51,7 +51,7 @@ class _OpenPart:
     part: Part
     texts: list[str] = field(default_factory=list)
     annotations: list[Mapping[str, Any]] = field(default_factory=list)
-    native: Native = field(default=NO_NATIVE)
+    native: Native = field(default_factory=dict)
 
     def built(self) -> Part:
         """The part with everything that its deltas brought."""
@@ -75,7 +75,7 @@ class _OpenChoice:
     parts: dict[int, _OpenPart] = field(default_factory=dict)
     reason: FinishReason | None = None
     logprobs: list[TokenLogprob] | None = None
-    native: Native = field(default=NO_NATIVE)
+    native: Native = field(default_factory=dict)
 
     def built(self, index: int) -> Choice:
         """The choice so far."""

@@ -95,7 +95,10 @@ class Removed:
 
 REMOVED: Final = Removed()
 
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+', re.DOTALL)
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_STRING_OR_BRACKET = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]', re.DOTALL)
+_LITERAL = re.compile(rb"[^\s,{}\[\]\":]+")
+_BLANKS = re.compile(rb"[ \t\r\n]*")
 
 
 def splice(body: bytes, changes: Mapping[str, Any]) -> bytes:
@@ -128,26 +131,45 @@ def splice(body: bytes, changes: Mapping[str, Any]) -> bytes:
 
 def _member_spans(body: bytes) -> list[tuple[str, int, int, int]]:
     """(key, start of key, start of value, end of value) of each top-level member."""
-    depth = 0
-    key: bytes | None = None
-    key_start = value_start = end = 0
     spans: list[tuple[str, int, int, int]] = []
-    for token in _TOKEN.finditer(body):
-        text = token.group()
-        first = text[:1]
-        if depth == 1 and first in b",}":
-            if key is not None:
-                spans.append((orjson.loads(key), key_start, value_start, end))
-            key, value_start = None, 0
-        elif depth == 1 and key is None:
-            key, key_start = text, token.start()
-        elif depth == 1 and first != b":" and not value_start:
-            value_start = token.start()
+    at = _after(body, _after(body, 0), b"{")
+    while body[at : at + 1] != b"}":
+        if spans:
+            at = _after(body, at, b",")
+        key = _STRING.match(body, at)
+        if key is None:
+            raise JsonError(f"expected a JSON object: no key at byte {at}")
+        value_start = _after(body, _after(body, key.end()), b":")
+        end = _value_end(body, value_start)
+        spans.append((loads(key.group()), at, value_start, end))
+        at = _after(body, end)
+    if _after(body, at + 1) != len(body):
+        raise JsonError(f"expected a JSON object: it ends at byte {at} and more follows")
+    return spans
+
+
+def _after(body: bytes, at: int, mark: bytes = b"") -> int:
+    """The offset of the next token after *mark*, which has to stand at *at*."""
+    if not body.startswith(mark, at):
+        raise JsonError(f"expected a JSON object: no {mark.decode()!r} at byte {at}")
+    blanks = _BLANKS.match(body, at + len(mark))
+    return blanks.end() if blanks else at + len(mark)
+
+
+def _value_end(body: bytes, start: int) -> int:
+    """The offset after the value that begins at *start*."""
+    if body[start : start + 1] not in (b"{", b"["):
+        value = _STRING.match(body, start) or _LITERAL.match(body, start)
+        if value is None:
+            raise JsonError(f"expected a JSON object: no value at byte {start}")
+        return value.end()
+    depth = 0
+    for token in _STRING_OR_BRACKET.finditer(body, start):
+        first = body[token.start()]
         if first in b"{[":
             depth += 1
         elif first in b"}]":
             depth -= 1
-        end = token.end()
-    if depth or not body.lstrip().startswith(b"{"):
-        raise JsonError("expected a JSON object")
-    return spans
+            if not depth:
+                return token.end()
+    raise JsonError(f"expected a JSON object: the value at byte {start} has no end")

@@ -1,9 +1,11 @@
-"""What a dialect is: eight names that each dialect's package exports, and the rules that shape its rendering.
+"""What a dialect is: the names that each dialect's package exports, and the rules that shape its rendering.
 
-    parse_request(body, model?) -> Request          render_request(request, rules) -> Rendered
-    parse_response(body) -> Response                render_response(response) -> dict
+    towards a backend                               towards a client
+    render_request(request, rules) -> Rendered      parse_request(body) -> Request
+    parse_response(body) -> Response                render_response(response, ...) -> dict
     parse_error(status, body, headers) -> Failure   render_error(failure, request_id) -> (status, dict)
-    StreamParser                                    StreamRenderer
+    error_in(body) -> Failure | None                StreamRenderer
+    StreamParser, TAKES_N
 
 Rendering is pure: the same request and rules give the same body.
 """
@@ -109,11 +111,23 @@ class StreamRenderer(Protocol):
         """
 
 
-class Dialect(Protocol):
-    """The module-level interface of `translators.openai_chat` and its siblings."""
+class NewStreamParser(Protocol):
+    """Makes the parser for one stream."""
 
-    def parse_request(self, body: Mapping[str, Any]) -> Request:
-        """Raises BadRequest with the place of the first wrong field."""
+    def __call__(self, rules: Rules = ..., /) -> StreamParser:
+        """A fresh parser."""
+
+
+class BackendDialect(Protocol):
+    """The half of a dialect's package that talks to a backend."""
+
+    @property
+    def TAKES_N(self) -> bool:  # noqa: N802  a constant of the module
+        """Whether one request can ask for several choices."""
+
+    @property
+    def StreamParser(self) -> NewStreamParser:  # noqa: N802  a class of the module
+        """The parser of streams."""
 
     def render_request(self, request: Request, rules: Rules) -> Rendered:
         """*request* for the target. Raises Unsupported when a part that matters cannot be said."""
@@ -121,11 +135,23 @@ class Dialect(Protocol):
     def parse_response(self, body: Mapping[str, Any]) -> Response:
         """Raises BadAnswer when *body* is not an answer of this dialect."""
 
-    def render_response(self, response: Response) -> dict[str, Any]:
-        """The whole answer for a client of this dialect."""
-
     def parse_error(self, status: int, body: bytes, headers: Mapping[str, str]) -> Failure:
         """Whatever the vendor sent, JSON or not."""
 
+    def error_in(self, body: Mapping[str, Any]) -> Failure | None:
+        """The error that some servers put into an answer of status 200."""
+
+
+class ClientDialect(Protocol):
+    """The half that talks to a client."""
+
+    def parse_request(self, body: Mapping[str, Any]) -> Request:
+        """Raises BadRequest with the place of the first wrong field."""
+
+    def render_response(
+        self, response: Response, *, fallback_id: str, fallback_model: str, created: int
+    ) -> dict[str, Any]:
+        """The whole answer. The keyword arguments fill in what the vendor left out."""
+
     def render_error(self, failure: Failure, request_id: str) -> tuple[int, dict[str, Any]]:
-        """HTTP status and envelope for a client of this dialect."""
+        """HTTP status and envelope."""

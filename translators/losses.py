@@ -5,9 +5,9 @@ A Loss is a value that a renderer returns beside the body; it never logs and nev
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 from urllib.parse import quote
 
 from translators.neutral import Native, Request
@@ -26,6 +26,54 @@ class Loss:
     field: str
     action: LossAction
     reason: str
+
+
+_CLIENT_FIELDS: Final[Mapping[str, Mapping[str, str]]] = {
+    "openai_chat": {
+        "max_output_tokens": "max_completion_tokens",
+        "reasoning": "reasoning_effort",
+        "output": "response_format",
+        "include_usage": "stream_options.include_usage",
+    },
+    "openai_responses": {
+        "messages": "input",
+        "output": "text.format",
+        "verbosity": "text.verbosity",
+    },
+    "anthropic": {
+        "max_output_tokens": "max_tokens",
+        "stop": "stop_sequences",
+        "reasoning": "thinking",
+        "output": "output_config.format",
+        "parallel_tool_calls": "tool_choice.disable_parallel_tool_use",
+        "user": "metadata.user_id",
+    },
+    "gemini": {
+        "messages": "contents",
+        "tool_choice": "toolConfig.functionCallingConfig",
+        "max_output_tokens": "generationConfig.maxOutputTokens",
+        "temperature": "generationConfig.temperature",
+        "top_p": "generationConfig.topP",
+        "top_k": "generationConfig.topK",
+        "presence_penalty": "generationConfig.presencePenalty",
+        "frequency_penalty": "generationConfig.frequencyPenalty",
+        "seed": "generationConfig.seed",
+        "stop": "generationConfig.stopSequences",
+        "n": "generationConfig.candidateCount",
+        "logprobs": "generationConfig.responseLogprobs",
+        "top_logprobs": "generationConfig.logprobs",
+        "reasoning": "generationConfig.thinkingConfig",
+        "output": "generationConfig.responseJsonSchema",
+        "modalities": "generationConfig.responseModalities",
+        "metadata": "labels",
+        "service_tier": "serviceTier",
+    },
+}
+
+
+def client_field(request_dialect: str, neutral_name: str) -> str:
+    """What a client of *request_dialect* calls the Request field *neutral_name*; the neutral name where both agree."""
+    return _CLIENT_FIELDS.get(request_dialect, {}).get(neutral_name, neutral_name)
 
 
 def native_losses(place: str, native: Native, target: str) -> Iterator[Loss]:

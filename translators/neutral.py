@@ -53,7 +53,7 @@ class Text:
 
     text: str
     annotations: tuple[Mapping[str, Any], ...] = ()
-    native: Native = field(default=NO_NATIVE)
+    native: Native = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Image:
 
     source: Source
     detail: str | None = None
-    native: Native = field(default=NO_NATIVE)
+    native: Native = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Audio:
     source: Source
     id: str | None = None
     transcript: str | None = None
-    native: Native = field(default=NO_NATIVE)
+    native: Native = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Document:
     source: Source
     filename: str | None = None
     text: str | None = None
-    native: Native = field(default=NO_NATIVE)
+    native: Native = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Thinking:
     """The model's reasoning, readable or not. Signatures and encrypted forms stand in *native*, verbatim."""
 
     text: str
-    native: Native = field(default=NO_NATIVE)
+    native: Native = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Refusal:
     """The model's own words of refusal."""
 
     text: str
-    native: Native = field(default=NO_NATIVE)
+    native: Native = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class ToolCall:
     name: str
     arguments: str
     kind: Literal["function", "custom"] = "function"
-    native: Native = field(default=NO_NATIVE)
+    native: Native = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class ToolResult:
     parts: tuple[Part, ...]
     is_error: bool = False
     name: str | None = None
-    native: Native = field(default=NO_NATIVE)
+    native: Native = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ class Message:
     role: Role
     parts: tuple[Part, ...]
     name: str | None = None
-    native: Native = field(default=NO_NATIVE)
+    native: Native = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ class Tool:
     parameters: Mapping[str, Any] | None = None
     strict: bool | None = None
     kind: Literal["function", "custom", "native"] = "function"
-    native: Native = field(default=NO_NATIVE)
+    native: Native = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +193,7 @@ class Reasoning:
     effort: Effort | None = None
     budget_tokens: int | None = None
     visible: bool | None = None
-    native: Native = field(default=NO_NATIVE)
+    native: Native = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +238,7 @@ class Request:
     service_tier: str | None = None
     stream: bool = False
     include_usage: bool = False
-    native: Native = field(default=NO_NATIVE)
+    native: Native = field(default_factory=dict)
 
 
 # --- response ------------------------------------------------------------------------------------
@@ -281,7 +281,7 @@ class Choice:
     finish_reason: FinishReason | None
     index: int = 0
     logprobs: tuple[TokenLogprob, ...] | None = None
-    native: Native = field(default=NO_NATIVE)
+    native: Native = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +294,7 @@ class Response:
     choices: tuple[Choice, ...]
     usage: Usage | None = None
     failure: Failure | None = None
-    native: Native = field(default=NO_NATIVE)
+    native: Native = field(default_factory=dict)
 
 
 # --- events --------------------------------------------------------------------------------------
@@ -307,7 +307,7 @@ class Start:
     id: str
     model: str
     created: int
-    native: Native = field(default=NO_NATIVE)
+    native: Native = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,7 +335,7 @@ class PartDelta:
     choice: int = 0
     logprobs: tuple[TokenLogprob, ...] | None = None
     annotations: tuple[Mapping[str, Any], ...] = ()
-    native: Native = field(default=NO_NATIVE)
+    native: Native = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,7 +344,7 @@ class PartEnd:
 
     index: int
     choice: int = 0
-    native: Native = field(default=NO_NATIVE)
+    native: Native = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,7 +353,7 @@ class Finish:
 
     reason: FinishReason
     choice: int = 0
-    native: Native = field(default=NO_NATIVE)
+    native: Native = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

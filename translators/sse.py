@@ -79,6 +79,9 @@ class SseDecoder:
 
 def _event_end(buffer: bytes, scan: int) -> int:
     """The offset after the first blank line at or after *scan*; 0 when there is none yet."""
+    plain = buffer.find(b"\n\n", scan)
+    if buffer.find(b"\r", scan, plain if plain >= 0 else len(buffer)) < 0:
+        return plain + 2 if plain >= 0 else 0
     ends = [
         at + len(mark) for mark in (b"\n\n", b"\r\n\r\n", b"\n\r\n", b"\r\r") if (at := buffer.find(mark, scan)) >= 0
     ]
@@ -86,6 +89,9 @@ def _event_end(buffer: bytes, scan: int) -> int:
 
 
 def _parse(raw: bytes) -> SseEvent:
+    if raw.startswith(b"data: ") and raw.find(b"\n") == len(raw) - 2 and b"\r" not in raw:
+        # One data line and nothing else: nearly every event of a chat stream.
+        return SseEvent("", raw[6:-2], raw)
     name = ""
     data: list[bytes] = []
     for line in raw.splitlines():

@@ -19,12 +19,14 @@ from translators.neutral import Failure
 class Timeouts:
     """The clocks of one attempt, in seconds.
 
-    *connect_s*: until the connection stands. *first_event_s*: from sending until the first byte of the body (the
-    pipeline applies it once more to the first content event). *idle_s*: between pieces. *total_s*: everything.
+    *connect_s*: until the connection stands. *first_event_s*: of a stream, from sending until the first content.
+    *whole_answer_s*: of a whole answer, until its head comes, which is when the model has finished; a row that sets
+    first_event_s alone means both. *idle_s*: between pieces. *total_s*: everything.
     """
 
     connect_s: float = 5.0
     first_event_s: float = 60.0
+    whole_answer_s: float = 300.0
     idle_s: float = 60.0
     total_s: float = 600.0
 

@@ -1,1 +1,8 @@
-"""Gemini generateContent."""
+"""Gemini's generateContent and streamGenerateContent, as the backend's dialect."""
+
+from translators.gemini.error import error_in, parse_error
+from translators.gemini.request import render_request
+from translators.gemini.response import parse_response
+from translators.gemini.stream import StreamParser
+
+__all__ = ["StreamParser", "error_in", "parse_error", "parse_response", "render_request"]

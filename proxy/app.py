@@ -1,0 +1,312 @@
+"""The process: start, dispatch, reload, stop.
+
+Start-up touches no network but the port. SIGHUP reads the configuration again; SIGTERM and SIGINT stop accepting,
+let running answers end for `shutdown_s`, settle the rest and exit with 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+import resource
+import signal
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Final
+
+from aiohttp import web
+from aiohttp.web_request import BaseRequest
+
+from proxy.auth import Gate
+from proxy.backends.http import new_session
+from proxy.banner import banner
+from proxy.config import ConfigError, Loaded, changed_since
+from proxy.config.load import MEMORY
+from proxy.errors import Refused, StartError
+from proxy.logs import configure_logging
+from proxy.media import MediaFetcher
+from proxy.routes import ROUTES
+from proxy.server import HostGuard, Incoming, Server, Table, failure_response, new_id
+from proxy.services import RESTORED_ATTEMPTS, Services
+from proxy.setup import new_prices, new_setup
+from routing.breaker import Breakers
+from routing.health import Seen
+from storage.accounts import Accounts
+from storage.cache import Cache
+from storage.db import Database
+from storage.errors import StorageError
+from storage.ledger import Ledger
+from translators.errors import BadRequest
+from translators.neutral import Failure, Usage
+
+log = logging.getLogger("modelport")
+
+SAFE_ID: Final = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
+RELOAD_CHECK_S: Final = 1.0
+BACKLOG: Final = 1024
+
+
+def serve(loaded: Loaded, reload: Callable[[], Loaded]) -> int:
+    """Run until a signal says stop; the exit status. *reload* reads the configuration again."""
+    configure_logging(loaded.settings.logging)
+    _raise_descriptor_limit()
+    try:
+        asyncio.run(Process(loaded, reload).run())
+    except (StartError, StorageError) as error:
+        sys.stderr.write(f"modelport: {error}\n")
+        return 1
+    return 0
+
+
+class Process:
+    """One running server."""
+
+    def __init__(self, loaded: Loaded, reload: Callable[[], Loaded]) -> None:
+        self._loaded = loaded
+        self._reload = reload
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """From start to exit.
+
+        Raises:
+            StartError, StorageError: it cannot start; the message says why and what to do.
+        """
+        async with opened(self._loaded) as services:
+            app = App(services)
+            server = Server(app.dispatch, max_body=services.max_body)
+            listener, address = await _listen(server, self._loaded)
+            self._on_signals(services)
+            sys.stderr.write(banner(services.setup, address))
+            sys.stderr.flush()
+            watcher = asyncio.create_task(self._watch(services))
+            try:
+                await self._stop.wait()
+            finally:
+                watcher.cancel()
+                services.draining = True
+                listener.close()
+                await _drain(server, services, self._loaded.settings.server.shutdown_s)
+
+    def _on_signals(self, services: Services) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: services.spawn(self._replace(services, "SIGHUP")))
+
+    async def _watch(self, services: Services) -> None:
+        """With `server.reload`, read the file again when it has changed."""
+        while True:
+            await asyncio.sleep(RELOAD_CHECK_S)
+            loaded = services.setup.loaded
+            if loaded.settings.server.reload and changed_since(loaded):
+                await self._replace(services, "the file changed")
+
+    async def _replace(self, services: Services, why: str) -> None:
+        """Read the configuration again; a bad one leaves the old one in force."""
+        try:
+            loaded = await asyncio.to_thread(self._reload)
+        except ConfigError as error:
+            log.error("%s, but the new configuration is wrong; the old one stays in force:\n%s", why, error)
+            services.setup.loaded = _seen(services.setup.loaded)
+            return
+        apply(services, loaded)
+        log.info("configuration read again (%s)", why)
+
+
+def _seen(loaded: Loaded) -> Loaded:
+    """*loaded* with the file's present stamp, so that one bad state of it is reported once."""
+    if loaded.path is None:
+        return loaded
+    stat = loaded.path.stat()
+    return replace(loaded, stamp=(stat.st_mtime_ns, stat.st_size, stat.st_ino))
+
+
+def apply(services: Services, loaded: Loaded) -> None:
+    """Put *loaded* in force for new requests. Address, storage and cache size stay as they were at the start."""
+    old = services.setup
+    session = services.session
+    new = new_setup(loaded, os.environ, session, old)
+    services.setup = new
+    services.prices = new_prices(new.specs)
+    services.gate = new_gate(loaded)
+    services.hosts = new_guard(loaded)
+    configure_logging(loaded.settings.logging)
+    services.spawn(old.retire(new.backends))
+
+
+def new_gate(loaded: Loaded) -> Gate:
+    """Who may come in."""
+    auth = loaded.settings.auth
+    return Gate(required=auth.required, master_key=auth.master_key.reveal() if auth.master_key else None)
+
+
+def new_guard(loaded: Loaded) -> HostGuard:
+    """Which names the port answers to."""
+    server = loaded.settings.server
+    return HostGuard((*server.allowed_hosts, server.host), keys_required=loaded.settings.auth.required)
+
+
+@asynccontextmanager
+async def opened(loaded: Loaded) -> AsyncIterator[Services]:
+    """Storage opened, the ledger reconciled, health rebuilt; closed again in order."""
+    settings = loaded.settings
+    async with AsyncExitStack() as stack:
+        path = settings.storage.path
+        db = await stack.enter_async_context(Database(None if path == MEMORY else path))
+        session = await stack.enter_async_context(new_session())
+        media = MediaFetcher(allow_private=settings.server.media_allow_private)
+        stack.push_async_callback(media.close)
+        setup = new_setup(loaded, os.environ, session)
+        services = Services(
+            setup=setup,
+            session=session,
+            gate=new_gate(loaded),
+            hosts=new_guard(loaded),
+            db=db,
+            ledger=Ledger(db, mode=settings.storage.ledger),
+            accounts=Accounts(db),
+            cache=Cache(db, max_bytes=int(settings.cache.max_mb * 2**20), ttl_s=settings.cache.ttl_s),
+            prices=new_prices(setup.specs),
+            breakers=Breakers(time.monotonic, settings.breaker.failures, settings.breaker.cooldown_s),
+            media=media,
+        )
+        await _reconcile(services)
+        stack.push_async_callback(_close_backends, services)
+        stack.push_async_callback(services.drain)
+        _warm_prices(services)
+        yield services
+
+
+async def _reconcile(services: Services) -> None:
+    """Close what a dead process left open, and rebuild health from the newest attempts."""
+
+    def estimate(provider: str, model: str, input_tokens: int) -> int | None:
+        cost = services.prices.cost(provider, model, Usage(input_tokens=input_tokens), datetime.now(UTC))
+        return cost.nanousd if cost else None
+
+    if closed := await services.ledger.recover(estimate):
+        log.warning(
+            "%d exchanges were interrupted when the process before ended; they are booked with estimates", closed
+        )
+    await services.cache.open()
+    rows = await services.accounts.newest_attempts(RESTORED_ATTEMPTS)
+    services.health.restore(
+        Seen(
+            row.provider,
+            row.model,
+            row.status == "ok",
+            row.ended_at,
+            row.http_status,
+            row.latency_ms,
+            row.first_event_ms,
+            row.error,
+        )
+        for row in rows
+        if row.status != "aborted"
+    )
+
+
+def _warm_prices(services: Services) -> None:
+    """Load the shipped prices beside the first requests, if an enabled provider needs them."""
+    if any(spec.price_source and not spec.price for spec in services.setup.enabled):
+        threading.Thread(target=services.prices.warm, name="modelport-prices", daemon=True).start()
+
+
+async def _close_backends(services: Services) -> None:
+    for backend in services.setup.backends.values():
+        await backend.close()
+
+
+async def _listen(server: Server, loaded: Loaded) -> tuple[asyncio.Server, str]:
+    settings = loaded.settings.server
+    try:
+        listener = await asyncio.get_running_loop().create_server(
+            server, settings.host, settings.port, backlog=BACKLOG, reuse_address=True
+        )
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise StartError(
+            f"cannot listen on {settings.host}:{settings.port}: {reason}; choose another with --port"
+        ) from error
+    port = listener.sockets[0].getsockname()[1]
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return listener, f"http://{host}:{port}"
+
+
+async def _drain(server: Server, services: Services, limit_s: float) -> None:
+    """Let running answers end, cut the rest, and book everything."""
+    server.pre_shutdown()
+    end = time.monotonic() + limit_s
+    while services.in_flight and time.monotonic() < end:  # noqa: ASYNC110  a counter is cheaper than an event a request
+        await asyncio.sleep(0.02)
+    if services.in_flight:
+        log.warning("%d answers did not end within %g s and are cut", services.in_flight, limit_s)
+    await server.shutdown(1.0)
+    await services.drain()
+
+
+def _raise_descriptor_limit() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class App:
+    """Hands requests to their routes, and turns whatever is raised into the dialect's envelope."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._table = Table(ROUTES)
+
+    async def dispatch(self, request: BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        started = time.perf_counter()
+        services = self._services
+        request_id = new_id()
+        services.in_flight += 1
+        path, status = "(none)", 499
+        try:
+            services.hosts.check(request)
+            route, parameter = self._table.find(request.method, request.rel_url.raw_path)
+            path = route.path
+            tenant = services.gate.admit(request.headers, route.access)
+            incoming = Incoming(
+                request, route, parameter, request_id, started, tenant, _safe_id(request.headers.get("x-request-id"))
+            )
+            response = await route.handler(services, incoming)
+            status = response.status
+        except Refused as error:
+            response = _refusal(error, request_id)
+            status = response.status
+        except BadRequest as error:
+            failure = Failure("invalid_request", error.message, 400, code=error.code, param=error.param)
+            response = failure_response(failure, request_id)
+            status = 400
+        except StorageError as error:
+            log.error("%s %s: %s", request.method, path, error)
+            response = failure_response(Failure("overloaded", str(error), 503, "storage_unavailable"), request_id)
+            status = 503
+        finally:
+            services.in_flight -= 1
+            services.answered[path, status] += 1
+        if status >= 400 and request.can_read_body and not request.content.at_eof():
+            response.force_close()  # what is left of the body must not be taken for the next request
+        return response
+
+
+def _refusal(error: Refused, request_id: str) -> web.Response:
+    return failure_response(error.failure, request_id, error.headers)
+
+
+def _safe_id(given: str | None) -> str | None:
+    return given if given and SAFE_ID.fullmatch(given) else None

@@ -1,0 +1,421 @@
+"""One attempt: render the request, send it, and read until the answer is certain to go to the client.
+
+An answer is *committed* at its first content event. Until then everything is held back, so that another target can
+take over unseen; a failure up to that point is an AttemptFailed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from proxy.backends.backend import Answer, Backend, BackendError, Call
+from proxy.controls import Controls, LossMode
+from proxy.errors import refused
+from proxy.exchange import Attempt, Exchange, rate_limit_headers
+from proxy.media import Fetch, inline_remote
+from proxy.providers import ProviderSpec
+from proxy.setup import Key
+from proxy.wire import Passed, Translated, Wire, is_content
+from routing.catalog import rules_for
+from routing.errors import AttemptFailed
+from routing.targets import Target
+from translators import openai_chat
+from translators.assemble import Collector
+from translators.codec import JsonError, dumps, loads_object
+from translators.dialect import BackendDialect, Rules
+from translators.dialects import BACKENDS
+from translators.errors import BadAnswer
+from translators.losses import Loss
+from translators.neutral import Choice, Failure, Request, Response, ToolCall, Usage
+from translators.sse import SseError, frame
+
+MAX_ERROR_BYTES: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What one client wants, in its own bytes and in the neutral form."""
+
+    raw: bytes
+    body: Mapping[str, Any]
+    request: Request
+    controls: Controls
+    created: int
+    """Unix seconds, for answers whose vendor tells none."""
+    fallback_id: str
+    """The answer's id where the vendor gives none."""
+
+
+@dataclass(slots=True)
+class Committed:
+    """An answer that goes to the client: either whole, or *live* with its first frames held."""
+
+    exchange: Exchange
+    attempts: Sequence[Attempt]
+    spec: ProviderSpec
+    headers: Mapping[str, str] = field(default_factory=dict)
+    response: Response | None = None
+    payload: bytes | None = None
+    """The whole answer in the client's dialect, when it was relayed."""
+    live: Live | None = None
+    _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    async def enter(self, sending: AbstractAsyncContextManager[Answer]) -> Answer:
+        """Hold *sending* open until `close`."""
+        return await self._stack.enter_async_context(sending)
+
+    async def close(self) -> None:
+        """Release the connection; before the end of the answer this cancels the work behind it."""
+        await self._stack.aclose()
+
+
+class Live:
+    """A stream: `commit` reads up to the first content, `frames` gives the rest."""
+
+    def __init__(self, answer: Answer, wire: Wire, clean: Callable[[Failure], Failure]) -> None:
+        self._pieces = aiter(answer.pieces())
+        self._wire = wire
+        self._clean = clean
+        self._ended = False
+        self.collector = Collector()
+        self.held = b""
+        self.failure: Failure | None = None
+
+    async def commit(self, wait_s: float) -> None:
+        """Read until the first content event.
+
+        Raises:
+            AttemptFailed: the stream failed, or nothing came in *wait_s*, before there was any.
+        """
+        held: list[bytes] = []
+        try:
+            async with asyncio.timeout(wait_s):
+                while not self._ended:
+                    step = await self._step()
+                    held.append(step.frames)
+                    if self.failure:
+                        raise AttemptFailed(self.failure)
+                    if any(map(is_content, step.events)):
+                        break
+        except TimeoutError as error:
+            failure = Failure("timeout", f"no content within {wait_s:g} s", 504)
+            raise AttemptFailed(failure) from error
+        except BackendError as error:
+            raise AttemptFailed(error.failure) from error
+        self.held = b"".join(held)
+
+    async def frames(self) -> AsyncIterator[bytes]:
+        """The rest, as frames for the client. After a failure the last of them says so."""
+        while not self._ended and self.failure is None:
+            try:
+                step = await self._step()
+            except BackendError as error:
+                self.failure = error.failure
+                yield error_frame(self._clean(error.failure))
+                return
+            if step.frames:
+                yield step.frames
+
+    def fail(self, failure: Failure) -> bytes:
+        """End the stream with *failure*, if it has not failed before; the frame that says so."""
+        if self.failure is not None:
+            return b""
+        self.failure = failure
+        return error_frame(self._clean(failure))
+
+    def close(self, receipt: bytes) -> bytes:
+        """The closing frames; after a failure only the receipt."""
+        return self._wire.close(receipt)
+
+    async def _step(self) -> Passed:
+        try:
+            try:
+                piece = await anext(self._pieces)
+            except StopAsyncIteration:
+                self._ended = True
+                step = self._wire.end()
+            else:
+                step = self._wire.feed(piece)
+        except (SseError, JsonError, BadAnswer) as error:
+            raise BackendError(Failure("invalid_response", str(error), 502)) from error
+        for event in step.events:
+            if isinstance(event, Failure):
+                # Until the commit nothing of this is seen; after it the wire's own frame has told the client.
+                self.failure = event
+            self.collector.add(event)
+        return step
+
+
+def error_frame(failure: Failure) -> bytes:
+    """*failure* as the one error event of a stream."""
+    _, body = openai_chat.render_error(failure, "")
+    return frame(dumps(body))
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request in the backend's dialect, for one target."""
+
+    target: Target
+    spec: ProviderSpec
+    rules: Rules
+    dialect: BackendDialect
+    body: bytes
+    losses: Sequence[Loss]
+    headers: Mapping[str, str] = field(default_factory=dict)
+    tool_names: Mapping[str, str] = field(default_factory=dict)
+    verbatim: bool = False
+    fan_out: int = 1
+    """How many requests it takes to get as many choices as the client wants."""
+
+
+class Attempter:
+    """Makes attempts for one exchange; `attempt` is what the executor calls."""
+
+    def __init__(
+        self,
+        asked: Asked,
+        exchange: Exchange,
+        specs: Mapping[str, ProviderSpec],
+        backends: Mapping[str, Backend],
+        *,
+        losses: LossMode,
+        fetch: Fetch,
+        clean: Callable[[str, Failure], Failure],
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._asked = asked
+        self._exchange = exchange
+        self._specs = specs
+        self._backends = backends
+        self._losses = losses
+        self._fetch = fetch
+        self._clean = clean
+        self._now = now
+
+    async def attempt(self, target: Target, key: Key | None, deadline: float) -> Committed:
+        """Ask *target*.
+
+        Raises:
+            AttemptFailed: it gave no answer.
+            Refused, BadRequest: the request cannot be put to it, or a loss that the client refuses.
+            LedgerUnavailable: the attempt could not be booked, so it was not made.
+        """
+        prepared = await self._prepare(target, self._specs[target.provider])
+        self._refuse_losses(prepared)
+        if prepared.fan_out > 1:
+            return await self._fan_out(prepared, key, deadline)
+        return await self._one(prepared, key, deadline, stream=self._asked.request.stream)
+
+    async def _prepare(self, target: Target, spec: ProviderSpec) -> Prepared:
+        asked = self._asked
+        rules = rules_for(spec.dialect, target.model, spec.quirks)
+        dialect = BACKENDS[spec.dialect]
+        request = await inline_remote(asked.request, rules, self._fetch)
+        if request is asked.request and request.dialect == spec.dialect == "openai_chat":
+            relayed = openai_chat.relay_request(asked.raw, asked.body, request, rules, target.model)
+            return Prepared(target, spec, rules, dialect, relayed.body, relayed.losses, verbatim=True)
+        fan_out = 1 if dialect.TAKES_N else request.n or 1
+        n = None if fan_out > 1 else request.n
+        rendered = dialect.render_request(replace(request, model=target.model, n=n), rules)
+        emulated = [Loss("n", "emulated", f"{spec.dialect} gives one answer; it is asked {fan_out} times")]
+        return Prepared(
+            target,
+            spec,
+            rules,
+            dialect,
+            dumps(rendered.body),
+            [*rendered.losses, *(emulated if fan_out > 1 else ())],
+            {**rules.headers, **rendered.headers},
+            rendered.tool_names,
+            fan_out=fan_out,
+        )
+
+    def _refuse_losses(self, prepared: Prepared) -> None:
+        if prepared.losses and self._losses == "reject":
+            first = prepared.losses[0]
+            raise refused(
+                400,
+                f"{first.field}: would be {first.action} for {prepared.target.name}: {first.reason} (losses = reject)",
+                param=first.field,
+                code="loss_rejected",
+            )
+
+    async def _one(self, prepared: Prepared, key: Key | None, deadline: float, *, stream: bool) -> Committed:
+        attempt = await self._exchange.begin(prepared.target, key.index if key else None)
+        committed = Committed(self._exchange, [attempt], prepared.spec)
+        try:
+            call = self._call(prepared, key, deadline, stream=stream)
+            attempt.sent = True
+            answer = await committed.enter(self._backends[prepared.target.provider].send(call))
+            attempt.http_status = answer.status
+            committed.headers = rate_limit_headers(answer.headers)
+            await self._receive(answer, prepared, committed, attempt, deadline, stream=stream)
+        except (BackendError, AttemptFailed) as error:
+            await committed.close()
+            self._exchange.failed(attempt, error.failure)
+            raise AttemptFailed(error.failure) from error
+        except BaseException:
+            await committed.close()
+            raise
+        self._exchange.target = prepared.target
+        self._exchange.losses = tuple(prepared.losses)
+        self._exchange.report_losses = self._losses != "ignore"
+        return committed
+
+    def _call(self, prepared: Prepared, key: Key | None, deadline: float, *, stream: bool) -> Call:
+        left_s = max(0.001, deadline - self._now())
+        clock = prepared.spec.timeouts
+        return Call(
+            model=prepared.target.model,
+            body=prepared.body,
+            stream=stream,
+            key=key.secret if key else None,
+            headers=prepared.headers,
+            timeouts=replace(
+                clock,
+                first_event_s=min(clock.first_event_s, left_s),
+                whole_answer_s=min(clock.whole_answer_s, left_s),
+                total_s=min(clock.total_s, left_s),
+            ),
+        )
+
+    async def _receive(
+        self,
+        answer: Answer,
+        prepared: Prepared,
+        committed: Committed,
+        attempt: Attempt,
+        deadline: float,
+        *,
+        stream: bool,
+    ) -> None:
+        """Commit to *answer*, whole or live."""
+        left_s = max(0.001, deadline - self._now())
+        if stream and answer.status < 400 and not _is_json(answer):
+            wire = self._wire(prepared)
+            live = Live(answer, wire, lambda failure: self._clean(prepared.spec.name, failure))
+            wait_s = prepared.spec.timeouts.first_event_s - attempt.elapsed_ms() / 1000
+            await live.commit(max(0.001, min(wait_s, left_s)))
+            committed.live = live
+        else:
+            try:
+                async with asyncio.timeout(left_s):
+                    raw = await answer.read()
+            except TimeoutError as error:
+                raise AttemptFailed(Failure("timeout", "the answer did not end in time", 504)) from error
+            if answer.status >= 400:
+                raise AttemptFailed(prepared.dialect.parse_error(answer.status, raw[:MAX_ERROR_BYTES], answer.headers))
+            committed.response, committed.payload = read_whole(raw, prepared)
+            attempt.usage = committed.response.usage
+        self._exchange.saw_first_event(attempt)
+
+    def _wire(self, prepared: Prepared) -> Wire:
+        asked = self._asked
+        if prepared.verbatim:
+            return openai_chat.StreamRelay(
+                prepared.rules,
+                include_usage=asked.request.include_usage,
+                fallback_id=asked.fallback_id,
+                fallback_model=asked.request.model,
+                created=asked.created,
+            )
+        renderer = openai_chat.StreamRenderer(
+            include_usage=asked.request.include_usage,
+            fallback_id=asked.fallback_id,
+            fallback_model=asked.request.model,
+            created=asked.created,
+        )
+        return Translated(prepared.dialect.StreamParser(prepared.rules), renderer, prepared.tool_names)
+
+    async def _fan_out(self, prepared: Prepared, key: Key | None, deadline: float) -> Committed:
+        """Ask as often as choices are wanted, and join the answers (WIRE case 6)."""
+        calls = [
+            asyncio.ensure_future(self._one(prepared, key, deadline, stream=False)) for _ in range(prepared.fan_out)
+        ]
+        try:
+            answers = await asyncio.gather(*calls)
+        except BaseException:
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+            raise
+        for answer in answers:
+            await answer.close()
+        return Committed(
+            self._exchange,
+            [attempt for answer in answers for attempt in answer.attempts],
+            prepared.spec,
+            answers[0].headers,
+            response=joined([answer.response for answer in answers if answer.response]),
+        )
+
+
+def _is_json(answer: Answer) -> bool:
+    """Whether a stream was asked for and one JSON object came: an error in disguise, or a server that cannot stream."""
+    return answer.headers.get("content-type", "").partition(";")[0].strip() == "application/json"
+
+
+def read_whole(raw: bytes, prepared: Prepared) -> tuple[Response, bytes | None]:
+    """A whole answer in the neutral form and, when it can be relayed, as bytes for the client.
+
+    Raises:
+        AttemptFailed: it is an error in disguise, or not an answer of the dialect.
+    """
+    try:
+        body = loads_object(raw)
+        if failure := prepared.dialect.error_in(body):
+            raise AttemptFailed(failure)
+        if prepared.verbatim:
+            payload, response = openai_chat.relay_response(raw, prepared.rules)
+            return response, payload
+        response = prepared.dialect.parse_response(body)
+    except (JsonError, BadAnswer) as error:
+        raise AttemptFailed(Failure("invalid_response", str(error), 502)) from error
+    if response.failure:
+        raise AttemptFailed(response.failure)
+    return restore_names(response, prepared.tool_names), None
+
+
+def restore_names(response: Response, tool_names: Mapping[str, str]) -> Response:
+    """*response* with the client's names of renamed tools."""
+    if not tool_names:
+        return response
+    return replace(
+        response,
+        choices=tuple(
+            replace(
+                choice,
+                parts=tuple(
+                    replace(part, name=tool_names.get(part.name, part.name)) if isinstance(part, ToolCall) else part
+                    for part in choice.parts
+                ),
+            )
+            for choice in response.choices
+        ),
+    )
+
+
+def joined(responses: Sequence[Response]) -> Response:
+    """Several answers of one choice as one answer of several; usage is summed."""
+    choices: list[Choice] = [
+        replace(choice, index=index) for index, response in enumerate(responses) for choice in response.choices[:1]
+    ]
+    usages = [response.usage for response in responses if response.usage]
+    usage = None
+    if len(usages) == len(responses):
+        usage = Usage(
+            input_tokens=sum(each.input_tokens for each in usages),
+            output_tokens=sum(each.output_tokens for each in usages),
+            cached_input_tokens=sum(each.cached_input_tokens for each in usages),
+            cache_write_tokens=sum(each.cache_write_tokens for each in usages),
+            reasoning_tokens=sum(each.reasoning_tokens for each in usages),
+            audio_input_tokens=sum(each.audio_input_tokens for each in usages),
+            audio_output_tokens=sum(each.audio_output_tokens for each in usages),
+        )
+    return replace(responses[0], choices=tuple(choices), usage=usage)

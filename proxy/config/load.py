@@ -1,0 +1,271 @@
+"""Loading: layers merged, validated as a whole, secrets and paths resolved.
+
+    defaults  <  file  <  profile  <  environment  <  command line
+
+Nothing is kept between two calls, so that loading again is reloading.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from proxy.config.checks import Rulebook, check
+from proxy.config.errors import ConfigError, Problem
+from proxy.config.explain import explain, nearest
+from proxy.config.model import LocalModelSettings, ProviderSettings, Settings
+from proxy.config.secrets import BadSecret, NoSecret, Secret
+from proxy.config.shipped import rows
+from proxy.config.sources import (
+    PREFIX,
+    Layers,
+    Origin,
+    Override,
+    Path_,
+    Tree,
+    dotted,
+    environment,
+    find,
+    read,
+    user_folder,
+)
+
+MEMORY: Final = Path(":memory:")
+"""SQLite's name for a database that is not a file."""
+
+Stamp = tuple[int, int, int]
+"""mtime in ns, size, inode of a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration that can be used.
+
+    *origins* maps the dotted key of every value that is not a default to its source.
+    *path* is the file, None when there was none; *profile* the one that was chosen.
+    """
+
+    settings: Settings
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    path: Path | None = None
+    profile: str | None = None
+    stamp: Stamp | None = None
+
+
+def load(
+    config: Path | None = None,
+    *,
+    profile: str | None = None,
+    overrides: Sequence[Override] = (),
+    open_port: bool = False,
+    environ: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> Loaded:
+    """The configuration as it stands now.
+
+    *overrides* come from the command line, *open_port* is `--i-know-what-i-am-doing`. Relative paths of a file are
+    relative to it, all others to *folder* (the working directory).
+
+    Raises:
+        ConfigError: with every problem at once.
+    """
+    environ = os.environ if environ is None else environ
+    folder = folder or Path.cwd()
+    path, warnings = find(environ, folder, config)
+    stamp = _stamp(path)
+    layers = Layers()
+    if path:
+        shown = path.relative_to(folder) if path.is_relative_to(folder) else path
+        layers.add(read(path), Origin("file", str(shown)))
+    profile = profile or environ.get("MODELPORT_PROFILE") or None
+    problems = _choose_profile(layers, profile)
+    for each in [*environment(environ), *overrides]:
+        if problem := _misplaced(each):
+            problems.append(problem)
+        else:
+            layers.override(each)
+    settings, wrong = _validated(layers)
+    problems += wrong
+    problems += check(layers, Rulebook(frozenset(rows()), open_port))
+    if settings is None or problems:
+        raise ConfigError(_distinct(problems))
+    resolver = _Resolver(environ, layers, path.parent if path else folder, folder, warnings)
+    settings = resolver.settings(settings)
+    if resolver.problems:
+        raise ConfigError(resolver.problems)
+    origins = {dotted(key): origin for key, origin in layers.origins.items()}
+    return Loaded(settings, origins, tuple(resolver.warnings), path, profile, stamp)
+
+
+def changed_since(loaded: Loaded) -> bool:
+    """Whether the file is another one than when *loaded* was read. A file that is gone has not changed."""
+    now = _stamp(loaded.path)
+    return now is not None and now != loaded.stamp
+
+
+def _stamp(path: Path | None) -> Stamp | None:
+    if path is None:
+        return None
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def _choose_profile(layers: Layers, profile: str | None) -> list[Problem]:
+    profiles = layers.tree.pop("profiles", {})
+    where = {key[1]: origin.where for key, origin in layers.origins.items() if key[0] == "profiles" and len(key) > 1}
+    for key in [key for key in layers.origins if key[0] == "profiles"]:
+        del layers.origins[key]
+    if not isinstance(profiles, dict):
+        return [Problem("profiles", "", "no table", "a table for each profile")]
+    if profile is None:
+        return []
+    if profile not in profiles:
+        names = ", ".join(profiles) or "none, as the configuration has no [profiles.NAME]"
+        return [Problem("--profile", "", repr(profile), f"one of {names}{nearest(profile, list(profiles))}")]
+    chosen = profiles[profile]
+    origin = Origin("profile", f"{where.get(profile, '')} [profiles.{profile}]".strip())
+    if not isinstance(chosen, dict):
+        return [Problem(origin.where, "", "no table", "sections such as server, providers, routes")]
+    layers.add(chosen, origin)
+    return []
+
+
+def _misplaced(each: Override) -> Problem | None:
+    where = each.origin.where
+    if not all(each.key) or not each.key:
+        return Problem(where, "", "an empty name", f"{PREFIX}SECTION__KEY")
+    if each.key[0] == "profiles":
+        return Problem(where, "", "a profile", "a value; profiles stand in the file, --profile chooses one")
+    return None
+
+
+def _validated(layers: Layers) -> tuple[Settings | None, list[Problem]]:
+    """The settings, or what is wrong with single values."""
+    try:
+        return _validate(layers.tree), []
+    except ValidationError as error:
+        if not _keep_texts(layers, error):
+            return None, _problems(error, layers)
+    try:
+        return _validate(layers.tree), []
+    except ValidationError as error:
+        return None, _problems(error, layers)
+
+
+def _validate(tree: Tree) -> Settings:
+    # JSON mode: strict about kinds of values, and yet a list may become a tuple and text a path.
+    return Settings.model_validate_json(json.dumps(tree, default=str), strict=True)
+
+
+def _problems(error: ValidationError, layers: Layers) -> list[Problem]:
+    return [explain(each, layers, Settings) for each in error.errors(include_url=False)]
+
+
+def _keep_texts(layers: Layers, error: ValidationError) -> bool:
+    """Put the text of variables and options back where text was wanted; one value for a list becomes a list."""
+    changed = False
+    for each in error.errors(include_url=False):
+        for key in (key for key in layers.texts if _same_place(key, each["loc"])):
+            node, text = layers.at(key[:-1]), layers.texts[key]
+            if each["type"] in {"string_type", "expected"} and not isinstance(node[key[-1]], str):
+                node[key[-1]], changed = text, True
+            elif each["type"] in {"tuple_type", "list_type"}:
+                node[key[-1]], changed = [text], True
+    return changed
+
+
+def _same_place(key: Path_, loc: tuple[int | str, ...]) -> bool:
+    steps = iter(loc)
+    return all(name in steps for name in key) and not any(isinstance(step, int) for step in loc)
+
+
+def _distinct(problems: Sequence[Problem]) -> list[Problem]:
+    """One problem a place: the rule about a value adds nothing when its kind is wrong already."""
+    return list({(problem.where, problem.key): problem for problem in reversed(problems)}.values())[::-1]
+
+
+class _Resolver:
+    """Follows references and makes paths absolute."""
+
+    def __init__(
+        self, environ: Mapping[str, str], layers: Layers, beside_file: Path, folder: Path, warnings: list[str]
+    ) -> None:
+        self.warnings = [*warnings]
+        self.problems: list[Problem] = []
+        self._environ = environ
+        self._layers = layers
+        self._beside_file = beside_file
+        self._folder = folder
+
+    def settings(self, settings: Settings) -> Settings:
+        auth = settings.auth
+        if auth.master_key:
+            (master_key,) = self._secrets(("auth", "master_key"), [auth.master_key]) or (None,)
+            auth = auth.model_copy(update={"master_key": master_key})
+        if auth.required and auth.master_key is None:
+            self.warnings.append("auth.required: there is no auth.master_key, so nobody can make or remove keys")
+        data = user_folder(self._environ, "data") / "modelport" / "modelport.db"
+        path = settings.storage.path
+        if path != MEMORY:
+            path = self._path(("storage", "path"), path) if path != Path() else data.absolute()
+        providers = {name: self._provider(name, section) for name, section in settings.providers.items()}
+        return settings.model_copy(
+            update={
+                "auth": auth,
+                "storage": settings.storage.model_copy(update={"path": path}),
+                "providers": providers,
+            }
+        )
+
+    def _provider(self, name: str, section: ProviderSettings) -> ProviderSettings:
+        key: Path_ = ("providers", name)
+        update: dict[str, Any] = {}
+        if section.keys is not None:
+            update["keys"] = self._secrets((*key, "keys"), section.keys)
+        if section.headers:
+            update["headers"] = {
+                header: found
+                for header, secret in section.headers.items()
+                for found in self._secrets((*key, "headers", header), [secret], literal=True)
+            }
+        if isinstance(section.models, dict):
+            update["models"] = {
+                model: self._local((*key, "models", model, "path"), local) for model, local in section.models.items()
+            }
+        return section.model_copy(update=update) if update else section
+
+    def _local(self, key: Path_, local: LocalModelSettings) -> LocalModelSettings:
+        return local.model_copy(update={"path": self._path(key, local.path)})
+
+    def _secrets(self, key: Path_, written: Sequence[Secret], *, literal: bool = False) -> tuple[Secret, ...]:
+        """Those of *written* that lead somewhere; the others are warned of and left out."""
+        found = []
+        for place, secret in enumerate(written):
+            name = dotted((*key, place) if key[-1] == "keys" else key)
+            try:
+                found.append(secret.resolved(self._environ, self._base(key)))
+            except NoSecret as error:
+                self.warnings.append(f"{name}: {error}; it is left out")
+            except BadSecret as error:
+                origin = self._layers.origin(key)
+                wanted = '"env:NAME" or "file:PATH" that leads to a key of printable characters'
+                self.problems.append(Problem(origin.where, name, str(error), wanted))
+            if secret.reference is None and not literal:
+                self.warnings.append(f'{name}: the key stands here as it is; write "env:NAME" or "file:PATH" instead')
+        return tuple(found)
+
+    def _base(self, key: Path_) -> Path:
+        return self._beside_file if self._layers.origin(key).kind in {"file", "profile"} else self._folder
+
+    def _path(self, key: Path_, path: Path) -> Path:
+        return (self._base(key) / path.expanduser()).absolute()

@@ -1,0 +1,310 @@
+"""The sections of the configuration, their defaults and what each key means.
+
+A unit stands in the name of a key. Unknown keys are refused. Descriptions are published: docs/configuration.md is
+generated from them.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic_core import PydanticCustomError
+
+from proxy.config.secrets import Secret
+
+READY_POLICIES: Final = ("failover", "weighted")
+LATER_POLICIES: Final = ("cost", "latency", "balanced", "sticky", "race", "consensus", "best_match", "auto")
+READY_DIALECTS: Final = ("openai_chat", "anthropic", "gemini", "llamacpp")
+LATER_DIALECTS: Final = ("openai_responses",)
+AUTH_SCHEMES: Final = ("bearer", "x-api-key", "x-goog-api-key", "api-key", "none")
+
+_DECIMAL = re.compile(r"\d{1,9}(\.\d{1,9})?")
+_PROVIDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def expected(what: str) -> PydanticCustomError:
+    """An error whose message completes "found ..., expected ..."."""
+    return PydanticCustomError("expected", "{what}", {"what": what})
+
+
+def _one_of(ready: tuple[str, ...], later: tuple[str, ...], noun: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if value in ready:
+            return value
+        choices = ", ".join(ready)
+        if value in later:
+            raise expected(f"one of {choices} (the {noun} {value} is not available yet)")
+        raise PydanticCustomError("choice", "{choices}", {"choices": choices, "names": [*ready, *later]})
+
+    return AfterValidator(check)
+
+
+def _amount(value: Any) -> Any:
+    if not isinstance(value, str) or not _DECIMAL.fullmatch(value):
+        raise expected('US dollars per million tokens as a decimal string such as "0.25"')
+    return value
+
+
+def _address(value: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/?#]+[^\s?#]*", value):
+        raise expected("an address such as http://127.0.0.1:8000/v1, without query")
+    return value.rstrip("/")
+
+
+def _path(value: str) -> str:
+    if not value.startswith("/") or any(letter.isspace() for letter in value):
+        raise expected('a path that begins with "/"')
+    return value
+
+
+def _target(value: Any) -> Any:
+    provider, slash, model = value.partition("/") if isinstance(value, str) else ("", "", "")
+    if not slash or not model or not _PROVIDER.fullmatch(provider):
+        raise expected('"provider/model"')
+    return value
+
+
+Amount = Annotated[str, BeforeValidator(_amount)]
+Address = Annotated[str, AfterValidator(_address)]
+UrlPath = Annotated[str, AfterValidator(_path)]
+TargetName = Annotated[str, BeforeValidator(_target)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Count = Annotated[int, Field(ge=1)]
+CacheMode = Literal["off", "deterministic", "all"]
+LossMode = Literal["warn", "reject", "ignore"]
+
+
+class Section(BaseModel):
+    """What all sections have in common."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class ServerSettings(Section):
+    """`[server]`: the port."""
+
+    host: str = Field(
+        "127.0.0.1",
+        min_length=1,
+        description="Address to listen on. Anything but loopback needs `auth.required` or `--i-know-what-i-am-doing`.",
+    )
+    port: int = Field(4100, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
+    workers: int = Field(1, ge=1, description="Processes. Only 1 is available now.")
+    max_body_mb: float = Field(64, gt=0, le=1024, description="Largest request body that is read, in MiB.")
+    reload: bool = Field(False, description="Read the file again when it changes. SIGHUP does so in any case.")
+    shutdown_s: float = Field(30, ge=0, le=3600, description="How long running answers may take to end at SIGTERM.")
+    allowed_hosts: tuple[str, ...] = Field(
+        (), description="Names, besides loopback and `host`, that a `Host` header may carry."
+    )
+    media_allow_private: bool = Field(
+        False, description="Let pictures that are fetched for a backend come from private network addresses."
+    )
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach the port."""
+        return is_loopback(self.host)
+
+
+class AuthSettings(Section):
+    """`[auth]`: who gets in."""
+
+    required: bool = Field(False, description="Let in virtual keys (`mp-…`) and the master key only.")
+    master_key: Secret | None = Field(None, description="The administrator's key, as a reference.")
+
+
+class StorageSettings(Section):
+    """`[storage]`: the database."""
+
+    path: Path = Field(
+        Path(),
+        description="The SQLite file. In a configuration file it is relative to that file. "
+        "Default: `modelport/modelport.db` in the user's data folder.",
+    )
+    ledger: Literal["strict", "relaxed"] = Field(
+        "strict", description="`strict`: booked before the client gets the last byte; `relaxed`: within 100 ms."
+    )
+
+
+class CacheSettings(Section):
+    """`[cache]`: answers kept for equal requests."""
+
+    mode: CacheMode = Field(
+        "deterministic", description="What is kept: nothing, requests with temperature 0 or a seed, or everything."
+    )
+    ttl_s: Seconds = Field(3600, le=31_536_000, description="How long an answer is kept.")
+    max_mb: float = Field(512, gt=0, description="Size at which the least used answers make room, in MiB.")
+
+
+class LoggingSettings(Section):
+    """`[logging]`: what is written to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
+    format: Literal["text", "json"] = Field("text", description="Lines for people, or one JSON object a line.")
+
+
+class RetrySettings(Section):
+    """`[retry]`: how often the same target is asked again before the next one is."""
+
+    attempts: int = Field(2, ge=1, le=10, description="Requests to one target, the first included.")
+    backoff_s: float = Field(0.25, ge=0, le=60, description="Pause before the second request; doubles, with jitter.")
+    backoff_max_s: float = Field(8, ge=0, le=600, description="Longest pause. A longer Retry-After moves on instead.")
+
+
+class BreakerSettings(Section):
+    """`[breaker]`: when a failing target is left alone."""
+
+    failures: Count = Field(5, description="Failures in a row that open the breaker of a target.")
+    cooldown_s: Seconds = Field(30, description="How long it stays open before one request is let through.")
+
+
+class TimeoutSettings(Section):
+    """`timeouts` of a provider."""
+
+    connect_s: Seconds | None = Field(None, description="Until the connection stands. Default 5.")
+    first_event_s: Seconds | None = Field(
+        None, description="Of a stream: until the first content. Default 60. Set alone, it is `whole_answer_s` too."
+    )
+    whole_answer_s: Seconds | None = Field(
+        None, description="Of an answer that is not streamed: until its head comes. Default 300."
+    )
+    idle_s: Seconds | None = Field(None, description="Between two pieces of an answer. Default 60.")
+    total_s: Seconds | None = Field(None, description="For one attempt in all. Default 600.")
+
+
+class LimitSettings(Section):
+    """`limits` of a provider."""
+
+    requests_per_minute: Count | None = Field(None, description="Requests a minute. Default: no limit.")
+    tokens_per_minute: Count | None = Field(None, description="Tokens a minute, in and out. Default: no limit.")
+    concurrent: Count | None = Field(None, description="Requests at the same time. Default: no limit.")
+    queue: int = Field(256, ge=0, description="Requests that may wait for their turn.")
+    queue_s: Seconds = Field(30, description="How long one may wait.")
+
+
+class PriceSettings(Section):
+    """US dollars per million tokens, as decimal strings."""
+
+    input: Amount = Field(description="Tokens sent.")
+    output: Amount = Field(description="Tokens received, reasoning included.")
+    cached_input: Amount | None = Field(None, description="Tokens read from the vendor's cache. Default: as `input`.")
+    cache_write: Amount | None = Field(None, description="Tokens written to it. Default: as `input`.")
+
+
+class LocalModelSettings(Section):
+    """One entry of `models` of a llamacpp provider."""
+
+    path: Path = Field(description="The GGUF file. In a configuration file it is relative to that file.")
+    context: int = Field(4096, ge=64, description="Context size in tokens.")
+    gpu_layers: int = Field(0, ge=-1, description="Layers that go to the GPU; -1 is all of them.")
+    threads: Count | None = Field(None, description="Threads to compute with. Default: llama.cpp's choice.")
+    chat_format: str | None = Field(None, description="Chat template by name. Default: the one in the file.")
+
+
+def _table_or(other: str) -> Discriminator:
+    return Discriminator(lambda value: "table" if isinstance(value, dict) else other)
+
+
+def _flat_price(value: Any) -> str:
+    tables = isinstance(value, dict) and value and all(isinstance(inner, dict) for inner in value.values())
+    return "models" if tables else "table"
+
+
+Price = Annotated[
+    Annotated[PriceSettings, Tag("table")] | Annotated[dict[str, PriceSettings], Tag("models")],
+    Discriminator(_flat_price),
+]
+Models = Annotated[
+    Annotated[tuple[str, ...], Tag("list")] | Annotated[dict[str, LocalModelSettings], Tag("table")],
+    _table_or("list"),
+]
+
+
+class ProviderSettings(Section):
+    """`[providers.NAME]`: a shipped provider's deviations, or a provider of your own."""
+
+    enabled: bool = Field(True, description="`false` switches the provider off, whatever its keys.")
+    dialect: Annotated[str, _one_of(READY_DIALECTS, LATER_DIALECTS, "dialect")] | None = Field(
+        None, description="Wire format: openai_chat, anthropic, gemini, llamacpp. Default: the row's, or openai_chat."
+    )
+    base_url: Address | None = Field(None, description="Where the API begins, as the vendor's own SDK takes it.")
+    keys: tuple[Secret, ...] | None = Field(
+        None, description='References such as `"env:OPENAI_API_KEY"`; several share the load.'
+    )
+    models: Models | None = Field(
+        None, description="Model names that are offered; for llamacpp a table of names and files."
+    )
+    patterns: tuple[str, ...] | None = Field(
+        None, description="Globs of bare model names that also lead here (`gpt-*`)."
+    )
+    probe_model: str | None = Field(None, description="The model that `modelport test` asks. Default: the first one.")
+    auth: Annotated[str, _one_of(AUTH_SCHEMES, (), "scheme")] | None = Field(
+        None, description="How the key is sent: bearer, x-api-key, x-goog-api-key, api-key, none."
+    )
+    chat_path: UrlPath | None = Field(None, description="Path of the call below `base_url`; `{model}` is filled in.")
+    stream_path: UrlPath | None = Field(None, description="The same for streams. Default: as `chat_path`.")
+    headers: dict[str, Secret] = Field(
+        default_factory=dict, description="Request headers to add. A value may be a reference like those of `keys`."
+    )
+    timeouts: TimeoutSettings = Field(default_factory=TimeoutSettings, description="Clocks of one attempt.")
+    limits: LimitSettings = Field(default_factory=LimitSettings, description="What the provider is asked for at most.")
+    price: Price | None = Field(
+        None, description="US dollars per million tokens, for all models or as a table by model name or glob."
+    )
+    quirks: dict[str, Any] = Field(
+        default_factory=dict, description="How the server deviates from its dialect; the fields are listed below."
+    )
+
+
+class TargetSettings(Section):
+    """One entry of `targets`."""
+
+    target: TargetName = Field(description='`"provider/model"`.')
+    weight: float = Field(1, gt=0, le=1_000_000, description="Share of the load, for the policy weighted.")
+
+
+class RouteSettings(Section):
+    """`[routes.NAME]`: a name that a client may put into `model`."""
+
+    policy: Annotated[str, _one_of(READY_POLICIES, LATER_POLICIES, "policy")] = Field(
+        "failover", description="failover: in the order given; weighted: by chance, then in the order of the weights."
+    )
+    targets: tuple[
+        Annotated[
+            Annotated[TargetName, Tag("text")] | Annotated[TargetSettings, Tag("table")], _table_or("text")
+        ],
+        ...,
+    ] = Field(min_length=1, description='`"provider/model"`, or `{ target = "provider/model", weight = 3 }`.')
+    losses: LossMode = Field(
+        "warn", description="What happens when a target cannot express a field: report it, refuse it, or say nothing."
+    )
+    timeout_s: Seconds | None = Field(None, description="For the whole exchange, all attempts together.")
+    cache: CacheMode | None = Field(None, description="Overrides `cache.mode` for this route.")
+
+    @property
+    def weighted(self) -> tuple[TargetSettings, ...]:
+        """The targets, each with its weight."""
+        return tuple(each if isinstance(each, TargetSettings) else TargetSettings(target=each) for each in self.targets)
+
+
+class Settings(Section):
+    """The whole configuration, secrets resolved, paths absolute."""
+
+    server: ServerSettings = Field(default_factory=ServerSettings, description="The port.")
+    auth: AuthSettings = Field(default_factory=AuthSettings, description="Who gets in.")
+    storage: StorageSettings = Field(default_factory=StorageSettings, description="The database.")
+    cache: CacheSettings = Field(default_factory=CacheSettings, description="Answers kept for equal requests.")
+    logging: LoggingSettings = Field(default_factory=LoggingSettings, description="What is written to standard error.")
+    retry: RetrySettings = Field(default_factory=RetrySettings, description="Asking the same target again.")
+    breaker: BreakerSettings = Field(default_factory=BreakerSettings, description="Leaving a failing target alone.")
+    providers: dict[str, ProviderSettings] = Field(default_factory=dict, description="Who answers.")
+    routes: dict[str, RouteSettings] = Field(default_factory=dict, description="Names with a policy and targets behind them.")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether *host* can be reached from this machine only."""
+    bare = host.strip("[]").lower()
+    return bare in {"localhost", "::1"} or re.fullmatch(r"127(\.\d{1,3}){3}", bare) is not None

@@ -1,0 +1,133 @@
+"""What a client asks of the proxy itself: `x-modelport-*` headers, or the keys of the body object `modelport`.
+
+A header wins over the body. Nothing of this is ever forwarded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from translators.codec import type_name
+from translators.errors import BadRequest
+
+LossMode = Literal["warn", "reject", "ignore"]
+
+_NAMES: Final = ("route", "cache", "losses", "tags", "timeout_s", "idempotency_key")
+_CACHE_WORDS: Final = frozenset({"no-cache", "no-store"})
+_LOSS_MODES: Final = ("warn", "reject", "ignore")
+MAX_TAGS: Final = 16
+MAX_TAG: Final = 128
+MAX_TIMEOUT_S: Final = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """None or empty: not said."""
+
+    route: str | None = None
+    look_up: bool = True
+    """False: `no-cache`, the answer must be fresh."""
+    store: bool = True
+    """False: `no-store`, the answer must not be kept."""
+    losses: LossMode | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    timeout_s: float | None = None
+    idempotency_key: str | None = None
+    chain: tuple[str, ...] = ()
+    """The body's `models`: an ad-hoc failover chain."""
+
+
+def read_controls(headers: Mapping[str, str], body: Mapping[str, Any]) -> Controls:
+    """The controls of one request.
+
+    Raises:
+        BadRequest: a value is not one of those that exist; names the header or the key.
+    """
+    inline = body.get("modelport")
+    if inline is None:
+        inline = {}
+    elif not isinstance(inline, dict):
+        raise BadRequest(f"modelport: expected an object, found {type_name(inline)}", "modelport", "invalid_type")
+    for name in inline:
+        if name not in _NAMES:
+            raise BadRequest(f"modelport.{name}: unknown; there are {', '.join(_NAMES)}", f"modelport.{name}")
+
+    def said(name: str) -> tuple[Any, str]:
+        header = "idempotency-key" if name == "idempotency_key" else f"x-modelport-{name.replace('_', '-')}"
+        if (value := headers.get(header)) is not None:
+            return value, header
+        return inline.get(name), f"modelport.{name}"
+
+    words = _words(*said("cache"))
+    return Controls(
+        route=_text(*said("route")),
+        look_up="no-cache" not in words,
+        store="no-store" not in words,
+        losses=_loss_mode(*said("losses")),
+        tags=_tags(*said("tags")),
+        timeout_s=_timeout(*said("timeout_s")),
+        idempotency_key=_text(*said("idempotency_key")),
+        chain=_chain(body.get("models")),
+    )
+
+
+def _text(value: Any, place: str) -> str | None:
+    if value is None or (isinstance(value, str) and 0 < len(value) <= 256):
+        return value
+    raise BadRequest(f"{place}: expected a text of 1 to 256 characters", place)
+
+
+def _words(value: Any, place: str) -> frozenset[str]:
+    text = _text(value, place)
+    words = frozenset(word.strip().lower() for word in text.split(",")) if text else frozenset()
+    if words - _CACHE_WORDS:
+        raise BadRequest(f"{place}: expected no-cache, no-store or both, found {text!r}", place)
+    return words
+
+
+def _loss_mode(value: Any, place: str) -> LossMode | None:
+    for mode in _LOSS_MODES:
+        if value == mode:
+            return mode
+    if value is None:
+        return None
+    raise BadRequest(f"{place}: expected one of {', '.join(_LOSS_MODES)}, found {str(value)[:60]!r}", place)
+
+
+def _tags(value: Any, place: str) -> dict[str, str]:
+    if value is None:
+        return {}
+    if isinstance(value, dict):
+        tags = {str(key): str(tag) for key, tag in value.items()}
+    elif isinstance(value, str):
+        pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
+        if not all(mark for _, mark, _ in pairs):
+            raise BadRequest(f"{place}: expected team=search,feature=summary, found {value[:60]!r}", place)
+        tags = {key.strip(): tag.strip() for key, _, tag in pairs}
+    else:
+        raise BadRequest(f"{place}: expected an object or team=search,feature=summary", place)
+    if len(tags) > MAX_TAGS or any(len(key) > MAX_TAG or len(tag) > MAX_TAG for key, tag in tags.items()):
+        raise BadRequest(f"{place}: at most {MAX_TAGS} tags of {MAX_TAG} characters each", place)
+    return tags
+
+
+def _timeout(value: Any, place: str) -> float | None:
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = -1.0
+    if not 0 < seconds <= MAX_TIMEOUT_S:
+        raise BadRequest(f"{place}: expected seconds above 0, found {str(value)[:60]!r}", place)
+    return seconds
+
+
+def _chain(value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if isinstance(value, list) and 0 < len(value) <= 16 and all(isinstance(name, str) and name for name in value):
+        return tuple(value)
+    raise BadRequest("models: expected an array of 1 to 16 model names", "models", "invalid_type")

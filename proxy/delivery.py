@@ -1,0 +1,116 @@
+"""Bytes to the client: whole or streamed, from a backend or from the cache; settled before the last byte leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from proxy.attempt import Asked, Committed, Live
+from proxy.exchange import Exchange
+from proxy.server import Incoming
+from proxy.services import Services
+from proxy.stored import Land, Stored, storable
+from storage.errors import LedgerUnavailable
+from translators import openai_chat
+from translators.assemble import replay
+from translators.codec import dumps
+from translators.neutral import Failure, Response
+
+STREAM_HEADERS: Final[Mapping[str, str]] = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache",
+    "x-accel-buffering": "no",
+    "x-content-type-options": "nosniff",
+}
+WHOLE_HEADERS: Final[Mapping[str, str]] = {"content-type": "application/json", "x-content-type-options": "nosniff"}
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One answer on its way to one client. *keep* is given the answer when it may be kept."""
+
+    services: Services
+    incoming: Incoming
+    asked: Asked
+    exchange: Exchange
+    keep: Land | None = None
+
+    async def of_committed(self, committed: Committed) -> web.StreamResponse:
+        """Send an answer of a backend.
+
+        Raises:
+            LedgerUnavailable: it could not be booked, so nothing was sent.
+        """
+        if committed.live is not None:
+            return await self._of_live(committed, committed.live)
+        if committed.response is None:
+            raise AssertionError("a committed answer is live or whole")
+        await committed.close()
+        await self._settle(committed, committed.response)
+        return await self._send(committed.response, committed.payload, committed.headers)
+
+    async def of_stored(self, response: Response) -> web.StreamResponse:
+        """Send an answer out of the cache, in the form that this client wants."""
+        return await self._send(response, None, {})
+
+    async def _settle(self, committed: Committed, response: Response) -> None:
+        await self.services.account(self.exchange, committed, response)
+        await self.exchange.settle("ok")
+        if self.keep and self.exchange.target and storable(response):
+            self.keep(Stored(self.exchange.target.name, self.exchange.cost_nanousd, response))
+
+    async def _send(self, response: Response, payload: bytes | None, headers: Mapping[str, str]) -> web.StreamResponse:
+        """A whole answer, in one write; as a stream if the client asked for one."""
+        asked, told = self.asked, {**headers, **self.exchange.headers(final=True)}
+        if not asked.request.stream:
+            body = payload or dumps(
+                openai_chat.render_response(
+                    response, fallback_id=asked.fallback_id, fallback_model=asked.request.model, created=asked.created
+                )
+            )
+            return web.Response(body=body, headers={**WHOLE_HEADERS, **told})
+        renderer = openai_chat.StreamRenderer(
+            include_usage=asked.request.include_usage,
+            fallback_id=asked.fallback_id,
+            fallback_model=asked.request.model,
+            created=asked.created,
+        )
+        frames = renderer.render(list(replay(response))) + renderer.close(self.exchange.receipt())
+        stream = web.StreamResponse(headers={**STREAM_HEADERS, **told})
+        await stream.prepare(self.incoming.http)
+        await stream.write_eof(frames)
+        return stream
+
+    async def _of_live(self, committed: Committed, live: Live) -> web.StreamResponse:
+        exchange = self.exchange
+        stream = web.StreamResponse(headers={**STREAM_HEADERS, **committed.headers, **exchange.headers(final=False)})
+        await stream.prepare(self.incoming.http)
+        await self._relay(stream, live)
+        await committed.close()
+        if live.failure is not None:
+            await self.services.settle_partial(exchange, committed, "interrupted", live.failure)
+            await stream.write_eof()
+            return stream
+        try:
+            await self._settle(committed, live.collector.response())
+        except LedgerUnavailable as error:
+            await stream.write_eof(live.fail(Failure("overloaded", str(error), 503, "ledger_unavailable")))
+            return stream
+        await stream.write_eof(live.close(exchange.receipt()))
+        return stream
+
+    async def _relay(self, stream: web.StreamResponse, live: Live) -> None:
+        """Everything up to the closing frames; a failure's own frame included."""
+        try:
+            async with asyncio.timeout(max(0.0, self.exchange.deadline - time.monotonic())):
+                if live.held:
+                    await stream.write(live.held)
+                async for frames in live.frames():
+                    await stream.write(frames)
+        except TimeoutError:
+            await stream.write(live.fail(Failure("timeout", "the answer did not end in time", 504)))

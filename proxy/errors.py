@@ -1,0 +1,99 @@
+"""Errors of this package, and what a vendor's failure becomes for the client.
+
+ProxyError
+├── Refused             the client gets this answer: a neutral Failure and headers
+└── StartError          the server cannot start: one line that says why and what to do
+
+`for_client` keeps two things apart: what the client did wrong keeps its status, what went wrong between us and the
+provider is a 502, 503 or 504 and never the client's fault (DESIGN section 3, FAULTS section 3.3).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Final
+
+from translators.neutral import ErrorKind, Failure
+
+MAX_MESSAGE: Final = 2000
+"""Characters of a vendor's message that are passed on."""
+
+
+class ProxyError(Exception):
+    """Anything that ends a request or the server."""
+
+
+class Refused(ProxyError):
+    """The client gets *failure*, with *headers*."""
+
+    def __init__(self, failure: Failure, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+        self.headers = dict(headers or {})
+
+
+class StartError(ProxyError):
+    """The server cannot start."""
+
+
+def refused(
+    status: int,
+    message: str,
+    *,
+    kind: ErrorKind = "invalid_request",
+    code: str | None = None,
+    param: str | None = None,
+    retry_after_s: float | None = None,
+) -> Refused:
+    """A refusal of our own."""
+    return Refused(Failure(kind, message, status, code=code, param=param, retry_after_s=retry_after_s))
+
+
+_UPSTREAM: Final[Mapping[ErrorKind, tuple[int, str | None]]] = {
+    "authentication": (502, "upstream_auth"),
+    "permission": (502, "upstream_auth"),
+    "billing": (502, "upstream_auth"),
+    "rate_limit": (429, "rate_limit_exceeded"),
+    "overloaded": (503, "upstream_overloaded"),
+    "timeout": (504, "upstream_timeout"),
+    "server": (502, "upstream_error"),
+    "connection": (502, "upstream_unreachable"),
+    "invalid_response": (502, "upstream_invalid"),
+}
+"""Kinds that are not the client's doing: status and code for the client. Other kinds keep the vendor's status."""
+
+_KEPT_STATUSES: Final = frozenset({400, 404, 409, 413, 422})
+
+
+def for_client(failure: Failure, where: str, redactor: Redactor) -> Failure:
+    """*failure* of the provider *where*, in our words and without secrets."""
+    message = redactor.clean(failure.message)[:MAX_MESSAGE]
+    if failure.kind in _UPSTREAM:
+        status, code = _UPSTREAM[failure.kind]
+        if failure.kind == "connection" and failure.status == 504:
+            status = 504
+    else:
+        status = failure.status if failure.status in _KEPT_STATUSES else 400
+        code = redactor.clean(failure.code) if failure.code else None
+    return replace(failure, status=status, code=code, message=f"{where}: {message}", raw=None)
+
+
+class Redactor:
+    """Takes secrets out of text: the ones that are configured, and what looks like one."""
+
+    _LOOKS = re.compile(
+        r"(?i)\b(?:sk|pk|rk|xai|gsk|hf|mp|nvapi|AIza|key)[-_][A-Za-z0-9_\-*.]{8,}|\bAIza[A-Za-z0-9_\-]{20,}"
+        r"|(?<=bearer )[A-Za-z0-9._~+/=\-]{8,}"
+    )
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        known = sorted({secret for secret in secrets if len(secret) >= 6}, key=len, reverse=True)
+        self._known = re.compile("|".join(map(re.escape, known))) if known else None
+
+    def clean(self, text: str) -> str:
+        """*text* with every secret replaced."""
+        if self._known:
+            text = self._known.sub("[secret]", text)
+        return self._LOOKS.sub("[secret]", text)

@@ -1,0 +1,258 @@
+"""One client request's account of itself: attempts, usage, money, losses and times, for headers, receipt and ledger."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from proxy.controls import Controls
+from routing.targets import Target
+from storage.ledger import CacheUse, Ledger, OpenAttempt, OpenExchange, SettledAttempt, SettledExchange, Status
+from storage.money import usd
+from translators.codec import dumps
+from translators.losses import Loss, header_value
+from translators.neutral import Failure, Request, Usage
+
+RATE_HEADERS: Final = ("x-ratelimit-", "anthropic-ratelimit-", "ratelimit-")
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """One request to one target: what the ledger will say of it."""
+
+    number: int
+    target: Target
+    key_index: int | None
+    started: float = field(default_factory=time.perf_counter)
+    sent: bool = False
+    """Whether the request may have reached the provider, so that it may cost money."""
+    http_status: int | None = None
+    first_event_ms: float | None = None
+    usage: Usage | None = None
+    cost_nanousd: int | None = None
+    price_source: str | None = None
+    price_version: str | None = None
+    settled: bool = False
+
+    def elapsed_ms(self) -> float:
+        """Milliseconds since it began."""
+        return (time.perf_counter() - self.started) * 1000
+
+    def row(self, exchange_id: str, status: Status, failure: Failure | None = None) -> SettledAttempt:
+        """The closing row."""
+        self.settled = True
+        usage = self.usage or Usage()
+        return SettledAttempt(
+            exchange_id=exchange_id,
+            number=self.number,
+            status=status,
+            cost_nanousd=self.cost_nanousd,
+            http_status=failure.status if failure else self.http_status,
+            error_kind=failure.kind if failure else None,
+            error=failure.message if failure else None,
+            input_tokens=usage.input_tokens,
+            cached_input_tokens=usage.cached_input_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+            output_tokens=usage.output_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            price_source=self.price_source,
+            price_version=self.price_version,
+            raw_usage=usage.raw or None,
+            estimated=usage.estimated,
+            latency_ms=round(self.elapsed_ms(), 3),
+            first_event_ms=self.first_event_ms,
+        )
+
+
+class Exchange:
+    """Opened before the first attempt leaves, settled once."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        id: str,  # noqa: A002  the word that headers, ledger and API use
+        started: float,
+        tenant: str,
+        request: Request,
+        controls: Controls,
+        route: str,
+        cache: CacheUse,
+        client_request_id: str | None,
+        input_estimate: int,
+        deadline: float,
+        clean: Callable[[str], str],
+        seen: Callable[[Attempt, Status, Failure | None], None],
+    ) -> None:
+        self.id = id
+        self.request = request
+        self.route = route
+        self.cache: CacheUse = cache
+        self.target: Target | None = None
+        self.attempts: list[Attempt] = []
+        self.losses: tuple[Loss, ...] = ()
+        self.report_losses = True
+        self.saved_nanousd = 0
+        self.stored_usage: Usage | None = None
+        """What the answer from the cache took when it was made."""
+        self.first_event_ms: float | None = None
+        self.settled = False
+        self.deadline = deadline
+        """A moment of `time.monotonic()` at which everything must have ended."""
+        self._ledger = ledger
+        self._clean = clean
+        self._seen = seen
+        self._started = started
+        self._tenant = tenant
+        self._tags = dict(controls.tags)
+        self._client_request_id = client_request_id
+        self._input_estimate = input_estimate
+        self._closing: list[SettledAttempt] = []
+        self._opened = False
+
+    # --- attempts
+
+    async def begin(self, target: Target, key_index: int | None) -> Attempt:
+        """Book an attempt, durably, before it leaves."""
+        attempt = Attempt(len(self.attempts) + 1, target, key_index)
+        self.attempts.append(attempt)
+        row = OpenAttempt(self.id, attempt.number, target.provider, target.model, key_index)
+        if self._opened:
+            closing = self._closing.pop() if self._closing else None
+            await self._close_failed()
+            await self._ledger.open_attempt(row, closing)
+        else:
+            self._opened = True
+            await self._ledger.open(self._open_row(), row)
+        return attempt
+
+    def failed(self, attempt: Attempt, failure: Failure) -> None:
+        """The attempt gave nothing; its row is closed together with the next write."""
+        if not attempt.settled:
+            if attempt.usage is None:
+                attempt.cost_nanousd = 0
+            self._close(attempt, "failed", failure)
+
+    def saw_first_event(self, attempt: Attempt) -> None:
+        """The first content came."""
+        attempt.first_event_ms = round(attempt.elapsed_ms(), 3)
+        self.first_event_ms = round((time.perf_counter() - self._started) * 1000, 3)
+
+    def answered_from_cache(self, target: str, usage: Usage | None, saved_nanousd: int | None) -> None:
+        """The answer came out of the cache: it is *target*'s, and would have cost *saved_nanousd* again."""
+        self.cache = "hit"
+        self.target = Target.parse(target)
+        self.stored_usage = usage
+        self.saved_nanousd = saved_nanousd or 0
+        self.first_event_ms = round((time.perf_counter() - self._started) * 1000, 3)
+
+    # --- settling
+
+    async def settle(self, status: Status, failure: Failure | None = None) -> None:
+        """Close everything that is open, in one transaction. A second call does nothing."""
+        if self.settled:
+            return
+        self.settled = True
+        if not self._opened:
+            await self._ledger.record(self._open_row(), self._settled_row(status, failure))
+            return
+        self._closing.extend(attempt.row(self.id, status, failure) for attempt in self.attempts if not attempt.settled)
+        last = self._closing.pop() if self._closing else None
+        await self._close_failed()
+        await self._ledger.settle(self._settled_row(status, failure), last)
+
+    def _close(self, attempt: Attempt, status: Status, failure: Failure | None) -> None:
+        if failure is not None:
+            failure = replace(failure, message=self._clean(failure.message)[:500])
+        self._closing.append(attempt.row(self.id, status, failure))
+        self._seen(attempt, status, failure)
+
+    async def _close_failed(self) -> None:
+        closing, self._closing = self._closing, []
+        for settled in closing:
+            await self._ledger.settle_attempt(settled)
+
+    def _open_row(self) -> OpenExchange:
+        return OpenExchange(
+            id=self.id,
+            dialect=self.request.dialect,
+            route=self.route,
+            key_id=self._tenant or None,
+            tags=self._tags,
+            stream=self.request.stream,
+            cache=self.cache,
+            target=self.target.name if self.target else None,
+            client_request_id=self._client_request_id,
+            input_estimate=self._input_estimate,
+        )
+
+    def _settled_row(self, status: Status, failure: Failure | None) -> SettledExchange:
+        stored = self.stored_usage or Usage()
+        return SettledExchange(
+            id=self.id,
+            status=status,
+            target=self.target.name if self.target else None,
+            cache=self.cache,
+            saved_nanousd=self.saved_nanousd,
+            latency_ms=round((time.perf_counter() - self._started) * 1000, 3),
+            first_event_ms=self.first_event_ms,
+            losses=self.losses,
+            error=failure.message[:500] if failure else None,
+            input_tokens=stored.input_tokens,
+            cached_input_tokens=stored.cached_input_tokens,
+            cache_write_tokens=stored.cache_write_tokens,
+            output_tokens=stored.output_tokens,
+            reasoning_tokens=stored.reasoning_tokens,
+        )
+
+    @property
+    def cost_nanousd(self) -> int | None:
+        """What all attempts cost together; None when one of them is unpriced."""
+        total = 0
+        for attempt in self.attempts:
+            if attempt.cost_nanousd is None:
+                return None
+            total += attempt.cost_nanousd
+        return total
+
+    # --- what the client is told
+
+    def headers(self, *, final: bool) -> dict[str, str]:
+        """The `x-modelport-*` headers. *final*: the cost is known (a stream's head goes out before)."""
+        found = {
+            "x-request-id": self.id,
+            "x-modelport-route": _header_text(self.route),
+            "x-modelport-attempts": str(len(self.attempts)),
+            "x-modelport-cache": self.cache,
+        }
+        if self.target:
+            found["x-modelport-target"] = _header_text(self.target.name)
+        if final and (cost := self.cost_nanousd) is not None:
+            found["x-modelport-cost-usd"] = usd(cost)
+        if self.losses and self.report_losses:
+            found["x-modelport-losses"] = header_value(self.losses)
+        return found
+
+    def receipt(self) -> bytes:
+        """What the closing comment of a stream says."""
+        cost = self.cost_nanousd
+        losses = self.losses if self.report_losses else ()
+        return dumps(
+            {
+                "cost_usd": None if cost is None else usd(cost),
+                "attempts": len(self.attempts),
+                "losses": [{"field": loss.field, "action": loss.action, "reason": loss.reason} for loss in losses],
+            }
+        )
+
+
+def _header_text(text: str) -> str:
+    """*text* as a header may carry it: printable ASCII."""
+    return "".join(letter if " " <= letter <= "~" else "?" for letter in text)[:300]
+
+
+def rate_limit_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The vendor's rate-limit headers, which pass through."""
+    return {name: value for name, value in headers.items() if name.startswith(RATE_HEADERS)}

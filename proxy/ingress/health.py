@@ -1,0 +1,122 @@
+"""`/health` and its short forms for orchestrators. Nothing here asks a provider, but for `?probe=1`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aiohttp import web
+
+from proxy.auth import MASTER
+from proxy.backends.backend import BackendError, Call, Timeouts
+from proxy.errors import for_client, refused
+from proxy.ingress.json import json_response
+from proxy.providers import ProviderSpec
+from proxy.server import Incoming
+from proxy.services import Services
+from proxy.version import version
+from routing.catalog import rules_for
+from storage.db import SQLITE_VERSION
+from translators.codec import dumps
+from translators.dialects import BACKENDS
+from translators.neutral import Message, Request, Text
+
+PROBE_S: Final = 20.0
+PROBE_TOKENS: Final = 16
+
+
+async def live(_services: Services, incoming: Incoming) -> web.StreamResponse:
+    """The event loop turns."""
+    return json_response({"status": "ok"}, incoming.id)
+
+
+async def ready(services: Services, incoming: Incoming) -> web.StreamResponse:
+    """New requests are welcome."""
+    if services.draining:
+        return json_response({"status": "draining"}, incoming.id, 503)
+    if services.ledger.mode == "strict" and services.db.failure is not None:
+        return json_response({"status": "ledger_unavailable"}, incoming.id, 503)
+    return json_response({"status": "ok"}, incoming.id)
+
+
+async def health(services: Services, incoming: Incoming) -> web.StreamResponse:
+    """The state of every enabled provider and of the store; 503 when no provider can be used."""
+    report = health_report(services)
+    if incoming.http.query.get("probe") in {"1", "true"}:
+        report["probe"] = await _probe(services, incoming)
+    return json_response(report, incoming.id, 503 if report["status"] == "down" else 200)
+
+
+def health_report(services: Services) -> dict[str, Any]:
+    """The body of `GET /health`."""
+    setup = services.setup
+    entries = [services.health.snapshot(spec.name, services.breakers, setup.rings[spec.name]) for spec in setup.enabled]
+    store = services.db.failure
+    cache = services.cache.stats()
+    return {
+        "status": overall([entry["status"] for entry in entries], store_ok=store is None),
+        "version": version(),
+        "uptime_s": round(time.monotonic() - services.started, 1),
+        "providers": entries,
+        "storage": {
+            "status": services.db.status,
+            "error": str(store) if store else None,
+            "ledger": services.ledger.mode,
+            "ledger_lag_ms": round(services.db.lag_ms, 3),
+            "lost_rows": services.ledger.lost,
+            "size_mb": round(services.db.size_bytes / 2**20, 3),
+            "sqlite_version": SQLITE_VERSION,
+        },
+        "cache": {name: cache[name] for name in ("entries", "hits", "misses", "hit_rate")},
+        "in_flight": services.in_flight,
+    }
+
+
+def overall(statuses: list[str], *, store_ok: bool) -> str:
+    """One word for all: down without a usable provider, degraded when one is not well or the store fails."""
+    if not statuses or all(status == "unhealthy" for status in statuses):
+        return "down"
+    well = all(status in {"healthy", "unknown"} for status in statuses)
+    return "ok" if well and store_ok else "degraded"
+
+
+async def _probe(services: Services, incoming: Incoming) -> dict[str, Any]:
+    """Ask every enabled provider a tiny question; this costs money, so only the master key may."""
+    if incoming.tenant != MASTER:
+        raise refused(
+            403,
+            "probe=1 asks the providers, which costs money; it needs the master key",
+            kind="permission",
+            code="master_key_required",
+        )
+    specs = [spec for spec in services.setup.enabled if spec.probe_model or spec.models]
+    results = await asyncio.gather(*(_probe_one(services, spec) for spec in specs))
+    return {
+        "note": f"each provider was asked one question of at most {PROBE_TOKENS} tokens, which it may bill",
+        "providers": dict(zip((spec.name for spec in specs), results, strict=True)),
+    }
+
+
+async def _probe_one(services: Services, spec: ProviderSpec) -> Mapping[str, Any]:
+    model = spec.probe_model or spec.models[0]
+    rules = rules_for(spec.dialect, model, spec.quirks)
+    question = Request("openai_chat", model, (Message("user", (Text("Say ok."),)),), max_output_tokens=PROBE_TOKENS)
+    rendered = BACKENDS[spec.dialect].render_request(question, rules)
+    key = spec.keys[0].reveal() if spec.keys else None
+    clock = Timeouts(first_event_s=PROBE_S, whole_answer_s=PROBE_S, idle_s=PROBE_S, total_s=PROBE_S)
+    headers = {**rules.headers, **rendered.headers}
+    started = time.perf_counter()
+    try:
+        async with services.setup.backends[spec.name].send(
+            Call(model, dumps(rendered.body), stream=False, key=key, headers=headers, timeouts=clock)
+        ) as found:
+            body = await found.read()
+            if found.status >= 400:
+                failure = BACKENDS[spec.dialect].parse_error(found.status, body, found.headers)
+                raise BackendError(failure)
+    except BackendError as error:
+        told = for_client(error.failure, spec.name, services.setup.redactor)
+        return {"ok": False, "model": model, "status": error.failure.status, "error": told.message}
+    return {"ok": True, "model": model, "latency_ms": round((time.perf_counter() - started) * 1000, 1)}

@@ -1,0 +1,168 @@
+"""`GET /costs` and `GET /api/v1/exchanges`: the ledger, summed and row by row."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from aiohttp import web
+
+from proxy.errors import Refused, refused
+from proxy.ingress.json import json_response
+from proxy.server import Incoming
+from proxy.services import Services
+from storage.accounts import GROUPINGS, Grouping, Sum, Sums
+from storage.errors import BadCursor
+from storage.money import usd
+
+DEFAULT_GROUPS: Final[tuple[Grouping, ...]] = ("provider", "model")
+STATUSES: Final = ("open", "ok", "failed", "aborted", "interrupted")
+_SPAN = re.compile(r"(\d{1,6})([smhdw])")
+_UNIT_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+async def costs(services: Services, incoming: Incoming) -> web.StreamResponse:
+    """Sums over a span of time, in groups, as JSON or CSV."""
+    query = incoming.http.query
+    now = time.time()
+    since = moment(query.get("since", "24h"), "since", now)
+    until = moment(query["until"], "until", now) if query.get("until") else now
+    group_by = groupings(query.get("group_by"))
+    form = query.get("format", "json")
+    if form not in {"json", "csv"}:
+        raise _bad("format", "json or csv", form)
+    sums = await services.accounts.costs(since, until, group_by)
+    if form == "csv":
+        return web.Response(
+            text=as_csv(sums), headers={"content-type": "text/csv; charset=utf-8", "x-request-id": incoming.id}
+        )
+    report = {
+        "since": iso(since),
+        "until": iso(until),
+        "currency": "USD",
+        "group_by": list(group_by),
+        "total": figures(sums.total),
+        "groups": [{**group.names, **figures(group.sum)} for group in sums.groups],
+    }
+    return json_response(report, incoming.id)
+
+
+async def exchanges(services: Services, incoming: Incoming) -> web.StreamResponse:
+    """A page of the ledger's rows, newest first."""
+    query = incoming.http.query
+    now = time.time()
+    status = query.get("status")
+    if status is not None and status not in STATUSES:
+        raise _bad("status", " or ".join(STATUSES), status)
+    limit = query.get("limit", "100")
+    if not limit.isdecimal() or not 1 <= int(limit) <= 1000:
+        raise _bad("limit", "a number from 1 to 1000", limit)
+    try:
+        rows, cursor = await services.accounts.exchanges(
+            since=moment(query["since"], "since", now) if query.get("since") else None,
+            until=moment(query["until"], "until", now) if query.get("until") else None,
+            key=query.get("key"),
+            status=status,
+            cursor=query.get("cursor"),
+            limit=int(limit),
+        )
+    except BadCursor as error:
+        raise _bad("cursor", "a cursor that this endpoint gave", query.get("cursor", "")) from error
+    return json_response({"data": rows, "next": cursor}, incoming.id)
+
+
+async def exchange(services: Services, incoming: Incoming) -> web.StreamResponse:
+    """One row with its attempts."""
+    row = await services.accounts.exchange(incoming.parameter)
+    if row is None:
+        raise refused(404, f"no exchange has the id {incoming.parameter[:80]!r}", kind="not_found", code="not_found")
+    return json_response(row, incoming.id)
+
+
+def moment(text: str, name: str, now: float) -> float:
+    """Unix seconds of an ISO 8601 time (UTC unless it says otherwise) or of a span back from *now* (`30m`, `7d`).
+
+    Raises:
+        Refused: 400 naming the parameter.
+    """
+    if span := _SPAN.fullmatch(text.strip()):
+        return now - int(span[1]) * _UNIT_S[span[2]]
+    try:
+        # A plus in a query is a blank by the time it arrives here.
+        found = datetime.fromisoformat(text.strip().replace(" ", "+") if "T" in text else text.strip())
+    except ValueError:
+        raise _bad(name, "an ISO 8601 time or a span such as 30m, 24h, 7d", text) from None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+
+
+def groupings(text: str | None) -> tuple[Grouping, ...]:
+    """The groupings of `group_by`, each once.
+
+    Raises:
+        Refused: 400 for one that does not exist.
+    """
+    if text is None:
+        return DEFAULT_GROUPS
+    found: list[Grouping] = []
+    for name in filter(None, (part.strip() for part in text.split(","))):
+        grouping = next((known for known in GROUPINGS if known == name), None)
+        if grouping is None:
+            raise _bad("group_by", "some of " + ", ".join(GROUPINGS), name)
+        if grouping not in found:
+            found.append(grouping)
+    return tuple(found)
+
+
+def figures(total: Sum) -> dict[str, Any]:
+    """The numbers of one sum, money as decimal strings."""
+    return {
+        "exchanges": total.exchanges,
+        "attempts": total.attempts,
+        "errors": total.errors,
+        "cache_hits": total.cache_hits,
+        "input_tokens": total.input_tokens,
+        "cached_input_tokens": total.cached_input_tokens,
+        "cache_write_tokens": total.cache_write_tokens,
+        "output_tokens": total.output_tokens,
+        "reasoning_tokens": total.reasoning_tokens,
+        "cost_usd": usd(total.cost_nanousd),
+        "exact_usd": usd(total.exact_nanousd),
+        "estimated_usd": usd(total.estimated_nanousd),
+        "unpriced_attempts": total.unpriced_attempts,
+        "saved_usd": usd(total.saved_nanousd),
+    }
+
+
+def as_csv(sums: Sums) -> str:
+    """One line for each group, with a head."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*sums.group_by, *figures(Sum())])
+    if not sums.group_by:
+        writer.writerow(list(figures(sums.total).values()))
+    for group in sums.groups if sums.group_by else ():
+        writer.writerow([*map(_cell, _values(group.names, sums.group_by)), *figures(group.sum).values()])
+    return out.getvalue()
+
+
+def _values(names: Any, group_by: Sequence[str]) -> list[str]:
+    return [names[grouping] or "" for grouping in group_by]
+
+
+def _cell(text: str) -> str:
+    """*text* so that no spreadsheet takes it for a formula: names of tags come from clients."""
+    return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
+
+
+def iso(at: float) -> str:
+    """UTC to the second."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _bad(name: str, expected: str, found: str) -> Refused:
+    return refused(400, f"{name}: expected {expected}, found {found[:80]!r}", param=name, code="invalid_parameter")

@@ -1,0 +1,114 @@
+"""`GET /metrics` in Prometheus' text form, read off at the scrape: no request pays for it.
+
+Counters run since the start of the process. Label values are names from the configuration and words from closed
+sets, so their number is bounded. prometheus_client is imported at the first scrape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import web
+
+from proxy.ingress.health import health_report
+from proxy.server import Incoming
+from proxy.services import Services
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+STATES: Final = ("healthy", "degraded", "unhealthy", "unknown")
+BREAKERS: Final = ("closed", "half_open", "open")
+
+
+async def metrics(services: Services, incoming: Incoming) -> web.StreamResponse:
+    """All families."""
+    from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+    class Scrape:
+        def collect(self) -> Iterator[Metric]:
+            return _families(services, health_report(services))
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Scrape())
+    return web.Response(
+        body=generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST, "x-request-id": incoming.id}
+    )
+
+
+def _families(services: Services, report: dict[str, Any]) -> Iterator[Metric]:
+    yield from _traffic(services)
+    yield from _providers(report)
+    yield from _store(services, report)
+
+
+def _traffic(services: Services) -> Iterator[Metric]:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    attempts = CounterMetricFamily(
+        "modelport_attempts", "Requests to providers, by how they ended.", labels=["provider", "status"]
+    )
+    tokens = CounterMetricFamily("modelport_tokens", "Tokens, by direction.", labels=["provider", "direction"])
+    cost = CounterMetricFamily("modelport_cost_usd", "US dollars, as far as prices are known.", labels=["provider"])
+    unpriced = CounterMetricFamily(
+        "modelport_unpriced_attempts", "Attempts without a known price.", labels=["provider"]
+    )
+    for provider, total in services.totals.items():
+        for status, count in total.attempts.items():
+            attempts.add_metric([provider, status], count)
+        tokens.add_metric([provider, "input"], total.input_tokens)
+        tokens.add_metric([provider, "cached_input"], total.cached_input_tokens)
+        tokens.add_metric([provider, "output"], total.output_tokens)
+        cost.add_metric([provider], total.cost_nanousd / 1e9)
+        unpriced.add_metric([provider], total.unpriced)
+    requests = CounterMetricFamily(
+        "modelport_http_requests", "Requests to this server, by path and status.", labels=["path", "status"]
+    )
+    for (path, status_code), count in services.answered.items():
+        requests.add_metric([path, str(status_code)], count)
+    yield from (attempts, tokens, cost, unpriced, requests)
+    yield GaugeMetricFamily("modelport_in_flight", "Requests that are being answered.", value=services.in_flight)
+
+
+def _providers(report: dict[str, Any]) -> Iterator[Metric]:
+    from prometheus_client.core import GaugeMetricFamily
+
+    states = GaugeMetricFamily("modelport_provider_state", "1 for the state that holds.", labels=["provider", "state"])
+    breakers = GaugeMetricFamily("modelport_breaker_state", "1 for the state that holds.", labels=["provider", "state"])
+    latency = GaugeMetricFamily(
+        "modelport_attempt_latency_seconds", "Of the newest attempts, by quantile.", labels=["provider", "quantile"]
+    )
+    first = GaugeMetricFamily(
+        "modelport_first_event_seconds", "Of the newest attempts, by quantile.", labels=["provider", "quantile"]
+    )
+    keys = GaugeMetricFamily("modelport_keys_available", "Keys that do not rest.", labels=["provider"])
+    for entry in report["providers"]:
+        name = entry["name"]
+        for state in STATES:
+            states.add_metric([name, state], entry["status"] == state)
+        for state in BREAKERS:
+            breakers.add_metric([name, state], entry["breaker"] == state)
+        for family, figures in ((latency, entry["latency_ms"]), (first, entry["first_event_ms"])):
+            for word, quantile in (("p50", "0.5"), ("p95", "0.95")):
+                if figures[word] is not None:
+                    family.add_metric([name, quantile], figures[word] / 1000)
+        keys.add_metric([name], entry["keys"]["available"])
+    yield from (states, breakers, latency, first, keys)
+
+
+def _store(services: Services, report: dict[str, Any]) -> Iterator[Metric]:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    cache, store = report["cache"], report["storage"]
+    yield CounterMetricFamily("modelport_cache_hits", "Answers out of the cache.", value=cache["hits"])
+    yield CounterMetricFamily("modelport_cache_misses", "Look-ups without an answer.", value=cache["misses"])
+    yield GaugeMetricFamily("modelport_cache_entries", "Stored answers.", value=cache["entries"])
+    yield GaugeMetricFamily("modelport_storage_up", "1 while the ledger can be written.", value=store["status"] == "ok")
+    yield GaugeMetricFamily(
+        "modelport_ledger_lag_seconds", "How far the disk is behind.", value=store["ledger_lag_ms"] / 1000
+    )
+    yield CounterMetricFamily(
+        "modelport_ledger_lost_rows", "Rows that a relaxed ledger lost.", value=services.ledger.lost
+    )

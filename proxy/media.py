@@ -1,0 +1,189 @@
+"""Remote pictures and files, fetched under guard where a target cannot fetch them itself.
+
+A URL from a request is an address that a stranger chose. So: http and https only, public addresses only, checked
+after resolution and connected to exactly as checked, no redirects, bounded size and time, and a type that fits.
+A fetch that fails is a 400 that names the part; nothing is left out in silence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ipaddress
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Final
+from urllib.parse import urlsplit
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from typing_extensions import override
+
+from proxy.errors import refused
+from translators.dialect import Rules
+from translators.neutral import Audio, Document, Image, Message, Part, Request, Source, ToolResult
+
+MAX_MEDIA_BYTES: Final = 20 * 1024 * 1024
+FETCH_S: Final = 20.0
+
+_KINDS: Final = {Image: ("image/",), Audio: ("audio/",), Document: ("application/pdf", "text/")}
+
+
+class ForbiddenAddress(OSError):
+    """The name resolves to an address that is not public."""
+
+
+class GuardedResolver(AbstractResolver):
+    """Resolves to public addresses alone; the connector connects to what was checked, so no second look-up differs."""
+
+    def __init__(self, *, allow_private: bool) -> None:
+        self._allow_private = allow_private
+
+    @override
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, family=socket.AF_UNSPEC)
+        results: list[ResolveResult] = []
+        for kind, _, protocol, _, address in found:
+            check_public(str(address[0]), allow_private=self._allow_private)
+            results.append(
+                ResolveResult(
+                    hostname=host,
+                    host=str(address[0]),
+                    port=port,
+                    family=kind,
+                    proto=protocol,
+                    flags=socket.AI_NUMERICHOST,
+                )
+            )
+        return results
+
+    @override
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+def check_public(address: str, *, allow_private: bool) -> None:
+    """Raises ForbiddenAddress when *address* is one of this machine, its network, or no place at all."""
+    if allow_private:
+        return
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
+        ip = ip.ipv4_mapped
+    if not ip.is_global or ip.is_multicast:
+        raise ForbiddenAddress(f"{address} is not a public address")
+
+
+class MediaFetcher:
+    """Fetches under the guard. Made on first use; the owner closes it."""
+
+    def __init__(self, *, allow_private: bool = False) -> None:
+        self._allow_private = allow_private
+        self._session: aiohttp.ClientSession | None = None
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(
+                resolver=GuardedResolver(allow_private=self._allow_private), limit=32, force_close=True
+            )
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+                timeout=aiohttp.ClientTimeout(total=FETCH_S),
+            )
+        return self._session
+
+    async def close(self) -> None:
+        """Release the connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def fetch(self, url: str, kinds: tuple[str, ...], place: str) -> Source:
+        """The content of *url* as base64.
+
+        Raises:
+            Refused: 400 naming *place*: the URL, the host, the size or the type is not acceptable, or it failed.
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise _bad(place, "expected an http or https URL")
+        try:
+            if _is_address(parts.hostname):
+                check_public(parts.hostname, allow_private=self._allow_private)
+            async with self._opened().get(url, allow_redirects=False) as response:
+                if response.status != 200:
+                    raise _bad(place, f"the host answered with status {response.status}")
+                media_type = response.content_type
+                if not media_type.startswith(kinds):
+                    raise _bad(place, f"expected {' or '.join(kinds)}, the host sent {media_type[:60]}")
+                content = await _bounded(response, place)
+        except ForbiddenAddress as error:
+            raise _bad(place, str(error)) from error
+        except aiohttp.ClientConnectorError as error:
+            forbidden = isinstance(error.os_error, ForbiddenAddress)
+            raise _bad(place, str(error.os_error) if forbidden else "the host cannot be reached") from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _bad(place, f"the fetch failed: {type(error).__name__}") from error
+        return Source(media_type=media_type, data=base64.b64encode(content).decode())
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+async def _bounded(response: aiohttp.ClientResponse, place: str) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in response.content.iter_chunked(64 * 1024):
+        size += len(piece)
+        if size > MAX_MEDIA_BYTES:
+            raise _bad(place, f"the file is larger than {MAX_MEDIA_BYTES} bytes")
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _bad(place: str, why: str) -> Exception:
+    return refused(400, f"{place}: cannot be fetched for this target: {why}", param=place, code="invalid_media_url")
+
+
+Fetch = Callable[[str, tuple[str, ...], str], Awaitable[Source]]
+
+
+async def inline_remote(request: Request, rules: Rules, fetch: Fetch) -> Request:
+    """*request* with every remote file that the target cannot fetch itself fetched and put in place."""
+    if rules.image_urls and not rules.image_url_prefixes:
+        return request
+    messages: list[Message] = []
+    for index, message in enumerate(request.messages):
+        parts = await _parts(message.parts, f"messages[{index}].content", rules, fetch)
+        messages.append(message if parts is message.parts else replace(message, parts=parts))
+    return replace(request, messages=tuple(messages))
+
+
+async def _parts(parts: tuple[Part, ...], place: str, rules: Rules, fetch: Fetch) -> tuple[Part, ...]:
+    changed: list[Part] = []
+    for index, part in enumerate(parts):
+        here = f"{place}[{index}]"
+        match part:
+            case Image() | Audio() | Document() if _must_fetch(part.source.url, rules):
+                source = await fetch(str(part.source.url), _KINDS[type(part)], here)
+                changed.append(replace(part, source=source))
+            case ToolResult():
+                inner = await _parts(part.parts, here, rules, fetch)
+                changed.append(part if inner is part.parts else replace(part, parts=inner))
+            case _:
+                changed.append(part)
+    same = all(old is new for old, new in zip(parts, changed, strict=True))
+    return parts if same else tuple(changed)
+
+
+def _must_fetch(url: str | None, rules: Rules) -> bool:
+    return url is not None and not (rules.image_url_prefixes and url.startswith(rules.image_url_prefixes))

@@ -1,0 +1,242 @@
+"""The way a request goes, from a parsed question to the answer's last byte.
+
+    resolve the name -> the cache? -> open the books, ask the targets in order -> committed -> deliver -> settle
+
+`answer` is the whole of it. What the parts do stands in their own modules: `attempt` (one target), `routing.executor`
+(which one next), `exchange` (the books), `delivery` (bytes to the client).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from aiohttp import web
+
+from proxy.attempt import Asked, Attempter, Committed
+from proxy.delivery import Delivery
+from proxy.errors import Refused, for_client, refused
+from proxy.exchange import Exchange
+from proxy.server import Incoming
+from proxy.services import Services
+from proxy.setup import Setup
+from proxy.stored import Land, Stored
+from routing import executor
+from routing.abilities import able
+from routing.catalog import rules_for
+from routing.errors import ChainExhausted, LacksAbilities, NoProvider, TooManyTargets, UnknownModel
+from routing.policies import POLICIES, View
+from routing.targets import Route, Target
+from storage.cache import cache_key
+from storage.errors import LedgerUnavailable
+from storage.ledger import CacheUse
+from translators.dialect import Rules
+from translators.errors import BadRequest
+from translators.neutral import Failure
+from translators.tokens import rough
+
+NO_RETRY: Final[Mapping[str, str]] = {"x-should-retry": "false"}
+LONGEST_MESSAGE: Final = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """One request with all that it needs on its way. *key*: its place in the cache, None outside of it."""
+
+    services: Services
+    setup: Setup
+    incoming: Incoming
+    asked: Asked
+    route: Route
+    key: bytes | None
+
+
+async def answer(services: Services, incoming: Incoming, asked: Asked) -> web.StreamResponse:
+    """Answer *asked*.
+
+    Raises:
+        Refused: with what the client is to be told.
+        BadRequest: the request cannot be put to its target.
+    """
+    with services.setup.used() as setup:
+        route = resolve(setup, asked)
+        key = cache_key_of(setup, route, incoming.tenant, asked)
+        errand = Errand(services, setup, incoming, asked, route, key)
+        try:
+            if key is None or not asked.controls.look_up:
+                return await _ask(errand)
+            if stored := await services.look_up(key):
+                return await _from_cache(errand, stored)
+            async with services.flights.join(key) as flight:
+                if flight.answer is not None:
+                    return await _from_cache(errand, flight.answer)
+                return await _ask(errand, flight.land)
+        except LedgerUnavailable as error:
+            raise refused(503, str(error), kind="overloaded", code="ledger_unavailable", retry_after_s=1) from error
+
+
+def resolve(setup: Setup, asked: Asked) -> Route:
+    """The route that the request names: by header or body object, by `models`, or by `model`."""
+    controls = asked.controls
+    name = controls.route or asked.request.model
+    try:
+        return setup.names.resolve(name, () if controls.route else controls.chain)
+    except UnknownModel as error:
+        raise refused(404, str(error), kind="not_found", code="model_not_found", param="model") from error
+    except NoProvider as error:
+        raise refused(503, str(error), kind="overloaded", code="no_provider", param="model") from error
+    except TooManyTargets as error:
+        raise refused(400, str(error), param="models") from error
+
+
+def cache_key_of(setup: Setup, route: Route, tenant: str, asked: Asked) -> bytes | None:
+    """Under what the answer is looked up and stored; None when this request stays outside the cache.
+
+    `deterministic`: only what would come out the same again, by temperature 0 or a seed.
+    An idempotency key asks for one and the same answer, whatever the mode.
+    """
+    request, controls = asked.request, asked.controls
+    if controls.idempotency_key is not None:
+        return cache_key(tenant, route.name, {**asked.body, "idempotency_key": controls.idempotency_key})
+    mode = setup.cache_mode(route.name)
+    wanted = mode == "all" or (mode == "deterministic" and (request.temperature == 0 or request.seed is not None))
+    if not wanted or not (controls.look_up or controls.store):
+        return None
+    return cache_key(tenant, route.name, asked.body)
+
+
+async def _from_cache(errand: Errand, stored: Stored) -> web.StreamResponse:
+    """Deliver what was stored, and book that it cost nothing."""
+    exchange = _new_exchange(errand, "hit")
+    exchange.answered_from_cache(stored.target, stored.response.usage, stored.cost_nanousd)
+    await exchange.settle("ok")
+    return await Delivery(errand.services, errand.incoming, errand.asked, exchange).of_stored(stored.response)
+
+
+async def _ask(errand: Errand, land: Land | None = None) -> web.StreamResponse:
+    """Ask the route's targets and deliver what the first good one says."""
+    exchange = _new_exchange(errand, "miss" if errand.key else "bypass")
+    committed: Committed | None = None
+    try:
+        committed = await _committed(errand, exchange)
+        keep = _keeper(errand, land) if errand.key else None
+        return await Delivery(errand.services, errand.incoming, errand.asked, exchange, keep).of_committed(committed)
+    except (Refused, BadRequest) as error:
+        if exchange.attempts:
+            await exchange.settle("failed", _as_failure(error))
+        raise
+    finally:
+        if committed:
+            await committed.close()
+        if exchange.attempts and not exchange.settled:
+            # Only a request whose client is gone comes here unsettled.
+            errand.services.spawn(errand.services.settle_partial(exchange, committed, "aborted", None))
+
+
+async def _committed(errand: Errand, exchange: Exchange) -> Committed:
+    """The first answer that can be committed to.
+
+    Raises:
+        Refused: no target gave one; the books say so.
+    """
+    services, setup, route = errand.services, errand.setup, errand.route
+    attempter = Attempter(
+        errand.asked,
+        exchange,
+        setup.specs,
+        setup.backends,
+        losses=errand.asked.controls.losses or route.losses,
+        fetch=services.media.fetch,
+        clean=lambda where, failure: for_client(failure, where, setup.redactor),
+    )
+    try:
+        outcome = await executor.run(
+            _order(errand),
+            attempter.attempt,
+            breakers=services.breakers,
+            key_rings=setup.rings,
+            deadline=exchange.deadline,
+            now=time.monotonic,
+            sleep=asyncio.sleep,
+            rng=services.rng,
+            budget=services.retry_budget,
+            patience=setup.patience,
+            fallback_on=route.fallback_on,
+        )
+    except ChainExhausted as error:
+        failure = _exhausted(error, setup)
+        await exchange.settle("failed", failure)
+        raise Refused(failure, {**exchange.headers(final=True), **NO_RETRY}) from error
+    return outcome.value
+
+
+def _order(errand: Errand) -> list[Target]:
+    """The targets that can take the request, in the order of the route's policy."""
+    services, setup = errand.services, errand.setup
+
+    def rules_of(target: Target) -> Rules:
+        spec = setup.specs[target.provider]
+        return rules_for(spec.dialect, target.model, spec.quirks)
+
+    try:
+        candidates = able(errand.asked.request, errand.route.targets, rules_of)
+    except LacksAbilities as error:
+        raise refused(400, str(error), code="unsupported_modality") from error
+    view = View(services.rng, time.monotonic, services.breakers, setup.rings, services.health, services.prices)
+    return POLICIES[errand.route.policy](errand.asked.request, candidates, view)
+
+
+def _keeper(errand: Errand, land: Land | None) -> Land:
+    """What to do with an answer that may be kept: give it to those who wait for it, and store it."""
+
+    def keep(stored: Stored) -> None:
+        if land:
+            land(stored)
+        if errand.key and errand.asked.controls.store:
+            errand.services.keep(errand.key, stored, tenant=errand.incoming.tenant, route=errand.route.name)
+
+    return keep
+
+
+def _time_allowed_s(errand: Errand) -> float:
+    """For all attempts together: what the client says, else the route, else the slowest of its providers."""
+    if errand.asked.controls.timeout_s is not None:
+        return errand.asked.controls.timeout_s
+    if (allowed_s := errand.setup.route_timeout_s(errand.route.name)) is not None:
+        return allowed_s
+    return max(errand.setup.specs[target.provider].timeouts.total_s for target in errand.route.targets)
+
+
+def _exhausted(error: ChainExhausted, setup: Setup) -> Failure:
+    """The failure of a chain for the client: status of the most telling attempt, every attempt in the message."""
+    failure = for_client(error.failure, "", setup.redactor)
+    return replace(failure, message=error.describe(setup.redactor.clean)[:LONGEST_MESSAGE])
+
+
+def _as_failure(error: Refused | BadRequest) -> Failure:
+    if isinstance(error, Refused):
+        return error.failure
+    return Failure("invalid_request", error.message, 400, code=error.code, param=error.param)
+
+
+def _new_exchange(errand: Errand, cache: CacheUse) -> Exchange:
+    """The books of one request, not yet opened."""
+    incoming = errand.incoming
+    return Exchange(
+        errand.services.ledger,
+        id=incoming.id,
+        started=incoming.started,
+        tenant=incoming.tenant,
+        request=errand.asked.request,
+        controls=errand.asked.controls,
+        route=errand.route.name,
+        cache=cache,
+        client_request_id=incoming.client_request_id,
+        input_estimate=rough(len(errand.asked.raw)),
+        deadline=time.monotonic() + _time_allowed_s(errand),
+        clean=errand.setup.redactor.clean,
+        seen=errand.services.seen,
+    )

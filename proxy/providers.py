@@ -1,0 +1,237 @@
+"""Providers: the shipped rows (providers.toml) merged with the user's sections.
+
+A provider that cannot be used is there, too, with the reason in `why_off`.
+Order: the configured ones as the file has them, then the other shipped rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Final, Literal
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from proxy.backends.backend import Timeouts
+from proxy.config.model import PriceSettings, ProviderSettings, Settings, TimeoutSettings
+from proxy.config.quirks import quirks
+from proxy.config.secrets import BadSecret, NoSecret, Secret
+from proxy.config.shipped import dialects, rows
+
+BackendKind = Literal["http", "llamacpp", "demo"]
+ANY_MODEL: Final = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a provider is asked for at most; None is no limit."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent: int | None = None
+    queue: int = 256
+    queue_s: float = 30
+
+
+@dataclass(frozen=True, slots=True)
+class PricePerMillion:
+    """US dollars per million tokens. A rate that is None is that of *input*."""
+
+    input: Decimal
+    output: Decimal
+    cached_input: Decimal | None = None
+    cache_write: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LocalModel:
+    """A GGUF file and how it is loaded."""
+
+    path: Path
+    context: int = 4096
+    gpu_layers: int = 0
+    threads: int | None = None
+    chat_format: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSpec:
+    """One provider, ready for use.
+
+    *models* are names, *patterns* globs of bare names that lead here as well. *price* maps model names and globs to
+    prices and is empty where the catalog decides; *price_source* is the provider's id there. *quirks* are fields of
+    Rules. *base_url* is empty for a provider without network.
+    """
+
+    name: str
+    title: str
+    dialect: str
+    backend: BackendKind
+    base_url: str = ""
+    auth: str = "none"
+    keys: tuple[Secret, ...] = ()
+    models: tuple[str, ...] = ()
+    patterns: tuple[str, ...] = ()
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    limits: Limits = field(default_factory=Limits)
+    quirks: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    price: Mapping[str, PricePerMillion] = field(default_factory=dict)
+    price_source: str | None = None
+    chat_path: str = ""
+    stream_path: str = ""
+    local_models: Mapping[str, LocalModel] = field(default_factory=dict)
+    probe_model: str | None = None
+    docs: str = ""
+    configured: bool = False
+    why_off: str = ""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether requests may go here."""
+        return not self.why_off
+
+    def offers(self, model: str) -> bool:
+        """Whether a bare *model* name leads here."""
+        return model in self.models or any(fnmatchcase(model, pattern) for pattern in self.patterns)
+
+    def price_of(self, model: str) -> PricePerMillion | None:
+        """The configured price: that of the name itself, else of the first glob that fits."""
+        exact = self.price.get(model)
+        return exact or next((price for glob, price in self.price.items() if fnmatchcase(model, glob)), None)
+
+
+def providers(settings: Settings, environ: Mapping[str, str]) -> dict[str, ProviderSpec]:
+    """All providers by name, in order."""
+    shipped = rows()
+    names = [*settings.providers, *(name for name in shipped if name not in settings.providers)]
+    return {name: _spec(name, shipped.get(name, {}), settings.providers.get(name), environ) for name in names}
+
+
+def call_url(spec: ProviderSpec, model: str, stream: bool) -> str:
+    """Where a call for *model* is posted. A base URL that ends as the path begins (`/v1`) is not doubled."""
+    path = (spec.stream_path if stream else spec.chat_path).replace("{model}", quote(model, safe=""))
+    first = path.split("/", 2)[1] if path.startswith("/") else ""
+    base = spec.base_url.removesuffix(f"/{first}") if first and path.count("/") > 1 else spec.base_url
+    return base + path
+
+
+def _spec(
+    name: str, row: Mapping[str, Any], section: ProviderSettings | None, environ: Mapping[str, str]
+) -> ProviderSpec:
+    own = section or ProviderSettings()
+    dialect = own.dialect or row.get("dialect", "openai_chat")
+    ways = dialects()[dialect] if dialect != row.get("dialect") else {**dialects()[dialect], **row}
+    backend: BackendKind = "llamacpp" if dialect == "llamacpp" else row.get("backend", "http")
+    from_environment = _address(row, environ)
+    base_url = own.base_url or from_environment or row.get("base_url", "")
+    keys, missing = _keys(row, own, environ)
+    local = own.models if isinstance(own.models, dict) else {}
+    models = tuple(row.get("models", ()) if own.models is None else own.models)
+    auth = own.auth or (ways["auth"] if row or keys or missing else "none")
+    chat_path = own.chat_path or ways["chat_path"]
+    why_off = _why_off(row, own, section is not None, bool(from_environment), keys, missing)
+    if not why_off and backend == "http" and not base_url:
+        why_off = f"no base_url: set {' or '.join(row.get('base_url_env', ())) or 'it in the configuration'}"
+    return ProviderSpec(
+        name=name,
+        title=row.get("title", name),
+        dialect=dialect,
+        backend=backend,
+        base_url=base_url,
+        auth=auth,
+        keys=keys,
+        models=models,
+        patterns=tuple(row.get("patterns", ()) if own.patterns is None else own.patterns),
+        timeouts=_timeouts(row.get("timeouts", {}), own.timeouts),
+        limits=Limits(**{name: getattr(own.limits, name) for name in Limits.__dataclass_fields__}),
+        quirks=quirks({**row.get("quirks", {}), **own.quirks}),
+        headers={**row.get("headers", {}), **{header: secret.reveal() for header, secret in own.headers.items()}},
+        price=_price(row, own),
+        price_source=row.get("price_source"),
+        chat_path=chat_path,
+        stream_path=own.stream_path or own.chat_path or ways.get("stream_path", chat_path),
+        local_models={model: LocalModel(**local_model.model_dump()) for model, local_model in local.items()},
+        probe_model=own.probe_model or (models[0] if own.models and models else row.get("probe_model")),
+        docs=row.get("docs", ""),
+        configured=section is not None,
+        why_off=why_off,
+    )
+
+
+def _keys(
+    row: Mapping[str, Any], own: ProviderSettings, environ: Mapping[str, str]
+) -> tuple[tuple[Secret, ...], tuple[str, ...]]:
+    """The keys, and the variables that would have had one."""
+    if own.keys is not None:
+        return own.keys, () if own.keys else ("keys",)
+    for variable in row.get("key_env", ()):
+        try:
+            return (Secret.written(f"env:{variable}").resolved(environ, Path()),), ()
+        except (NoSecret, BadSecret):
+            continue
+    return (), tuple(row.get("key_env", ()))
+
+
+def _why_off(
+    row: Mapping[str, Any],
+    own: ProviderSettings,
+    configured: bool,
+    addressed: bool,
+    keys: tuple[Secret, ...],
+    missing: tuple[str, ...],
+) -> str:
+    """Why the provider cannot be used; empty when it can."""
+    if not own.enabled:
+        return "switched off in the configuration"
+    if keys or own.auth == "none" or row.get("backend") == "demo":
+        return ""
+    if own.keys is not None:
+        return "none of its keys is set"
+    if row.get("keyless"):
+        names = " or ".join(row.get("base_url_env", ()))
+        return "" if configured or addressed else f"not configured: set {names} or add a section"
+    # A section that names another server than the vendor's own may mean one that wants no key.
+    if not missing or own.base_url:
+        return ""
+    return f"no key: set {' or '.join(missing)}"
+
+
+def _timeouts(row: Mapping[str, float], own: TimeoutSettings) -> Timeouts:
+    clocks = {**row, **own.model_dump(exclude_none=True)}
+    if "first_event_s" in clocks and "whole_answer_s" not in clocks:
+        clocks["whole_answer_s"] = clocks["first_event_s"]
+    return Timeouts(**clocks)
+
+
+def _price(row: Mapping[str, Any], own: ProviderSettings) -> dict[str, PricePerMillion]:
+    match own.price:
+        case None:
+            shipped = row.get("price")
+            return {ANY_MODEL: _rates(shipped)} if shipped else {}
+        case PriceSettings():
+            return {ANY_MODEL: _rates(own.price.model_dump(exclude_none=True))}
+        case tables:
+            return {model: _rates(price.model_dump(exclude_none=True)) for model, price in tables.items()}
+
+
+def _rates(table: Mapping[str, str]) -> PricePerMillion:
+    return PricePerMillion(**{name: Decimal(amount) for name, amount in table.items()})
+
+
+def _address(row: Mapping[str, Any], environ: Mapping[str, str]) -> str:
+    """The base URL that a variable of the row gives: `127.0.0.1:11434`, `https://NAME.openai.azure.com`."""
+    given = next((environ[name] for name in row.get("base_url_env", ()) if environ.get(name, "").strip()), "")
+    if not given:
+        return ""
+    text = given.strip().rstrip("/")
+    parts = urlsplit(text if "://" in text else f"http://{text}")
+    host = parts.netloc
+    # A server's own variable may say where it listens; "everywhere" is no place to call.
+    if parts.hostname in {"0.0.0.0", "::"}:  # noqa: S104 -- compared, not bound
+        host = f"127.0.0.1:{parts.port}" if parts.port else "127.0.0.1"
+    if "port" in row and parts.scheme == "http" and not parts.port:
+        host = f"{host}:{row['port']}"
+    return urlunsplit((parts.scheme, host, parts.path or row.get("base_url_suffix", ""), "", ""))

@@ -1,0 +1,23 @@
+"""Every path of the server: one row each, with who may use it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from proxy.ingress import cache, chat, health, ledger, metrics, models
+from proxy.server import Route
+
+ROUTES: Final = (
+    Route("POST", "/v1/chat/completions", chat.chat_completions, "client"),
+    Route("GET", "/v1/models", models.list_models, "client"),
+    Route("GET", "/v1/models/{}", models.one_model, "client"),
+    Route("GET", "/health", health.health, "client"),
+    Route("GET", "/health/live", health.live, "open"),
+    Route("GET", "/health/ready", health.ready, "open"),
+    Route("GET", "/costs", ledger.costs, "operator"),
+    Route("GET", "/metrics", metrics.metrics, "operator"),
+    Route("GET", "/api/v1/exchanges", ledger.exchanges, "operator"),
+    Route("GET", "/api/v1/exchanges/{}", ledger.exchange, "operator"),
+    Route("GET", "/api/v1/cache", cache.cache_stats, "operator"),
+    Route("DELETE", "/api/v1/cache", cache.clear_cache, "operator"),
+)

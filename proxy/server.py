@@ -1,0 +1,259 @@
+"""The HTTP server's edge: routes, admission, and the answers to what is not a request.
+
+An aiohttp `web.Server` with a table of our own in front of the handlers. Each `Route` says who may use it, so that
+access follows from the matched row and never from the text of a path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final, Literal
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import RawRequestMessage
+from aiohttp.streams import StreamReader
+from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_request import BaseRequest
+from typing_extensions import override
+
+from proxy.errors import refused
+from translators.codec import dumps
+from translators.neutral import Failure
+from translators.openai_chat import render_error
+
+log = logging.getLogger("modelport.server")
+
+Access = Literal["open", "client", "operator", "master"]
+"""open: anybody. client: a valid key where keys are required. operator: the master key where one is set.
+master: the master key, always."""
+
+IDLE_CONNECTION_S: Final = 75.0
+MAX_HEADER_BYTES: Final = 8190
+MAX_HEADERS: Final = 100
+READ_BUFFER_BYTES: Final = 64 * 1024
+
+Handler = Callable[[Any, "Incoming"], Awaitable[web.StreamResponse]]
+"""(services, incoming) -> answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One row of the table. A *path* that ends in `{}` takes the rest of the URL's path as the parameter."""
+
+    method: Literal["GET", "POST", "DELETE"]
+    path: str
+    handler: Handler
+    access: Access
+
+
+@dataclass(slots=True)
+class Incoming:
+    """A request that found its route."""
+
+    http: BaseRequest
+    route: Route
+    parameter: str
+    id: str
+    """Our request id: the row's name in the ledger and the answer's `x-request-id`."""
+    started: float
+    """`time.perf_counter()` at its arrival."""
+    tenant: str = ""
+    """Whose keys, cache and budget: the id of the virtual key, `master`, or empty."""
+    client_request_id: str | None = None
+    """The `x-request-id` that the client sent, if it is safe to keep."""
+
+
+def new_id() -> str:
+    """A request id: 24 hexadecimal digits after `req_`, sortable by second."""
+    return f"req_{int(time.time()):08x}{secrets.token_hex(8)}"
+
+
+class Table:
+    """Routes by exact path, then by prefix."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self.routes = tuple(routes)
+        self._exact: dict[tuple[str, str], Route] = {
+            (route.method, route.path): route for route in self.routes if not route.path.endswith("{}")
+        }
+        self._prefixes = [route for route in self.routes if route.path.endswith("{}")]
+
+    def find(self, method: str, path: str) -> tuple[Route, str]:
+        """The route of a request.
+
+        Raises:
+            Refused: 404 for an unknown path, 405 (naming the methods that exist) for a known one.
+        """
+        if route := self._exact.get((method, path)):
+            return route, ""
+        allowed = {known for known, exact in self._exact if exact == path}
+        for route in self._prefixes:
+            prefix = route.path[:-2]
+            if path.startswith(prefix) and len(path) > len(prefix):
+                if route.method == method:
+                    return route, path[len(prefix) :]
+                allowed.add(route.method)
+        if allowed:
+            methods = ", ".join(sorted(allowed))
+            error = refused(405, f"{method} is not possible on {path[:200]}; use {methods}", code="method_not_allowed")
+            error.headers["allow"] = methods
+            raise error
+        raise refused(404, f"there is nothing at {method} {path[:200]}", kind="not_found", code="unknown_url")
+
+
+class HostGuard:
+    """Refuses names that a hostile page could have pointed at this port (DNS rebinding), and foreign origins.
+
+    Addresses and `localhost` are fine, and so are the configured names. Where keys are required the guard is off:
+    a page cannot know the key.
+    """
+
+    def __init__(self, allowed: Iterable[str], *, keys_required: bool) -> None:
+        self._allowed = {name.lower() for name in allowed}
+        self._off = keys_required
+
+    def check(self, request: BaseRequest) -> None:
+        """Raises Refused: 400 without Host, 421 for a foreign host, 403 for a foreign origin."""
+        host = request.headers.get("Host")
+        if not host:
+            raise refused(400, "the Host header is missing", code="missing_host")
+        if self._off:
+            return
+        if not self._known(_name(host)):
+            hint = "add it to [server] allowed_hosts to let it in"
+            raise refused(421, f"the host name {host[:100]!r} is not served here; {hint}", code="unknown_host")
+        origin = request.headers.get("Origin")
+        if origin and origin != "null" and not self._known(_name(origin.partition("://")[2])):
+            raise refused(403, f"requests from pages of {origin[:100]!r} are refused", code="foreign_origin")
+        if origin == "null":
+            raise refused(403, "requests from pages without an origin are refused", code="foreign_origin")
+
+    def _known(self, name: str) -> bool:
+        if name in self._allowed or name == "localhost" or name.endswith(".localhost"):
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+
+def _name(host: str) -> str:
+    """The host's name without its port and brackets."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0].lower()
+
+
+class _Protocol(RequestHandler):
+    """One connection. Says nothing of a malformed request but that it is one: its line may hold the caller's key."""
+
+    @override
+    def handle_error(
+        self,
+        request: BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            log.error("a handler failed: %s", type(exc).__name__, exc_info=exc)
+            failure = Failure(
+                "server", "an internal error of the proxy; its log has the details", 500, "internal_error"
+            )
+        else:
+            log.info("malformed HTTP: %s", type(exc).__name__)
+            failure = Failure("invalid_request", "malformed HTTP request", status, "malformed_http")
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun")
+        response = failure_response(failure, new_id())
+        response.force_close()
+        return response
+
+
+class Server(web.Server):
+    """Accepts connections and hands requests to `dispatch`."""
+
+    def __init__(self, dispatch: Callable[[BaseRequest], Awaitable[web.StreamResponse]], *, max_body: int) -> None:
+        super().__init__(
+            dispatch,
+            request_factory=self._request,
+            handler_cancellation=True,
+            keepalive_timeout=IDLE_CONNECTION_S,
+            access_log=None,
+            logger=logging.getLogger("modelport.http"),
+            auto_decompress=False,
+            max_line_size=MAX_HEADER_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+            max_headers=MAX_HEADERS,
+            read_bufsize=READ_BUFFER_BYTES,
+        )
+        self._max_body = max_body
+
+    def _request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: RequestHandler,
+        writer: AbstractStreamWriter,
+        task: Any,
+    ) -> BaseRequest:
+        return BaseRequest(message, payload, protocol, writer, task, self._loop, client_max_size=self._max_body)
+
+    @override
+    def __call__(self) -> RequestHandler:
+        return _Protocol(self, loop=self._loop, **self._kwargs)
+
+
+def failure_response(failure: Failure, request_id: str, headers: dict[str, str] | None = None) -> web.Response:
+    """*failure* as a whole answer in OpenAI's envelope."""
+    status, body = render_error(failure, request_id)
+    return web.Response(status=status, body=dumps(body), headers=failure_headers(failure, request_id, headers))
+
+
+def failure_headers(failure: Failure, request_id: str, headers: dict[str, str] | None = None) -> dict[str, str]:
+    """What every failure's answer carries."""
+    found = {
+        "content-type": "application/json",
+        "x-request-id": request_id,
+        "x-content-type-options": "nosniff",
+        **(headers or {}),
+    }
+    if failure.retry_after_s is not None:
+        found["retry-after"] = str(max(1, round(failure.retry_after_s + 0.499)))
+    return found
+
+
+async def read_body(request: BaseRequest, limit: int, timeout_s: float) -> bytes:
+    """The request's body.
+
+    Raises:
+        Refused: 413 too large (before it is read when its length is told), 415 compressed, 408 too slow.
+    """
+    too_large = refused(
+        413, f"the body is larger than {limit} bytes ([server] max_body_mb)", kind="too_large", code="body_too_large"
+    )
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in {"identity", ""}:
+        raise refused(
+            415,
+            f"Content-Encoding {encoding[:40]!r} is not accepted; send the body as it is",
+            code="unsupported_encoding",
+        )
+    if request.content_length is not None and request.content_length > limit:
+        raise too_large
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await request.read()
+    except web.HTTPRequestEntityTooLarge as error:
+        raise too_large from error
+    except TimeoutError as error:
+        raise refused(408, f"the body did not come within {timeout_s:g} s", kind="timeout", code="slow_body") from error

@@ -1,0 +1,236 @@
+"""What lives as long as the process: storage, health, prices, the cache, and the work in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Coroutine
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from random import Random
+from typing import Any, Final
+
+import aiohttp
+
+from proxy.attempt import Committed
+from proxy.auth import Gate
+from proxy.exchange import Attempt, Exchange
+from proxy.media import MediaFetcher
+from proxy.server import HostGuard
+from proxy.setup import Setup
+from proxy.stored import Stored, unpack
+from routing.breaker import Breakers
+from routing.health import Health, Seen
+from routing.pricing import PriceBook
+from routing.retry import RetryBudget
+from storage.accounts import Accounts
+from storage.cache import Cache
+from storage.db import Database
+from storage.errors import LedgerUnavailable
+from storage.flights import SingleFlight
+from storage.ledger import Ledger, Status
+from translators.neutral import Failure, Refusal, Request, Response, Text, Thinking, ToolCall, Usage
+from translators.tokens import estimate_request, estimate_text, family
+
+log = logging.getLogger("modelport")
+
+RESTORED_ATTEMPTS: Final = 256
+
+
+@dataclass(slots=True)
+class Total:
+    """What one provider has been asked and has cost since the start."""
+
+    attempts: Counter[str] = field(default_factory=Counter)
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    output_tokens: int = 0
+    cost_nanousd: int = 0
+    unpriced: int = 0
+
+    def add(self, attempt: Attempt, status: Status) -> None:
+        """Count an ended attempt."""
+        self.attempts[status] += 1
+        if attempt.cost_nanousd is None:
+            self.unpriced += 1
+        else:
+            self.cost_nanousd += attempt.cost_nanousd
+        if attempt.usage:
+            self.input_tokens += attempt.usage.input_tokens
+            self.cached_input_tokens += attempt.usage.cached_input_tokens
+            self.output_tokens += attempt.usage.output_tokens
+
+
+@dataclass(slots=True)
+class Services:
+    """Made once by `proxy.app`; handed to whoever answers a request."""
+
+    setup: Setup
+    session: aiohttp.ClientSession
+    gate: Gate
+    hosts: HostGuard
+    db: Database
+    ledger: Ledger
+    accounts: Accounts
+    cache: Cache
+    prices: PriceBook
+    breakers: Breakers
+    media: MediaFetcher
+    health: Health = field(default_factory=Health)
+    flights: SingleFlight[Stored] = field(default_factory=SingleFlight)
+    retry_budget: RetryBudget = field(default_factory=RetryBudget)
+    rng: Random = field(default_factory=Random)
+    started: float = field(default_factory=time.monotonic)
+    in_flight: int = 0
+    draining: bool = False
+    totals: dict[str, Total] = field(default_factory=dict)
+    """By provider."""
+    answered: Counter[tuple[str, int]] = field(default_factory=Counter)
+    """Requests by the path of their route and status."""
+    _unpriced: set[str] = field(default_factory=set)
+    _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    @property
+    def started_unix(self) -> int:
+        """The start in Unix seconds."""
+        return int(time.time() - (time.monotonic() - self.started))
+
+    @property
+    def max_body(self) -> int:
+        """Bytes of a request body that are accepted."""
+        return int(self.setup.loaded.settings.server.max_body_mb * 2**20)
+
+    # --- background
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run *work* to its end beside the requests; `drain` waits for it."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def drain(self) -> None:
+        """Wait for the work in the background."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # --- the cache
+
+    async def look_up(self, key: bytes) -> Stored | None:
+        """The stored answer, if there is one that can be read."""
+        packed = await self.cache.get(key)
+        return unpack(packed) if packed else None
+
+    def keep(self, key: bytes, stored: Stored, *, tenant: str, route: str) -> None:
+        """Store an answer."""
+        self.cache.put(
+            key, stored.pack(), tenant=tenant, route=route, model=stored.target, cost_nanousd=stored.cost_nanousd
+        )
+
+    # --- the books
+
+    def seen(self, attempt: Attempt, status: Status, failure: Failure | None) -> None:
+        """An attempt ended: news for metrics and health. A client that left says nothing of the provider."""
+        self.totals.setdefault(attempt.target.provider, Total()).add(attempt, status)
+        if status == "aborted":
+            return
+        self.health.record(
+            Seen(
+                provider=attempt.target.provider,
+                model=attempt.target.model,
+                ok=status == "ok",
+                at=time.time(),
+                status=failure.status if failure else attempt.http_status,
+                latency_ms=attempt.elapsed_ms(),
+                first_event_ms=attempt.first_event_ms,
+                error=failure.message if failure else None,
+            )
+        )
+
+    async def account(self, exchange: Exchange, committed: Committed, response: Response) -> None:
+        """Usage and cost of a whole answer; what the vendor did not report is estimated and flagged."""
+        for attempt, part in zip(committed.attempts, shares(response, len(committed.attempts)), strict=True):
+            usage = attempt.usage or (response.usage if len(committed.attempts) == 1 else None)
+            attempt.usage = usage or await self.estimated(exchange.request, attempt, part)
+            self.price(attempt)
+
+    async def settle_partial(
+        self, exchange: Exchange, committed: Committed | None, status: Status, failure: Failure | None
+    ) -> None:
+        """Close the books of an answer that did not reach its end, with what was used up to there."""
+        for attempt in exchange.attempts:
+            if attempt.settled or not attempt.sent:
+                continue
+            live = committed.live if committed and attempt in committed.attempts else None
+            response = live.collector.response() if live else None
+            attempt.usage = await self.partial_usage(exchange.request, attempt, response)
+            self.price(attempt)
+        try:
+            await exchange.settle(status, failure)
+        except LedgerUnavailable as error:
+            log.error("%s: an unfinished answer could not be booked: %s", exchange.id, error)
+
+    async def partial_usage(self, request: Request, attempt: Attempt, response: Response | None) -> Usage:
+        """What an unfinished answer took: the vendor's numbers as far as they came, at least what was delivered."""
+        if attempt.usage is not None:
+            return attempt.usage
+        estimated = await self.estimated(request, attempt, response)
+        reported = response.usage if response else None
+        if reported is None:
+            return estimated
+        return replace(
+            reported,
+            input_tokens=reported.input_tokens or estimated.input_tokens,
+            output_tokens=max(reported.output_tokens, estimated.output_tokens),
+            estimated=True,
+        )
+
+    async def estimated(self, request: Request, attempt: Attempt, response: Response | None) -> Usage:
+        """A local estimate, made in a thread: the tokenizer takes a moment to load and to count."""
+        model = attempt.target.model
+        text = spoken(response) if response else ""
+
+        def count() -> Usage:
+            return Usage(
+                input_tokens=estimate_request(request, family(model)).tokens,
+                output_tokens=estimate_text(text, model).tokens if text else 0,
+                estimated=True,
+            )
+
+        return await asyncio.to_thread(count)
+
+    def price(self, attempt: Attempt) -> None:
+        """Put the cost of its usage on *attempt*; unknown stays None and is said once for each model."""
+        target = attempt.target
+        cost = self.prices.cost(target.provider, target.model, attempt.usage or Usage(), datetime.now(UTC))
+        if cost is None:
+            if target.name not in self._unpriced and len(self._unpriced) < 1000:
+                self._unpriced.add(target.name)
+                log.warning("no price is known for %s: its cost is booked as unknown", target.name)
+            return
+        attempt.cost_nanousd = cost.nanousd
+        attempt.price_source = cost.source
+        attempt.price_version = cost.version
+
+
+def shares(response: Response, count: int) -> list[Response]:
+    """*response* for one attempt, or each of its choices for several."""
+    if count == 1:
+        return [response]
+    return [replace(response, choices=response.choices[index : index + 1]) for index in range(count)]
+
+
+def spoken(response: Response) -> str:
+    """Everything that the model wrote: text, reasoning, refusals and arguments."""
+    texts: list[str] = []
+    for choice in response.choices:
+        for part in choice.parts:
+            match part:
+                case Text() | Thinking() | Refusal():
+                    texts.append(part.text)
+                case ToolCall():
+                    texts.append(part.name + part.arguments)
+                case _:
+                    pass
+    return "".join(texts)

@@ -1,0 +1,171 @@
+"""What follows from one configuration: providers, their backends and keys, names. Replaced whole on a reload.
+
+Running requests keep the setup that they began with; `retire` closes it when the last of them has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
+
+import aiohttp
+
+from proxy.backends.backend import Backend
+from proxy.backends.demo import DemoBackend
+from proxy.backends.http import HttpBackend
+from proxy.config import Loaded
+from proxy.config.model import RouteSettings
+from proxy.errors import Redactor
+from proxy.providers import ProviderSpec, call_url, providers
+from routing.limits import KeyRing
+from routing.pricing import Price, PriceBook
+from routing.retry import Patience
+from routing.targets import Names, Offer, Route, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of a provider; *index* is how ledger and logs call it."""
+
+    index: int
+    secret: str = field(repr=False)
+
+
+@dataclass(slots=True)
+class Setup:
+    """The running configuration. *specs* holds every provider, *backends* and *rings* the enabled ones."""
+
+    loaded: Loaded
+    specs: Mapping[str, ProviderSpec]
+    backends: Mapping[str, Backend]
+    rings: Mapping[str, KeyRing[Key]]
+    names: Names
+    redactor: Redactor
+    patience: Patience
+    _running: int = 0
+    _idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self._idle.set()
+
+    @property
+    def enabled(self) -> list[ProviderSpec]:
+        """The providers that requests may go to, in configuration order."""
+        return [spec for spec in self.specs.values() if spec.enabled]
+
+    def cache_mode(self, route: str) -> Literal["off", "deterministic", "all"]:
+        """The cache mode of the route of that name."""
+        own = self._route(route)
+        return (own.cache if own else None) or self.loaded.settings.cache.mode
+
+    def route_timeout_s(self, route: str) -> float | None:
+        """What the route allows an exchange in all."""
+        own = self._route(route)
+        return own.timeout_s if own else None
+
+    def _route(self, name: str) -> RouteSettings | None:
+        return self.loaded.settings.routes.get(name)
+
+    @contextmanager
+    def used(self) -> Iterator[Setup]:
+        """Counts a request that runs on this setup."""
+        self._running += 1
+        self._idle.clear()
+        try:
+            yield self
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
+
+    async def retire(self, kept: Mapping[str, Backend]) -> None:
+        """Close the backends that are not *kept*, once no request uses them."""
+        await self._idle.wait()
+        for name, backend in self.backends.items():
+            if kept.get(name) is not backend:
+                await backend.close()
+
+
+def new_setup(
+    loaded: Loaded, environ: Mapping[str, str], session: aiohttp.ClientSession, old: Setup | None = None
+) -> Setup:
+    """The setup that *loaded* describes. Backends and keys of providers that did not change are *old*'s."""
+    specs = providers(loaded.settings, environ)
+    backends: dict[str, Backend] = {}
+    rings: dict[str, KeyRing[Key]] = {}
+    for name, spec in specs.items():
+        if not spec.enabled:
+            continue
+        if old and name in old.backends and old.specs[name] == spec:
+            backends[name], rings[name] = old.backends[name], old.rings[name]
+            continue
+        backends[name] = new_backend(spec, session)
+        keys = [Key(index, secret.reveal()) for index, secret in enumerate(spec.keys)]
+        rings[name] = KeyRing(keys, time.monotonic)
+    retry = loaded.settings.retry
+    return Setup(
+        loaded,
+        specs,
+        backends,
+        rings,
+        new_names(loaded, specs),
+        Redactor(secrets_of(loaded, specs)),
+        Patience(repeats=retry.attempts - 1, backoff_s=retry.backoff_s, longest_backoff_s=retry.backoff_max_s),
+    )
+
+
+def new_backend(spec: ProviderSpec, session: aiohttp.ClientSession) -> Backend:
+    """The backend of one provider."""
+    match spec.backend:
+        case "demo":
+            return DemoBackend()
+        case "llamacpp":
+            from proxy.backends.llamacpp import LlamaCppBackend
+
+            return LlamaCppBackend(spec.local_models)
+        case "http":
+            return HttpBackend(session, partial(call_url, spec), auth=spec.auth, headers=spec.headers)
+
+
+def new_names(loaded: Loaded, specs: Mapping[str, ProviderSpec]) -> Names:
+    """What a client may write into `model`."""
+    routes = [
+        Route(
+            name,
+            route.policy,
+            tuple(Target.parse(each.target, each.weight) for each in route.weighted),
+            route.losses,
+        )
+        for name, route in loaded.settings.routes.items()
+    ]
+    offers = [Offer(spec.name, spec.models, spec.patterns) for spec in specs.values() if spec.enabled]
+    return Names(routes, offers)
+
+
+def new_prices(specs: Mapping[str, ProviderSpec]) -> PriceBook:
+    """Configured prices over the shipped ones."""
+    overrides: dict[tuple[str, str], Price] = {}
+    for spec in specs.values():
+        for model, price in spec.price.items():
+            rates = {"input": price.input, "output": price.output}
+            if price.cached_input is not None:
+                rates["cached_input"] = price.cached_input
+            if price.cache_write is not None:
+                rates["cache_write"] = price.cache_write
+            overrides[spec.name, model] = Price.of(dict(rates), f"providers.{spec.name}.price")
+    sources = {spec.name: spec.price_source for spec in specs.values() if spec.price_source}
+    return PriceBook(overrides, sources)
+
+
+def secrets_of(loaded: Loaded, specs: Mapping[str, ProviderSpec]) -> list[str]:
+    """Every secret that the configuration holds, for the redactor."""
+    found = [secret.reveal() for spec in specs.values() for secret in spec.keys]
+    found.extend(value for spec in specs.values() if spec.configured for value in spec.headers.values())
+    if loaded.settings.auth.master_key is not None:
+        found.append(loaded.settings.auth.master_key.reveal())
+    return found

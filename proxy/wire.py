@@ -1,0 +1,95 @@
+"""A stream on its way through: pieces of the backend's bytes in, frames for the client and events out.
+
+Two kinds have the same three methods: `openai_chat.StreamRelay` passes bytes on while it reads along, `Translated`
+parses one dialect and renders another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from translators.dialect import StreamParser, StreamRenderer
+from translators.neutral import Event, Finish, PartDelta, PartStart, Refusal, Text, Thinking, ToolCall
+
+
+class Passed(Protocol):
+    """What one step gave: *frames* for the client, and the *events* that they mean."""
+
+    @property
+    def frames(self) -> bytes:
+        """Bytes for the client; may be empty."""
+
+    @property
+    def events(self) -> Sequence[Event]:
+        """What happened."""
+
+
+class Wire(Protocol):
+    """One stream on its way through."""
+
+    def feed(self, piece: bytes) -> Passed:
+        """The next bytes of the backend."""
+
+    def end(self) -> Passed:
+        """The backend's stream ended."""
+
+    def close(self, receipt: bytes | None) -> bytes:
+        """The closing frames: the receipt as a comment, then the client dialect's terminator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A `Passed` as a value."""
+
+    frames: bytes
+    events: Sequence[Event]
+
+
+class Translated:
+    """Parse, give renamed tools their names back, render."""
+
+    def __init__(self, parser: StreamParser, renderer: StreamRenderer, tool_names: Mapping[str, str]) -> None:
+        self._parser = parser
+        self._renderer = renderer
+        self._tool_names = tool_names
+
+    def feed(self, piece: bytes) -> Step:
+        """See Wire."""
+        return self._step(self._parser.feed(piece))
+
+    def end(self) -> Step:
+        """See Wire."""
+        return self._step(self._parser.close())
+
+    def close(self, receipt: bytes | None) -> bytes:
+        """See Wire."""
+        return self._renderer.close(receipt)
+
+    def _step(self, events: Sequence[Event]) -> Step:
+        if self._tool_names:
+            events = [restore_name(event, self._tool_names) for event in events]
+        return Step(self._renderer.render(events) if events else b"", events)
+
+
+def restore_name(event: Event, tool_names: Mapping[str, str]) -> Event:
+    """*event* with the client's name of a tool that had to be renamed for the backend."""
+    match event:
+        case PartStart(part=ToolCall(name=name) as call) if name in tool_names:
+            return replace(event, part=replace(call, name=tool_names[name]))
+        case _:
+            return event
+
+
+def is_content(event: Event) -> bool:
+    """Whether *event* commits the stream: from here on no other target can take over unseen."""
+    match event:
+        case PartDelta():
+            return bool(event.text)
+        case PartStart(part=Text() | Thinking() | Refusal()):
+            return False
+        case PartStart() | Finish():
+            return True
+        case _:
+            return False

@@ -1,0 +1,254 @@
+"""Trying the targets of a chain until one of them answers.
+
+Targets come in the order that the policy gave. A target whose breaker is open, or whose keys all rest, is passed
+over. When that leaves nothing at all, one is tried in spite of it (a breaker must not turn the last target off);
+only a wait that the vendors themselves asked for is kept, and then the request fails at once with the time to wait.
+Moving on to another target or key costs no pause. Only the last target is asked a second time, after one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Any, Final, Generic, TypeVar
+
+from routing.breaker import Breaker, Breakers
+from routing.errors import AttemptFailed, ChainExhausted
+from routing.limits import KeyRing
+from routing.retry import Patience, RetryBudget, action_for
+from routing.targets import Target
+from translators.neutral import ErrorKind, Failure
+
+T = TypeVar("T")
+
+Attempt = Callable[[Target, Any, float], Awaitable[T]]
+"""Called with target, key and deadline. Returns an answer that is committed to, or raises AttemptFailed."""
+
+MOST_TELLING: Final[tuple[ErrorKind, ...]] = (
+    "overloaded",
+    "server",
+    "timeout",
+    "connection",
+    "invalid_response",
+    "rate_limit",
+    "billing",
+    "permission",
+    "authentication",
+)
+"""Which failure of a mixed chain is reported: what may pass by itself before what somebody has to mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """One attempt. *started* and *ended* are on the executor's clock; *failure* is None for the one that answered."""
+
+    target: Target
+    key_index: int
+    failure: Failure | None
+    started: float
+    ended: float
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A target that was passed over. *free_in_s*: when it can be tried again, as far as one can tell."""
+
+    target: Target
+    reason: str
+    free_in_s: float
+    kind: ErrorKind
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[T]):
+    """The answer, and every attempt up to and including the one that gave it."""
+
+    value: T
+    attempts: tuple[Attempted, ...]
+
+
+Step = tuple[Target, int, Breaker]
+"""What to try next: a target, the position of a key, and the breaker that let it pass."""
+
+
+async def run(
+    chain: Sequence[Target],
+    attempt: Attempt[T],
+    *,
+    breakers: Breakers,
+    key_rings: Mapping[str, KeyRing[Any]],
+    deadline: float,
+    now: Callable[[], float],
+    sleep: Callable[[float], Awaitable[object]],
+    rng: Random,
+    budget: RetryBudget,
+    patience: Patience | None = None,
+    fallback_on: Collection[ErrorKind] = (),
+) -> Outcome[T]:
+    """Try *chain* until one attempt returns.
+
+    *deadline* is a moment of *now* and holds for all attempts together; each attempt is given it and keeps to it.
+    Cancellation goes straight through and speaks neither for nor against the target.
+
+    Raises:
+        ChainExhausted: no target answered.
+    """
+    walk = Walk(
+        chain, attempt, breakers, key_rings, deadline, now, sleep, rng, budget, patience or Patience(), fallback_on
+    )
+    with budget.request():
+        return await walk.to_an_answer()
+
+
+@dataclass(slots=True)
+class Walk(Generic[T]):
+    """One request's way along its chain. *place* is where it stands, *tried* the keys that each target has used."""
+
+    chain: Sequence[Target]
+    attempt: Attempt[T]
+    breakers: Breakers
+    key_rings: Mapping[str, KeyRing[Any]]
+    deadline: float
+    now: Callable[[], float]
+    sleep: Callable[[float], Awaitable[object]]
+    rng: Random
+    budget: RetryBudget
+    patience: Patience
+    fallback_on: Collection[ErrorKind]
+    place: int = 0
+    tried: dict[int, set[int]] = field(default_factory=dict)
+    attempts: list[Attempted] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+
+    async def to_an_answer(self) -> Outcome[T]:
+        """The first answer. Raises ChainExhausted."""
+        step = self._next() or self._last_resort()
+        while step is not None and self.now() < self.deadline:
+            result = await self._try(step)
+            if isinstance(result, Outcome):
+                return result
+            action = action_for(result, self.fallback_on)
+            if action == "stop":
+                raise ChainExhausted(result, self.attempts, self.skipped)
+            if action != "next_key":
+                self.place += 1
+            step = self._next()
+        return await self._repeat()
+
+    async def _try(self, step: Step) -> Outcome[T] | Failure:
+        """One attempt, with its news passed on to breaker and keys."""
+        target, index, breaker = step
+        ring = self.key_rings[target.provider]
+        started = self.now()
+        try:
+            value = await self.attempt(target, ring.keys[index], self.deadline)
+        except AttemptFailed as failed:
+            self.attempts.append(Attempted(target, index, failed.failure, started, self.now()))
+            breaker.judge(failed.failure)
+            ring.refused(index, failed.failure, target.model)
+            return failed.failure
+        except BaseException:
+            breaker.released()
+            raise
+        self.attempts.append(Attempted(target, index, None, started, self.now()))
+        breaker.succeeded()
+        ring.worked(index, target.model)
+        return Outcome(value, tuple(self.attempts))
+
+    async def _repeat(self) -> Outcome[T]:
+        """After the last target: ask the one with the shortest wait again, if time, breaker and budget allow."""
+        for repeat in range(self.patience.repeats):
+            waiting = self._shortest_wait(repeat)
+            if waiting is None or len(self.attempts) >= self._most_attempts():
+                break
+            wait_s, step = waiting
+            with self.budget.repeat() as granted:
+                if not granted or self.now() + wait_s >= self.deadline:
+                    break
+                await self.sleep(wait_s)
+                result = await self._try(step)
+            if isinstance(result, Outcome):
+                return result
+            if action_for(result, self.fallback_on) == "stop":
+                raise ChainExhausted(result, self.attempts, self.skipped)
+        raise ChainExhausted(reported(self.attempts, self.skipped), self.attempts, self.skipped)
+
+    def _next(self) -> Step | None:
+        """The next target and key in order, its breaker's leave taken; None at the end of the chain."""
+        while self.place < len(self.chain) and len(self.attempts) < self._most_attempts():
+            target = self.chain[self.place]
+            breaker = self.breakers.of(target)
+            tried = self.tried.setdefault(self.place, set())
+            if breaker.ready:
+                index = self.key_rings[target.provider].take(target.model, tried)
+                if index is not None and breaker.allows():
+                    tried.add(index)
+                    return target, index, breaker
+            if not tried:
+                self.skipped.append(self._passed_over(target, breaker))
+            self.place += 1
+        return None
+
+    def _last_resort(self) -> Step | None:
+        """Nothing is usable: a target whose breaker would take a probe, else the first one; None if all must wait."""
+        found: list[tuple[bool, int, int]] = []
+        for place, target in enumerate(self.chain):
+            ring = self.key_rings[target.provider]
+            index = ring.take(target.model)
+            if index is None:
+                index = ring.take_resting(target.model)
+            if index is not None:
+                found.append((not self.breakers.of(target).ready, place, index))
+        if not found:
+            return None
+        _, place, index = min(found)
+        target = self.chain[place]
+        breaker = self.breakers.of(target)
+        breaker.allows()
+        self.skipped = [left for left in self.skipped if left.target is not target]
+        return target, index, breaker
+
+    def _shortest_wait(self, repeat: int) -> tuple[float, Step] | None:
+        """The wait and the step to repeat, out of the latest attempt at each target whose breaker is closed."""
+        latest = {made.target: made for made in self.attempts}
+        waits: list[tuple[float, Step]] = []
+        for target, made in latest.items():
+            breaker = self.breakers.of(target)
+            if made.failure is None or breaker.state != "closed":
+                continue
+            wait_s = self.patience.wait_s(made.failure, repeat, self.rng)
+            if wait_s is not None:
+                waits.append((wait_s, (target, made.key_index, breaker)))
+        return min(waits, key=lambda waiting: waiting[0], default=None)
+
+    def _passed_over(self, target: Target, breaker: Breaker) -> Skipped:
+        ring = self.key_rings[target.provider]
+        free_in_s = ring.free_in_s(target.model)
+        if free_in_s > 0:
+            rests = [rest for index in range(ring.total) if (rest := ring.rest(index, target.model)) is not None]
+            kind = min(rests, key=lambda rest: rest.until).kind
+            return Skipped(target, f"every key rests after {kind}, the first for {free_in_s:.0f} s", free_in_s, kind)
+        return Skipped(target, f"its breaker is open for {breaker.cooldown_s:.0f} s", breaker.cooldown_s, "overloaded")
+
+    def _most_attempts(self) -> int:
+        return self.patience.attempts(len(self.chain))
+
+
+def reported(attempts: Sequence[Attempted], skipped: Sequence[Skipped]) -> Failure:
+    """The failure that tells the client most.
+
+    Only rate limits: 429 with the shortest wait. Else the kind that comes first in MOST_TELLING, its latest failure.
+    """
+    failures = [made.failure for made in attempts if made.failure is not None]
+    waits = [left.free_in_s for left in skipped if left.kind == "rate_limit"]
+    if not failures:
+        if waits:
+            waiting = "every key waits for its vendor's rate limit to pass"
+            return Failure("rate_limit", waiting, 429, retry_after_s=min(waits))
+        return Failure("timeout", "the deadline passed before an attempt could be made", 504)
+    if all(failure.kind == "rate_limit" for failure in failures):
+        waits += [failure.retry_after_s for failure in failures if failure.retry_after_s is not None]
+        return replace(failures[-1], retry_after_s=min(waits, default=None))
+    ranks = {kind: rank for rank, kind in enumerate(MOST_TELLING)}
+    return min(reversed(failures), key=lambda failure: ranks.get(failure.kind, len(ranks)))

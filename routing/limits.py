@@ -1,0 +1,136 @@
+"""The keys of one provider: which one goes next, and which rest.
+
+A key rests after a failure that is about the key. A wait that the vendor asked for is *firm*: the key is not used
+before. A wait that we chose ourselves is not: when nothing else is left the key is tried all the same, so that one
+stray 401 does not switch a provider off for everyone.
+A 403 may be about one model only, so it rests the key for that model alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from translators.neutral import ErrorKind, Failure
+
+K = TypeVar("K")
+
+RESTS_S: Final[Mapping[ErrorKind, float]] = {
+    "authentication": 300.0,
+    "permission": 300.0,
+    "billing": 600.0,
+    "rate_limit": 10.0,
+}
+"""How long a key rests when the vendor does not say."""
+LONGEST_GUESS_S: Final = 120.0
+"""A repeated 429 without Retry-After doubles the rest up to this."""
+RESTS_KEPT: Final = 1024
+
+WHOLE_KEY: Final = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Why and until when a key rests."""
+
+    until: float
+    firm: bool
+    kind: ErrorKind
+    status: int
+
+
+class KeyRing(Generic[K]):
+    """Keys in round robin, named by their position so that no secret is hashed, compared or logged.
+
+    *now* is a monotonic clock in seconds. A provider without keys has the one anonymous key None.
+    """
+
+    def __init__(self, keys: Sequence[K], now: Callable[[], float]) -> None:
+        self.keys: tuple[K | None, ...] = tuple(keys) or (None,)
+        self._now = now
+        self._next = 0
+        self._rests: dict[tuple[int, str], Rest] = {}
+        self._repeats = [0] * len(self.keys)
+
+    @property
+    def total(self) -> int:
+        """How many keys there are; the anonymous one counts."""
+        return len(self.keys)
+
+    @property
+    def available(self) -> int:
+        """How many keys do not rest as a whole."""
+        return sum(1 for index in range(len(self.keys)) if self._rest(index, WHOLE_KEY) is None)
+
+    def take(self, model: str = WHOLE_KEY, tried: Collection[int] = ()) -> int | None:
+        """The position of the next free key that was not *tried*; None when there is none."""
+        count = len(self.keys)
+        for step in range(count):
+            index = (self._next + step) % count
+            if index not in tried and self.rest(index, model) is None:
+                self._next = (index + 1) % count
+                return index
+        return None
+
+    def take_resting(self, model: str = WHOLE_KEY, tried: Collection[int] = ()) -> int | None:
+        """The resting key that is free soonest, out of those whose rest is our own guess."""
+        guessed = [
+            (rest.until, index)
+            for index in range(len(self.keys))
+            if index not in tried and (rest := self.rest(index, model)) is not None and not rest.firm
+        ]
+        return min(guessed)[1] if guessed else None
+
+    def rest(self, index: int, model: str = WHOLE_KEY) -> Rest | None:
+        """The rest that keeps key *index* from serving *model*, the longer of its own and the model's."""
+        found = [rest for scope in {WHOLE_KEY, model} if (rest := self._rest(index, scope)) is not None]
+        return max(found, key=lambda rest: (rest.firm, rest.until), default=None)
+
+    def free_in_s(self, model: str = WHOLE_KEY) -> float:
+        """Seconds until the first key is free; 0 when one is."""
+        rests = [self.rest(index, model) for index in range(len(self.keys))]
+        return min(max(0.0, rest.until - self._now()) if rest else 0.0 for rest in rests)
+
+    def cool(
+        self, index: int, seconds: float, kind: ErrorKind = "rate_limit", status: int = 429, *, firm: bool = True
+    ) -> None:
+        """Let key *index* rest for *seconds*."""
+        self._keep((index, WHOLE_KEY), Rest(self._now() + seconds, firm, kind, status))
+
+    def refused(self, index: int, failure: Failure, model: str = WHOLE_KEY) -> None:
+        """Let key *index* rest if *failure* is about the key; other failures change nothing."""
+        seconds = RESTS_S.get(failure.kind)
+        if seconds is None:
+            return
+        asked = failure.retry_after_s if failure.kind == "rate_limit" else None
+        if failure.kind == "rate_limit" and asked is None:
+            seconds = min(LONGEST_GUESS_S, seconds * 2 ** min(self._repeats[index], 10))
+            self._repeats[index] += 1
+        scope = model if failure.kind == "permission" else WHOLE_KEY
+        until = self._now() + (asked if asked is not None else seconds)
+        self._keep((index, scope), Rest(until, asked is not None, failure.kind, failure.status))
+
+    def worked(self, index: int, model: str = WHOLE_KEY) -> None:
+        """Key *index* got an answer: guessed rests are over and its count of repeats starts again.
+
+        A firm rest stays: the answer may belong to a request from before the vendor's word.
+        """
+        self._repeats[index] = 0
+        for scope in (WHOLE_KEY, model) if self._rests else ():
+            rest = self._rests.get((index, scope))
+            if rest is not None and not rest.firm:
+                del self._rests[index, scope]
+
+    def _rest(self, index: int, scope: str) -> Rest | None:
+        rest = self._rests.get((index, scope))
+        if rest is None or rest.until > self._now():
+            return rest
+        del self._rests[index, scope]
+        return None
+
+    def _keep(self, key: tuple[int, str], rest: Rest) -> None:
+        self._rests.pop(key, None)
+        self._rests[key] = rest
+        if len(self._rests) > RESTS_KEPT:
+            del self._rests[next(iter(self._rests))]

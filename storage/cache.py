@@ -1,0 +1,260 @@
+"""The exact cache: the same request gets the same answer, within one tenant, until it is too old.
+
+A dictionary in memory (least recently used) stands before the table. The table is bounded in bytes: expired entries
+go first, then those that were not used for the longest time. Which answers may be stored (whole, no error, no
+refusal) is for the caller to say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from storage.db import Database
+from storage.errors import StorageError
+from translators.codec import canonical
+
+MEMORY_BYTES: Final = 32 * 1024 * 1024
+QUEUE_BYTES: Final = 32 * 1024 * 1024
+"""Answers on their way to the disk; beyond it an answer is not stored."""
+
+KNOWN_KEYS: Final = 50_000
+"""Up to so many keys are known by heart, so that most misses need no query."""
+
+LARGEST_SHARE: Final = 8
+"""One entry may take an eighth of the cache at most."""
+
+ROW_BYTES: Final = 256
+"""What an entry takes beside its value, about."""
+
+_TOUCHED: Final = 1024
+_EVICT: Final = 64
+
+NOT_IN_KEY: Final = frozenset({"stream", "stream_options", "modelport", "prompt_cache_key", "prompt_cache_retention"})
+"""Fields that change how an answer travels, or the vendor's own caching, but not the answer.
+
+`user` and its like stay in the key: they keep the end users of one virtual key apart.
+"""
+
+
+def cache_key(tenant: str, target_or_route: str, request: Mapping[str, Any]) -> bytes:
+    """SHA-256 over *tenant*, *target_or_route* and the canonical *request*, each led by its length."""
+    digest = hashlib.sha256()
+    counted = {name: value for name, value in request.items() if name not in NOT_IN_KEY}
+    for part in (tenant.encode(), target_or_route.encode(), canonical(counted)):
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.digest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    tenant: str
+    value: bytes
+    expires_us: int
+
+
+class Cache:
+    """Answers in *db*, at most *max_bytes* of them, each for *ttl_s*. `open` first."""
+
+    def __init__(
+        self,
+        db: Database,
+        *,
+        max_bytes: int,
+        ttl_s: float,
+        memory_bytes: int = MEMORY_BYTES,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._db = db
+        self._max_bytes = max_bytes
+        self._ttl_us = int(ttl_s * 1_000_000)
+        self._memory_limit = memory_bytes
+        self._now = now
+        self._memory: OrderedDict[bytes, _Entry] = OrderedDict()
+        self._memory_bytes = 0
+        self._known: set[bytes] | None = None
+        self._touched: dict[bytes, int] = {}
+        self._queued_bytes = 0
+        self._entries = 0
+        self._size_bytes = 0
+        self.hits = 0
+        self.misses = 0
+        self.dropped = 0
+        """Answers that were not stored because the disk did not keep up or refused."""
+
+    async def open(self) -> None:
+        """Learn what is stored.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        self._entries, self._size_bytes, keys = await self._db.read(_load)
+        self._known = keys
+
+    async def get(self, key: bytes) -> bytes | None:
+        """The answer stored under *key*, if it is not too old. A table that cannot be read is a miss."""
+        value = self._recall(key)
+        if value is None and (self._known is None or key in self._known):
+            value = await self._look_up(key)
+        if value is None:
+            self.misses += 1
+            return None
+        self.hits += 1
+        self._touch(key)
+        return value
+
+    def put(
+        self,
+        key: bytes,
+        value: bytes,
+        *,
+        tenant: str,
+        route: str | None = None,
+        model: str | None = None,
+        cost_nanousd: int | None = None,
+    ) -> None:
+        """Store *value*; on disk a little later. What is too large, or finds the queue full, is not stored."""
+        size = len(value) + ROW_BYTES
+        if size > self._max_bytes // LARGEST_SHARE or self._queued_bytes + size > QUEUE_BYTES:
+            self.dropped += 1
+            return
+        at_us = self._now_us()
+        expires_us = at_us + self._ttl_us
+        self._remember(key, _Entry(tenant, value, expires_us))
+        if self._known is not None:
+            self._known.add(key)
+            if len(self._known) > KNOWN_KEYS:
+                self._known = None
+        touched, self._touched = self._touched, {}
+        row = (key, tenant, route, model, cost_nanousd, size, at_us, expires_us, at_us, value)
+        self._queued_bytes += size
+        self._db.post(partial(_store, row, touched, self._max_bytes, at_us), partial(self._stored, size))
+
+    async def clear(self, tenant: str | None = None) -> int:
+        """Forget everything, or all of *tenant*; how many entries that were on disk.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        for key in [key for key, entry in self._memory.items() if tenant in (None, entry.tenant)]:
+            self._forget(key)
+        removed, self._entries, self._size_bytes = await self._db.write(partial(_clear, tenant))
+        if tenant is None and self._known is not None:
+            self._known = set(self._memory)
+        return removed
+
+    def stats(self) -> dict[str, int | float]:
+        """Entries and bytes on disk; hits and misses since the start. Asks nobody."""
+        asked = self.hits + self.misses
+        return {
+            "entries": self._entries,
+            "hits": self.hits,
+            "misses": self.misses,
+            "hit_rate": round(self.hits / asked, 3) if asked else 0.0,
+            "size_bytes": self._size_bytes,
+        }
+
+    async def _look_up(self, key: bytes) -> bytes | None:
+        try:
+            row = await self._db.read(lambda connection: connection.execute(_FIND, (key,)).fetchone())
+        except StorageError:
+            return None
+        if row is None or row["expires_us"] <= self._now_us():
+            return None
+        value: bytes = row["value"]
+        self._remember(key, _Entry(row["tenant"], value, row["expires_us"]))
+        return value
+
+    def _recall(self, key: bytes) -> bytes | None:
+        entry = self._memory.get(key)
+        if entry is None:
+            return None
+        if entry.expires_us <= self._now_us():
+            self._forget(key)
+            return None
+        self._memory.move_to_end(key)
+        return entry.value
+
+    def _remember(self, key: bytes, entry: _Entry) -> None:
+        self._forget(key)
+        if len(entry.value) > self._memory_limit // LARGEST_SHARE:
+            return
+        self._memory[key] = entry
+        self._memory_bytes += len(entry.value) + ROW_BYTES
+        while self._memory_bytes > self._memory_limit:
+            self._forget(next(iter(self._memory)))
+
+    def _forget(self, key: bytes) -> None:
+        entry = self._memory.pop(key, None)
+        if entry is not None:
+            self._memory_bytes -= len(entry.value) + ROW_BYTES
+
+    def _touch(self, key: bytes) -> None:
+        """Uses are written with the next answer, or when many have come together."""
+        self._touched[key] = self._now_us()
+        if len(self._touched) >= _TOUCHED:
+            touched, self._touched = self._touched, {}
+            self._db.post(partial(_mark_used, touched))
+
+    def _stored(self, size: int, totals: tuple[int, int] | None, error: StorageError | None) -> None:
+        self._queued_bytes -= size
+        if error is not None or totals is None:
+            self.dropped += 1
+        else:
+            self._entries, self._size_bytes = totals
+
+    def _now_us(self) -> int:
+        return int(self._now() * 1_000_000)
+
+
+# --- operations --------------------------------------------------------------------------------------
+
+_FIND = "SELECT tenant, value, expires_us FROM cache WHERE key = ?"
+_TOTALS = "SELECT entries, size_bytes FROM cache_totals"
+_INSERT = """
+INSERT INTO cache (key, tenant, route, model, cost_nanousd, size, created_us, expires_us, used_us, value)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_DELETE_EXPIRED = """
+DELETE FROM cache WHERE rowid IN (SELECT rowid FROM cache WHERE expires_us <= ? ORDER BY expires_us LIMIT ?)"""
+_DELETE_UNUSED = "DELETE FROM cache WHERE rowid IN (SELECT rowid FROM cache ORDER BY used_us, rowid LIMIT ?)"
+
+
+def _load(connection: sqlite3.Connection) -> tuple[int, int, set[bytes] | None]:
+    entries, size_bytes = connection.execute(_TOTALS).fetchone()
+    if entries > KNOWN_KEYS:
+        return entries, size_bytes, None
+    return entries, size_bytes, {key for (key,) in connection.execute("SELECT key FROM cache")}
+
+
+def _store(
+    row: tuple[Any, ...], touched: Mapping[bytes, int], max_bytes: int, at_us: int, connection: sqlite3.Connection
+) -> tuple[int, int]:
+    """Insert or replace, then make room; the new totals."""
+    _mark_used(touched, connection)
+    connection.execute("DELETE FROM cache WHERE key = ?", row[:1])
+    connection.execute(_INSERT, row)
+    connection.execute(_DELETE_EXPIRED, (at_us, _EVICT))
+    entries, size_bytes = connection.execute(_TOTALS).fetchone()
+    while size_bytes > max_bytes and entries > 1:
+        average = max(1, size_bytes // entries)
+        connection.execute(_DELETE_UNUSED, (min(_EVICT, max(1, (size_bytes - max_bytes) // average)),))
+        entries, size_bytes = connection.execute(_TOTALS).fetchone()
+    return entries, size_bytes
+
+
+def _mark_used(touched: Mapping[bytes, int], connection: sqlite3.Connection) -> None:
+    connection.executemany("UPDATE cache SET used_us = ? WHERE key = ?", ((at, key) for key, at in touched.items()))
+
+
+def _clear(tenant: str | None, connection: sqlite3.Connection) -> tuple[int, int, int]:
+    wanted = {"tenant": tenant}
+    removed = connection.execute("DELETE FROM cache WHERE :tenant IS NULL OR tenant = :tenant", wanted).rowcount
+    entries, size_bytes = connection.execute(_TOTALS).fetchone()
+    return removed, entries, size_bytes

@@ -1,0 +1,360 @@
+"""The database: one SQLite file, one writer thread, a few readers. The only module that opens SQLite.
+
+    async with Database(Path("modelport.db")) as db:
+        await db.write(lambda connection: connection.execute("INSERT ..."))   # returns after the commit
+        db.post(lambda connection: connection.execute("INSERT ..."))          # returns at once
+        rows = await db.read(lambda connection: connection.execute("SELECT ...").fetchall())
+
+`write` promises that the commit survives the death of the process (a power cut may take the last moments:
+`synchronous=NORMAL`). A write whose caller is cancelled still happens, in the order in which it was handed over.
+All three are called on the event loop that opened the database. Nothing waits without a bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import sqlite3
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+from storage.errors import Corrupt, Locked, ReadOnly, StorageError, Unavailable, from_os, from_sqlite
+from storage.migrations import MIGRATIONS, Migration, migrate
+from storage.writer import Job, Writer
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+SQLITE_VERSION: Final = sqlite3.sqlite_version
+
+LOCK_WAIT_S: Final = 1.0
+"""How long a starting process waits for another one that is just ending."""
+
+BUSY_MS: Final = 1000
+"""How long a statement waits for a foreign program (the sqlite3 shell, a backup) to let go."""
+
+READERS: Final = 2
+WAITING: Final = 10_000
+"""Writes, and likewise reads, that may wait; one more is refused."""
+
+CHECK_BYTES: Final = 16 * 1024 * 1024
+"""Files up to this size are examined at every start (about 1 ms per MB)."""
+
+_PRAGMAS = (
+    f"PRAGMA busy_timeout = {BUSY_MS:d}",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA wal_autocheckpoint = 0",
+)
+
+
+class Database:
+    """The file at *path*; None is a throw-away database that lives until `close`."""
+
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        steps: Sequence[Migration] = MIGRATIONS,
+        check_bytes: int = CHECK_BYTES,
+        waiting: int = WAITING,
+    ) -> None:
+        self._scratch = None if path else tempfile.TemporaryDirectory(prefix="modelport-", ignore_cleanup_errors=True)
+        self.path = path.absolute() if path else Path(self._scratch.name if self._scratch else "") / "modelport.db"
+        self._now = now
+        self._monotonic = monotonic
+        self._steps = steps
+        self._check_bytes = check_bytes
+        self._waiting = waiting
+        self._lock: sqlite3.Connection | None = None
+        self._writer: Writer | None = None
+        self._readers: _Readers | None = None
+
+    async def open(self) -> None:
+        """Take the file for this process, bring its schema up to date, start the threads.
+
+        Raises:
+            Locked: another process has it (said within two seconds).
+            TooNew, Corrupt, ReadOnly, Full, Unavailable: the one-line reason; of a damaged file a copy was kept.
+        """
+        connection = await asyncio.to_thread(self._open)
+        self._readers = _Readers(self.path, self._waiting)
+        self._writer = Writer(
+            connection,
+            self.path,
+            asyncio.get_running_loop(),
+            limit=self._waiting,
+            monotonic=self._monotonic,
+        )
+        self._writer.start()
+
+    async def close(self) -> None:
+        """Finish the reads and writes that wait, then give the file back. Closing twice is harmless."""
+        readers, self._readers = self._readers, None
+        if readers is not None:
+            await asyncio.to_thread(readers.close)  # first: the last connection to close is the one that checkpoints
+        if self._writer is not None:
+            await self._writer.stop()
+        self._release()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def write(self, operation: Callable[[sqlite3.Connection], T]) -> T:
+        """What *operation* returns, once its changes are committed.
+
+        It runs in the writer thread inside a transaction that others share, perhaps twice (see `storage.writer`).
+
+        Raises:
+            StorageError: SQLite's refusal, mapped; anything else that *operation* raises comes as it is.
+        """
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._working().submit(Job(operation, self._monotonic(), future))
+        return await future
+
+    def post(
+        self,
+        operation: Callable[[sqlite3.Connection], T],
+        done: Callable[[T | None, StorageError | None], None] | None = None,
+    ) -> None:
+        """Have *operation* done soon (20 ms), without waiting. Never raises; *done* hears of result or error, once."""
+        try:
+            self._working().submit(Job(operation, self._monotonic(), done=done))
+        except StorageError as error:
+            if done is not None:
+                done(None, error)
+
+    async def read(self, operation: Callable[[sqlite3.Connection], T]) -> T:
+        """What *operation* finds, in one consistent snapshot. Rows are `sqlite3.Row`.
+
+        Raises:
+            StorageError: SQLite's refusal, mapped, or too many reads are waiting.
+        """
+        if self._readers is None:
+            raise Unavailable(f"{self.path}: the database is closed")
+        return await self._readers.run(operation)
+
+    @property
+    def failure(self) -> StorageError | None:
+        """Why the last write failed, None while writes work."""
+        return self._writer.failure if self._writer else None
+
+    @property
+    def status(self) -> str:
+        """One word for /health: ok, full, read_only, corrupt, locked, unavailable."""
+        if self._readers is None:
+            return "closed"
+        return self.failure.word if self.failure else "ok"
+
+    @property
+    def lag_ms(self) -> float:
+        """How far the disk is behind: the age of the oldest write at work, or what the last one took."""
+        return self._writer.lag_s * 1000 if self._writer else 0.0
+
+    @property
+    def pending(self) -> int:
+        """Writes that wait for their commit."""
+        return self._writer.pending if self._writer else 0
+
+    @property
+    def size_bytes(self) -> int:
+        """The file with its log, from the file system (no query)."""
+        total = 0
+        for suffix in ("", "-wal"):
+            try:
+                total += _beside(self.path, suffix).stat().st_size
+            except OSError:
+                continue
+        return total
+
+    def _working(self) -> Writer:
+        if self._writer is None:
+            raise Unavailable(f"{self.path}: the database is not open")
+        return self._writer
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            _prepare_folder(self.path)
+            self._lock = _take_lock(self.path)
+            self.path.touch(mode=0o600)
+            return self._open_writer()
+        except OSError as error:
+            self._release()
+            raise from_os(error, self.path) from error
+        except sqlite3.Error as error:
+            self._release()
+            raise from_sqlite(error, self.path) from error
+        except BaseException:
+            self._release()
+            raise
+
+    def _open_writer(self) -> sqlite3.Connection:
+        connection = _connect(f"{self.path.as_uri()}?mode=rw")
+        try:
+            _set_up(connection, self.path, self._check_bytes)
+            migrate(connection, self.path, int(self._now() * 1_000_000), self._steps)
+        except (sqlite3.Error, Corrupt) as error:
+            mapped = from_sqlite(error, self.path) if isinstance(error, sqlite3.Error) else error
+            if isinstance(mapped, Corrupt):
+                mapped = self._damaged(str(error))
+            connection.close()  # after the copy: closing may move the log into the file
+            raise mapped from error
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _damaged(self, reason: str) -> Corrupt:
+        """The file stays as it is and is never replaced in silence; one copy is put beside it."""
+        kept = _keep_copy(self.path, self._now())
+        return Corrupt(
+            f"{self.path}: the database is damaged ({reason}); {kept};"
+            " restore a backup, or move the file away to start with an empty one"
+        )
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+        if self._scratch is not None:
+            self._scratch.cleanup()
+
+
+class _Readers:
+    """A small pool of threads, each with its own read-only connection."""
+
+    def __init__(self, path: Path, limit: int) -> None:
+        self._path = path
+        self._limit = limit
+        self._running = 0
+        self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="modelport-reader")
+        self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+
+    async def run(self, operation: Callable[[sqlite3.Connection], T]) -> T:
+        if self._running >= self._limit:
+            raise Unavailable(f"{self._path}: {self._running} reads are waiting already")
+        self._running += 1
+        future = self._pool.submit(self._read, operation)
+        try:
+            return await asyncio.wrap_future(future)
+        finally:
+            self._running -= 1
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True)
+        for connection in self._connections:
+            connection.close()
+
+    def _read(self, operation: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            connection = self._connection()
+            connection.execute("BEGIN")
+            try:
+                return operation(connection)
+            finally:
+                connection.execute("ROLLBACK")
+        except sqlite3.ProgrammingError:
+            raise
+        except sqlite3.Error as error:
+            raise from_sqlite(error, self._path) from error
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = _connect(f"{self._path.as_uri()}?mode=ro")
+            self._connections.append(connection)
+            for pragma in (*_PRAGMAS, "PRAGMA query_only = ON"):
+                connection.execute(pragma)
+            connection.row_factory = sqlite3.Row
+            self._local.connection = connection
+        return connection
+
+
+def _connect(uri: str, timeout_s: float = BUSY_MS / 1000) -> sqlite3.Connection:
+    # Opened in one thread, used in another, never in two at once.
+    return sqlite3.connect(uri, uri=True, timeout=timeout_s, isolation_level=None, check_same_thread=False)
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def _prepare_folder(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not os.access(path.parent, os.W_OK):
+        raise ReadOnly(f"{path.parent}: the folder of the database cannot be written")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise ReadOnly(f"{path}: the database cannot be written")
+
+
+def _take_lock(path: Path) -> sqlite3.Connection:
+    """An exclusive lock on `<path>.lock`, which the system drops when the process dies, however it dies.
+
+    The lock file is itself an empty SQLite database: that is the one file lock that works alike everywhere.
+    """
+    lock_path = _beside(path, ".lock")
+    lock_path.touch(mode=0o600)
+    lock = _connect(f"{lock_path.as_uri()}?mode=rw", LOCK_WAIT_S)
+    try:
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.Error as error:
+        lock.close()
+        mapped = from_sqlite(error, lock_path)
+        if isinstance(mapped, Locked):
+            mapped = Locked(f"{path}: another modelport process has this database open; stop it or use another file")
+        raise mapped from error
+    return lock
+
+
+def _set_up(connection: sqlite3.Connection, path: Path, check_bytes: int) -> None:
+    """WAL and the other settings; a small file is examined.
+
+    Raises:
+        Corrupt: the examination found something.
+    """
+    for pragma in _PRAGMAS:
+        connection.execute(pragma)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA journal_size_limit = 0")
+    if 0 < path.stat().st_size <= check_bytes:
+        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise Corrupt(" ".join(str(found).split()))
+
+
+def _keep_copy(path: Path, now_s: float) -> str:
+    """Copy file and log to `<path>.damaged-<time>`, once per state of the file; says in words what was done."""
+    mark = f"{path.name}.damaged-"
+    earlier = sorted(file for file in path.parent.iterdir() if file.name.startswith(mark) and file.name.endswith("Z"))
+    if earlier and earlier[-1].stat().st_mtime == path.stat().st_mtime:
+        return f"a copy is {earlier[-1].name}"
+    stamp = datetime.fromtimestamp(now_s, UTC).strftime("%Y%m%dT%H%M%SZ")
+    kept = _beside(path, f".damaged-{stamp}")
+    try:
+        for suffix in ("-wal", ""):
+            file = _beside(path, suffix)
+            if file.exists() and file.stat().st_size:
+                shutil.copy2(file, _beside(kept, suffix))
+    except OSError as error:
+        return f"it could not be copied ({error.strerror})"
+    return f"a copy is {kept.name}"

@@ -1,0 +1,1 @@
+"""What all tests share: nothing that talks to anything beyond loopback."""

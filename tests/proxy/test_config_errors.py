@@ -1,0 +1,141 @@
+"""What a wrong configuration is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from proxy.config import ConfigError, load
+
+CANARY = "sk-canary-0123456789abcdefghij"
+
+
+def problems(folder: Path, text: str, environ: dict[str, str] | None = None, name: str = "modelport.toml") -> list[str]:
+    (folder / name).write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as error:
+        load(folder=folder, environ=environ or {})
+    return str(error.value).splitlines()
+
+
+ONE_WRONG_VALUE = [
+    ("[server]\nport = 'abc'", "server.port: found 'abc', expected a whole number"),
+    ("[server]\nport = 70000", "server.port: found 70000, expected a number of at most 65535"),
+    ("[server]\nport = true", "server.port: found true, expected a whole number"),
+    ("[server]\nport = '4100'", "server.port: found '4100', expected a whole number"),
+    ("[server]\nworkers = 2", "server.workers: found 2, expected 1 (more than one process is not available yet)"),
+    ("[server]\nhost = ''", "server.host: found empty text, expected text that is not empty"),
+    ("server = 3", "server: found 3, expected a table"),
+    ("[storage]\nledger = 'stict'", "storage.ledger: found 'stict', expected one of strict, relaxed; did you mean strict?"),
+    ("[cache]\nttl_s = 0", "cache.ttl_s: found 0, expected a number above 0"),
+    ("[cache]\nttl_s = nan", "cache.ttl_s: found nan, expected a finite number"),
+    ("[providers.openai]\ntimeouts = { idle_s = -1 }", "providers.openai.timeouts.idle_s: found -1, expected a number above 0"),
+    ("[providers.openai]\nmodels = 3", "providers.openai.models: found 3, expected a list"),
+    ("[providers.openai]\nmodels = { a = { path = 'x' } }",
+     "providers.openai.models: found a table, expected a list of names (files are for llamacpp)"),
+    ("[providers.openai]\nprice = { input = 0.5, output = '1' }",
+     'providers.openai.price.input: found 0.5, expected US dollars per million tokens as a decimal string such as "0.25"'),
+    ("[providers.openai]\nprice = { 'gpt-5.5' = { input = '-1', output = '1' } }",
+     'providers.openai.price."gpt-5.5".input: found \'-1\', expected US dollars per million tokens as a decimal string such as "0.25"'),
+    ("[providers.openai]\nauth = 'basic'",
+     "providers.openai.auth: found 'basic', expected one of bearer, x-api-key, x-goog-api-key, api-key, none"),
+    ("[providers.openai]\nbase_url = 'api.openai.com'",
+     "providers.openai.base_url: found 'api.openai.com', expected an address such as http://127.0.0.1:8000/v1, without query"),
+    ("[providers.openai]\ndialect = 'openai_responses'",
+     "providers.openai.dialect: found 'openai_responses', expected one of openai_chat, anthropic, gemini, llamacpp "
+     "(the dialect openai_responses is not available yet)"),
+    ("[providers.openai]\nquirks = { stream_option = false }",
+     "providers.openai.quirks.stream_option: found an unknown quirk, expected a field of the dialect's rules; did you mean stream_options?"),
+    ("[providers.openai]\nquirks = { stream_options = 'no' }",
+     "providers.openai.quirks.stream_options: found 'no', expected another kind of value: input should be a valid boolean"),
+    ("[providers.antropic]\nenabled = true",
+     "providers.antropic: found no base_url, expected one, as antropic is not a shipped provider; did you mean anthropic?"),
+    ("[providers.local]\ndialect = 'llamacpp'",
+     'providers.local.models: found nothing, expected a table such as { tiny = { path = "models/tiny.gguf" } }'),
+    ("[routes.a]\npolicy = 'cost'\ntargets = ['demo/echo']",
+     "routes.a.policy: found 'cost', expected one of failover, weighted (the policy cost is not available yet)"),
+    ("[routes.a]\npolicy = 'weigthed'\ntargets = ['demo/echo']",
+     "routes.a.policy: found 'weigthed', expected one of failover, weighted; did you mean weighted?"),
+    ("[routes.a]\ntargets = []", "routes.a.targets: found an empty list, expected at least one entry"),
+    ("[routes.a]\ntargets = ['gpt-4o']", "routes.a.targets[0]: found 'gpt-4o', expected \"provider/model\""),
+    ("[routes.a]\ntargets = ['demo/echo', { target = 'demo/echo', weight = 0 }]",
+     "routes.a.targets[1].weight: found 0, expected a number above 0"),
+    ("[routes.a]\ntargets = ['demo/echo', 'antropic/claude']",
+     "routes.a.targets[1]: found 'antropic/claude', expected a known provider; did you mean anthropic?"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "told"), ONE_WRONG_VALUE)
+def test_one_wrong_value_is_told_with_file_key_value_and_expectation(tmp_path: Path, text: str, told: str) -> None:
+    assert problems(tmp_path, text) == [f"modelport.toml: {told}"]
+
+
+def test_all_errors_come_at_once_from_all_sources(tmp_path: Path) -> None:
+    text = "[server]\nport = 'abc'\nhost = '0.0.0.0'\n[routes.a]\npolicy = 'x'\ntargets = ['nobody/m']\n"
+
+    found = problems(tmp_path, text, {"MODELPORT__CACHE__TTL_S": "soon", "MODELPORT__SERVR__PORT": "1"})
+
+    assert [line.split(": found")[0] for line in found] == [
+        "modelport.toml: server.port",
+        "MODELPORT__CACHE__TTL_S: cache.ttl_s",
+        "modelport.toml: routes.a.policy",
+        "MODELPORT__SERVR__PORT: servr",
+        "modelport.toml: server.host",
+        "modelport.toml: routes.a.targets[0]",
+    ]
+    assert found[3].endswith("did you mean server?")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("modelport.toml", "[server\nport = 1", "found an error of syntax: "),
+        ("modelport.yaml", "server: [1\n", "found an error of syntax: "),
+        ("modelport.yaml", "- 1\n", "found no table"),
+        ("modelport.json", '{"server": ', "found an error of syntax: Expecting value (at line 1, column 12)"),
+        ("modelport.json", "[]", "found no table"),
+    ],
+)
+def test_an_unreadable_file_says_where(tmp_path: Path, name: str, text: str, told: str) -> None:
+    (line,) = problems(tmp_path, text, name=name)
+
+    assert line.startswith(str(tmp_path / name))
+    assert told in line
+
+
+def test_bytes_that_are_no_text_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "modelport.toml").write_bytes(b"\xff\xfe")
+
+    with pytest.raises(ConfigError, match="expected text in UTF-8"):
+        load(folder=tmp_path, environ={})
+
+
+def test_a_file_that_was_named_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"gone\.toml: found no such file"):
+        load(Path("gone.toml"), folder=tmp_path, environ={})
+
+
+@pytest.mark.parametrize("name", ["MODELPORT__", "MODELPORT__SERVER__", "MODELPORT____PORT"])
+def test_a_variable_with_an_empty_name_is_an_error(tmp_path: Path, name: str) -> None:
+    assert problems(tmp_path, "", {name: "1"}) == [f"{name}: found an empty name, expected MODELPORT__SECTION__KEY"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"[providers.openai]\napi_key = '{CANARY}'",
+        f"[providers.openai]\nkeys = {{ a = '{CANARY}' }}",
+        f"[providers.openai]\nkeys = '{CANARY}'",
+        f"[providers]\nopenai = '{CANARY}'",
+        f"[auth]\nmaster_key = ['{CANARY}']",
+        f"[auth]\nrequired = '{CANARY}'",
+        f"[providers.openai]\nbase_url = 'ftp://user:{CANARY}@host/'",
+        f"[providers.openai]\nheaders = {{ authorization = ['{CANARY}'] }}",
+        f"[providers.openai]\nkeys = ['{CANARY}\\u0007', 3]",
+        f"[server]\nhost = '0.0.0.0'\nport = '{CANARY}'",
+        f"key = '{CANARY}'\n= 3",
+    ],
+)
+def test_an_error_never_shows_a_secret(tmp_path: Path, text: str) -> None:
+    for line in problems(tmp_path, text):
+        assert CANARY[3:20] not in line

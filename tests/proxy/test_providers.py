@@ -1,0 +1,265 @@
+"""The shipped rows, and how sections and the environment change them."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from proxy.backends.backend import Timeouts
+from proxy.config import load
+from proxy.config.model import AUTH_SCHEMES
+from proxy.config.shipped import dialects, rows
+from proxy.providers import Limits, PricePerMillion, ProviderSpec, call_url, providers
+from translators.dialect import Rules
+from translators.neutral import Request
+
+ROWS = list(rows().items())
+FIELDS = {
+    "title", "dialect", "base_url", "auth", "key_env", "keyless", "base_url_env", "base_url_suffix", "port", "models",
+    "patterns", "probe_model", "quirks", "price_source", "price", "docs", "headers", "backend", "timeouts",
+    "chat_path", "stream_path",
+}  # fmt: skip
+ASKED_FOR = {
+    "openai", "anthropic", "gemini", "azure", "groq", "mistral", "deepseek", "xai", "openrouter", "together",
+    "fireworks", "cerebras", "perplexity", "cohere", "nvidia", "huggingface", "sambanova", "moonshot", "zai", "alibaba",
+    "ollama", "lmstudio", "vllm", "llama_server", "demo",
+}  # fmt: skip
+
+
+def specs(folder: Path, text: str = "", environ: dict[str, str] | None = None) -> dict[str, ProviderSpec]:
+    (folder / "modelport.toml").write_text(text, encoding="utf-8")
+    environ = environ or {}
+    return providers(load(folder=folder, environ=environ).settings, environ)
+
+
+def spec(folder: Path, name: str, text: str = "", environ: dict[str, str] | None = None) -> ProviderSpec:
+    return specs(folder, text, environ)[name]
+
+
+def test_the_rows_that_were_promised_are_there() -> None:
+    assert set(rows()) >= ASKED_FOR
+
+
+@pytest.mark.parametrize(("name", "row"), ROWS)
+def test_a_row_is_complete_and_has_no_unknown_field(name: str, row: dict[str, Any]) -> None:
+    assert set(row) <= FIELDS
+    assert {"title", "dialect", "models", "patterns", "docs"} <= set(row)
+    assert re.fullmatch(r"[a-z][a-z0-9_]*", name)
+    assert row["dialect"] in dialects()
+    assert row.get("auth", "bearer") in AUTH_SCHEMES
+    assert row.get("key_env") or row.get("keyless")
+    assert len(set(row["models"])) == len(row["models"])
+
+
+@pytest.mark.parametrize(("name", "row"), ROWS)
+def test_a_row_names_a_server_unless_only_its_owner_knows_it(name: str, row: dict[str, Any]) -> None:
+    if row.get("backend") == "demo":
+        return
+    if "base_url" not in row:
+        assert row["base_url_env"], name
+        return
+    parts = urlsplit(row["base_url"])
+    local = parts.hostname == "127.0.0.1"
+
+    assert parts.scheme == ("http" if local else "https")
+    assert not row["base_url"].endswith("/")
+    assert local == bool(row.get("keyless"))
+
+
+@pytest.mark.parametrize(("name", "row"), ROWS)
+def test_a_row_with_its_variables_set_becomes_a_provider_that_is_on(tmp_path: Path, name: str, row: Any) -> None:
+    environ = {variable: "k" for variable in row.get("key_env", ())}
+    environ |= {variable: "http://127.0.0.1:9" for variable in row.get("base_url_env", ())}
+
+    found = spec(tmp_path, name, environ=environ)
+    rules = Rules(dialect=found.dialect, **found.quirks)
+
+    assert found.enabled, found.why_off
+    assert not found.configured
+    assert hash(rules.refuses) == hash(frozenset(rules.refuses))
+    assert rules.refuses | rules.refuses_while_thinking <= set(Request.__dataclass_fields__)
+    assert found.probe_model is None or found.offers(found.probe_model) or name == "openrouter"
+
+
+@pytest.mark.parametrize(("name", "row"), ROWS)
+def test_nothing_but_the_demo_is_on_in_an_empty_environment(tmp_path: Path, name: str, row: Any) -> None:
+    found = spec(tmp_path, name)
+
+    assert found.enabled == (name == "demo")
+    for variable in row.get("base_url_env", row.get("key_env", ())):
+        assert variable in found.why_off
+
+
+def test_servers_on_this_machine_are_never_sent_addresses_of_pictures() -> None:
+    """WIRE 127: the proxy fetches remote pictures itself."""
+    local = {name for name, row in ROWS if "127.0.0.1" in row.get("base_url", "")}
+
+    assert {name for name, row in ROWS if row.get("quirks", {}).get("image_urls") is False} == local
+
+
+@pytest.mark.parametrize(
+    ("name", "environ", "url"),
+    [
+        ("openai", {"OPENAI_API_KEY": "k"}, "https://api.openai.com/v1/chat/completions"),
+        ("anthropic", {}, "https://api.anthropic.com/v1/messages"),
+        ("gemini", {}, "https://generativelanguage.googleapis.com/v1beta/models/m%2F1%3F:generateContent"),
+        ("azure", {"AZURE_OPENAI_ENDPOINT": "https://r.openai.azure.com/"},
+         "https://r.openai.azure.com/openai/v1/chat/completions"),
+        ("ollama", {"OLLAMA_HOST": "0.0.0.0"}, "http://127.0.0.1:11434/v1/chat/completions"),
+        ("ollama", {"OLLAMA_HOST": "box:1"}, "http://box:1/v1/chat/completions"),
+        ("ollama", {"OLLAMA_HOST": "https://box/ai/v1"}, "https://box/ai/v1/chat/completions"),
+        ("ollama", {"OLLAMA_HOST": "[::1]:7"}, "http://[::1]:7/v1/chat/completions"),
+        ("vllm", {"VLLM_BASE_URL": "http://gpu"}, "http://gpu:8000/v1/chat/completions"),
+    ],
+)  # fmt: skip
+def test_the_address_of_a_call(tmp_path: Path, name: str, environ: dict[str, str], url: str) -> None:
+    assert call_url(spec(tmp_path, name, environ=environ), "m/1?", stream=False) == url
+
+
+def test_a_stream_of_gemini_has_its_own_address(tmp_path: Path) -> None:
+    url = call_url(spec(tmp_path, "gemini"), "gemini-2.5-flash", stream=True)
+
+    assert url.endswith("/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse")
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "url"),
+    [
+        ("anthropic", "http://127.0.0.1:9/v1", "http://127.0.0.1:9/v1/messages"),
+        ("anthropic", "http://127.0.0.1:9/", "http://127.0.0.1:9/v1/messages"),
+        ("gemini", "http://127.0.0.1:9/v1beta", "http://127.0.0.1:9/v1beta/models/m:generateContent"),
+        ("openai", "http://127.0.0.1:9", "http://127.0.0.1:9/chat/completions"),
+    ],
+)
+def test_a_version_in_the_base_url_is_not_doubled(tmp_path: Path, name: str, base: str, url: str) -> None:
+    found = spec(tmp_path, name, f"[providers.{name}]\nbase_url = '{base}'\n")
+
+    assert call_url(found, "m", stream=False) == url
+
+
+def test_configured_providers_come_first_in_the_order_of_the_file(tmp_path: Path) -> None:
+    text = "[providers.corner]\nbase_url = 'http://h/v1'\n[providers.groq]\nenabled = false\n"
+
+    assert list(specs(tmp_path, text))[:4] == ["corner", "groq", "openai", "anthropic"]
+
+
+def test_a_section_changes_what_it_names_and_leaves_the_rest(tmp_path: Path) -> None:
+    text = (
+        "[providers.mistral]\nkeys = ['env:A']\ntimeouts = { idle_s = 3 }\nlimits = { concurrent = 2 }\n"
+        "headers = { x-team = 'blue' }\nquirks = { stream_options = true }\n"
+    )
+    found = spec(tmp_path, "mistral", text, {"A": "aaa", "MISTRAL_API_KEY": "not this"})
+
+    assert [key.reveal() for key in found.keys] == ["aaa"]
+    assert found.base_url == "https://api.mistral.ai/v1"
+    assert found.timeouts == Timeouts(idle_s=3)
+    assert found.limits == Limits(concurrent=2)
+    assert found.headers == {"x-team": "blue"}
+    assert (found.quirks["stream_options"], found.quirks["rename"]) == (True, {"seed": "random_seed"})
+    assert "mistral-small-latest" in found.models
+
+
+def test_first_event_alone_is_the_clock_of_whole_answers_too(tmp_path: Path) -> None:
+    one = spec(tmp_path, "openai", "[providers.openai]\ntimeouts = { first_event_s = 7 }\n").timeouts
+    both = "[providers.openai]\ntimeouts = { first_event_s = 7, whole_answer_s = 8 }\n"
+
+    assert (one.first_event_s, one.whole_answer_s) == (7, 7)
+    assert spec(tmp_path, "openai", both).timeouts.whole_answer_s == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "why"),
+    [
+        ("[providers.openai]\nenabled = false", {"OPENAI_API_KEY": "k"}, "switched off in the configuration"),
+        ("[providers.openai]\nkeys = ['env:GONE']", {"OPENAI_API_KEY": "k"}, "none of its keys is set"),
+        ("", {"OPENAI_API_KEY": "  "}, "no key: set OPENAI_API_KEY"),
+        ("[providers.openai]\nlimits = { concurrent = 1 }", {}, "no key: set OPENAI_API_KEY"),
+        ("[providers.openai]\nlimits = { concurrent = 1 }", {"OPENAI_API_KEY": "k"}, ""),
+        ("[providers.openai]\nbase_url = 'http://127.0.0.1:9/v1'", {}, ""),
+        ("[providers.openai]\nauth = 'none'", {}, ""),
+    ],
+)
+def test_a_provider_is_on_with_a_key_or_says_why_not(
+    tmp_path: Path, text: str, environ: dict[str, str], why: str
+) -> None:
+    assert spec(tmp_path, "openai", text, environ).why_off == why
+
+
+def test_a_key_without_an_address_is_not_enough(tmp_path: Path) -> None:
+    found = spec(tmp_path, "azure", environ={"AZURE_OPENAI_API_KEY": "k"})
+
+    assert found.why_off == "no base_url: set AZURE_OPENAI_ENDPOINT"
+
+
+def test_a_local_server_is_on_when_its_section_stands_there(tmp_path: Path) -> None:
+    assert spec(tmp_path, "ollama", "[providers.ollama]\n").enabled
+
+
+def test_the_demo_can_be_switched_off(tmp_path: Path) -> None:
+    assert spec(tmp_path, "demo", "[providers.demo]\nenabled = false\n").why_off
+
+
+def test_the_first_variable_that_is_set_counts(tmp_path: Path) -> None:
+    both = spec(tmp_path, "gemini", environ={"GOOGLE_API_KEY": "b", "GEMINI_API_KEY": "a"})
+    second = spec(tmp_path, "gemini", environ={"GOOGLE_API_KEY": "b"})
+
+    assert [key.reveal() for key in (*both.keys, *second.keys)] == ["a", "b"]
+
+
+@pytest.mark.parametrize("variable", ["OPENAI_BASE_URL", "OPENAI_API_BASE"])
+def test_a_variable_that_usually_names_this_proxy_is_not_followed(tmp_path: Path, variable: str) -> None:
+    found = spec(tmp_path, "openai", environ={variable: "http://127.0.0.1:4100/v1", "OPENAI_API_KEY": "k"})
+
+    assert found.base_url == "https://api.openai.com/v1"
+
+
+def test_a_provider_of_ones_own_is_one_section(tmp_path: Path) -> None:
+    text = "[providers.corner]\nbase_url = 'http://127.0.0.1:8000/v1'\nmodels = ['qwen3-32b']\npatterns = ['qwen3-*']\n"
+    found = spec(tmp_path, "corner", text)
+
+    assert (found.enabled, found.dialect, found.auth, found.backend) == (True, "openai_chat", "none", "http")
+    assert (found.probe_model, found.offers("qwen3-8b"), found.offers("qwen2")) == ("qwen3-32b", True, False)
+    assert found.configured
+    assert call_url(found, "qwen3-32b", stream=True) == "http://127.0.0.1:8000/v1/chat/completions"
+
+
+def test_a_provider_of_ones_own_may_speak_another_dialect_at_another_path(tmp_path: Path) -> None:
+    text = (
+        "[providers.c]\nbase_url = 'http://h'\ndialect = 'anthropic'\nkeys = ['env:A']\n"
+        "[providers.d]\nbase_url = 'http://h'\nchat_path = '/x/chat'\nauth = 'api-key'\n"
+    )
+    found = specs(tmp_path, text, {"A": "a"})
+
+    assert (found["c"].auth, call_url(found["c"], "m", stream=True)) == ("x-api-key", "http://h/v1/messages")
+    assert (found["d"].auth, call_url(found["d"], "m", stream=True)) == ("api-key", "http://h/x/chat")
+
+
+def test_a_local_model_is_a_file_with_a_name(tmp_path: Path) -> None:
+    text = "[providers.local]\ndialect = 'llamacpp'\nmodels = { tiny = { path = 'tiny.gguf', context = 512 } }\n"
+    found = spec(tmp_path, "local", text)
+
+    assert (found.backend, found.models, found.enabled) == ("llamacpp", ("tiny",), True)
+    assert found.local_models["tiny"].path == tmp_path / "tiny.gguf"
+    assert found.local_models["tiny"].context == 512
+
+
+def test_a_price_is_for_all_models_or_for_some(tmp_path: Path) -> None:
+    flat = spec(tmp_path, "openai", "[providers.openai]\nprice = { input = '1', output = '2.5' }\n")
+    text = "[providers.openai.price]\n'gpt-4*' = { input = '1', output = '2' }\ngpt-4o = { input = '3', output = '4' }\n"
+    some = spec(tmp_path, "openai", text)
+
+    assert flat.price_of("anything") == PricePerMillion(Decimal(1), Decimal("2.5"))
+    assert some.price_of("gpt-4o") == PricePerMillion(Decimal(3), Decimal(4))
+    assert some.price_of("gpt-4.1") == PricePerMillion(Decimal(1), Decimal(2))
+    assert some.price_of("o3") is None
+
+
+def test_a_spec_does_not_print_its_keys_and_headers(tmp_path: Path) -> None:
+    text = "[providers.openai]\nkeys = ['env:A']\nheaders = { authorization = 'env:A' }\n"
+
+    assert "canary" not in repr(spec(tmp_path, "openai", text, {"A": "canary-canary-canary-canary"}))

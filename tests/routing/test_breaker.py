@@ -1,0 +1,123 @@
+"""closed, open, half-open."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+
+from routing.breaker import VERDICTS, Breaker, Breakers
+from routing.targets import Target
+from translators.neutral import ErrorKind, Failure
+
+
+def failure(kind: ErrorKind) -> Failure:
+    return Failure(kind, "", 500)
+
+
+def test_five_failures_in_a_row_open_it(clock) -> None:
+    breaker = Breaker(clock)
+    for _ in range(4):
+        breaker.failed()
+    breaker.succeeded()
+    for _ in range(4):
+        breaker.failed()
+
+    assert breaker.allows()
+    breaker.failed()
+    assert (breaker.state, breaker.allows(), breaker.cooldown_s) == ("open", False, 30.0)
+
+
+def test_open_breaker_lets_one_probe_through_after_cooldown(clock) -> None:
+    breaker = Breaker(clock, threshold=1)
+    breaker.failed()
+    clock.advance(29.9)
+    assert not breaker.allows()
+    clock.advance(0.1)
+
+    assert breaker.state == "half_open"
+    assert [True, False] == [breaker.allows(), breaker.allows()]
+
+
+def test_the_probe_decides(clock) -> None:
+    for answer, state in (("succeeded", "closed"), ("failed", "open")):
+        breaker = Breaker(clock, threshold=3)
+        for _ in range(3):
+            breaker.failed()
+        clock.advance(30)
+        breaker.allows()
+        getattr(breaker, answer)()
+
+        assert breaker.state == state
+
+
+def test_a_probe_that_is_cancelled_or_forgotten_gives_its_place_back(clock) -> None:
+    breaker = Breaker(clock, threshold=1, probe_s=60)
+    breaker.failed()
+    clock.advance(30)
+    assert breaker.allows()
+    breaker.released()
+    assert breaker.allows()
+    clock.advance(59)
+    assert not breaker.allows()
+    clock.advance(1)
+
+    assert breaker.allows()
+
+
+def test_late_failures_do_not_prolong_the_cooldown(clock) -> None:
+    breaker = Breaker(clock, threshold=1)
+    breaker.failed()
+    clock.advance(20)
+    breaker.failed()
+
+    assert breaker.cooldown_s == 10
+
+
+@pytest.mark.parametrize("kind", get_args(ErrorKind))
+def test_only_failures_that_speak_about_the_server_open_it(clock, kind: ErrorKind) -> None:
+    breaker = Breaker(clock)
+    for _ in range(10):
+        breaker.judge(failure(kind))
+
+    ill = kind in {"connection", "timeout", "server", "overloaded", "invalid_response"}
+    assert breaker.state == ("open" if ill else "closed")
+
+
+@pytest.mark.parametrize("kind", get_args(ErrorKind))
+def test_any_answer_to_the_probe_closes_it_but_a_429_says_nothing(clock, kind: ErrorKind) -> None:
+    breaker = Breaker(clock, threshold=1)
+    breaker.failed()
+    clock.advance(30)
+    breaker.allows()
+    breaker.judge(failure(kind))
+
+    expected = {"failed": "open", "answered": "closed", "nothing": "half_open"}
+    assert breaker.state == expected[VERDICTS[kind]]
+    assert breaker.ready == (VERDICTS[kind] != "failed")
+
+
+def test_a_target_has_one_breaker_whatever_its_weight(clock) -> None:
+    breakers = Breakers(clock)
+
+    assert breakers.of(Target("a", "m", 1)) is breakers.of(Target("a", "m", 5))
+    assert breakers.of(Target("a", "m")) is not breakers.of(Target("a", "n"))
+
+
+def test_the_number_of_breakers_is_bounded(clock) -> None:
+    breakers = Breakers(clock, threshold=1, limit=2)
+    kept = breakers.of(Target("a", "0"))
+    for number in range(1, 9):
+        breakers.of(Target("a", str(number)))
+        assert breakers.of(Target("a", "0")) is kept
+
+
+def test_a_provider_shows_its_worst_breaker_and_is_shut_when_all_are_open(clock) -> None:
+    breakers = Breakers(clock, threshold=1)
+    breakers.of(Target("a", "well"))
+    breakers.of(Target("a", "ill")).failed()
+    breakers.of(Target("b", "ill")).failed()
+
+    assert (breakers.state("a"), breakers.shut("a")) == (("open", 30.0), False)
+    assert breakers.shut("b")
+    assert (breakers.state("c"), breakers.shut("c")) == (("closed", 0.0), False)

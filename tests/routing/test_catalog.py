@@ -1,0 +1,279 @@
+"""Rules as data: layers, spellings, and what the shipped rows say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from routing.catalog import NO_QUIRKS, checked, plain, read_rows, rows, rules_for
+from routing.errors import BadRow
+
+SAMPLING = {"temperature", "top_p", "top_k"}
+OPENAI_SAMPLING = {
+    "temperature",
+    "top_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "logprobs",
+    "top_logprobs",
+    "logit_bias",
+}
+
+
+@pytest.mark.parametrize(
+    ("written", "spelled"),
+    [
+        ("claude-opus-5-5", "claude-opus-5-5"),
+        ("claude-opus-5.5", "claude-opus-5-5"),
+        ("anthropic/claude-opus-4.5", "claude-opus-4-5"),
+        ("claude-opus-4-5-20251101", "claude-opus-4-5"),
+        ("claude-opus-4-5@20251101", "claude-opus-4-5"),
+        ("Claude-Haiku-4-5-latest", "claude-haiku-4-5"),
+        ("claude-3-5-sonnet-20241022", "claude-sonnet-3-5"),
+        ("claude-3-5-sonnet-v2@20241022", "claude-sonnet-3-5"),
+        ("claude-3.5-sonnet", "claude-sonnet-3-5"),
+        ("claude-3-7-sonnet-latest", "claude-sonnet-3-7"),
+        ("claude-3-opus-20240229", "claude-opus-3"),
+        ("claude-4-sonnet-20250514", "claude-sonnet-4"),
+        ("claude-4.5-haiku", "claude-haiku-4-5"),
+        ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "claude-sonnet-4-5"),
+        ("anthropic.claude-3-sonnet-20240229-v1:0", "claude-sonnet-3"),
+        ("global.anthropic.claude-opus-4-6-v1", "claude-opus-4-6"),
+        ("openrouter/anthropic/claude-opus-4.1:thinking", "claude-opus-4-1"),
+        ("models/gemini-2.5-flash", "gemini-2-5-flash"),
+        ("google/gemini-2.5-flash-lite:free", "gemini-2-5-flash-lite"),
+        ("publishers/google/models/gemini-3-pro-preview", "gemini-3-pro-preview"),
+        ("gemini-pro-latest", "gemini-pro"),
+        ("openai/gpt-5-2025-08-07", "gpt-5"),
+        ("gpt-4o-2024-08-06", "gpt-4o"),
+        ("gpt-5.6-sol", "gpt-5-6-sol"),
+        ("deepseek-ai/DeepSeek-V4-Flash", "deepseek-v4-flash"),
+        ("gemma3:1b", "gemma3:1b"),
+        ("", ""),
+        ("-latest", "-latest"),
+    ],
+)
+def test_a_model_has_one_spelling(written: str, spelled: str) -> None:
+    assert plain(written) == spelled
+
+
+def facts(dialect: str, model: str, names: str) -> list[Any]:
+    rules = rules_for(dialect, model)
+    return [getattr(rules, name) for name in names.split()]
+
+
+@pytest.mark.parametrize(
+    ("model", "thinking", "refuses", "prefill", "system", "most"),
+    [
+        ("claude-2.1", "none", set(), True, False, 4_096),
+        ("claude-3-haiku-20240307", "none", set(), True, False, 4_096),
+        ("claude-3-5-haiku-latest", "none", set(), True, False, 8_192),
+        ("claude-3-7-sonnet-20250219", "budget", set(), True, False, 64_000),
+        ("claude-opus-4-20250514", "budget", set(), True, False, 32_000),
+        ("claude-opus-4-1-20250805", "budget", set(), True, False, 32_000),
+        ("claude-sonnet-4-0", "budget", set(), True, False, 64_000),
+        ("claude-sonnet-4-5", "budget", set(), True, False, 64_000),
+        ("claude-haiku-4-5-20251001", "budget", set(), True, False, 64_000),
+        ("claude-opus-4-5", "budget", set(), True, False, 64_000),
+        ("claude-opus-4-6", "adaptive", set(), False, False, 128_000),
+        ("claude-sonnet-4.6", "adaptive", set(), False, False, 128_000),
+        ("claude-opus-4-7", "adaptive", SAMPLING, False, False, 128_000),
+        ("claude-opus-4-8", "adaptive", SAMPLING, False, True, 128_000),
+        ("claude-opus-5", "adaptive", SAMPLING, False, True, 128_000),
+        ("claude-opus-5-5", "adaptive", SAMPLING, False, True, 128_000),
+        ("claude-sonnet-5", "adaptive", SAMPLING, False, True, 128_000),
+        ("claude-haiku-5-5", "adaptive", SAMPLING, False, True, 128_000),
+        ("claude-fable-5-2", "adaptive", SAMPLING, False, True, 128_000),
+        ("claude-sonnet-7", "adaptive", SAMPLING, False, True, 128_000),  # unknown: taken for the newest
+    ],
+)
+def test_claude(model: str, thinking: str, refuses: set[str], prefill: bool, system: bool, most: int) -> None:
+    """WIRE 1, 2, 7, 11, 27, 28, 32."""
+    found = facts("anthropic", model, "thinking refuses prefill system_in_messages max_output_tokens")
+
+    assert found == [thinking, refuses, prefill, system, most]
+    assert rules_for("anthropic", model).headers == {"anthropic-version": "2023-06-01"}
+    assert rules_for("anthropic", model).temperature_max == 1.0
+    assert "audio" not in rules_for("anthropic", model).modalities
+
+
+@pytest.mark.parametrize(
+    ("model", "words", "cap", "forced", "one_of"),
+    [
+        ("claude-sonnet-4-5", "none minimal low medium high xhigh max", None, "not_while_thinking", True),
+        ("claude-opus-4-6", "none low medium high max", None, "not_while_thinking", True),
+        ("claude-opus-4-7", "none low medium high xhigh max", None, "not_while_thinking", False),
+        ("claude-opus-5", "none low medium high xhigh max", "high", "not_while_thinking", False),
+        ("claude-haiku-5-5", "none low medium high xhigh max", None, "not_while_thinking", False),
+        ("claude-opus-5-5", "low medium high xhigh max", None, "never", False),
+        ("claude-sonnet-5-5", "low medium high xhigh max", None, "never", False),
+        ("claude-fable-5", "low medium high xhigh max", None, "never", False),
+        ("claude-mythos-5-2", "low medium high xhigh max", None, "never", False),
+        ("claude-3-5-sonnet-latest", "none", None, "not_while_thinking", False),
+    ],
+)
+def test_claudes_efforts_and_tools(model: str, words: str, cap: str | None, forced: str, one_of: bool) -> None:
+    """WIRE 4, 24, 26, 29."""
+    found = facts("anthropic", model, "efforts effort_cap_without_thinking forced_tools one_of_temperature_top_p")
+
+    assert found == [tuple(words.split()), cap, forced, one_of]
+
+
+@pytest.mark.parametrize(
+    ("model", "thinking", "words", "schema_with_tools", "most"),
+    [
+        ("gemini-1.5-flash-002", "none", "none", False, 8_192),
+        ("gemini-2.0-flash-001", "none", "none", False, 8_192),
+        ("models/gemini-2.5-flash", "budget", "none minimal low medium high xhigh max", False, 65_536),
+        ("gemini-2.5-flash-lite-preview-06-17", "budget", "none minimal low medium high xhigh max", False, 65_536),
+        ("gemini-2.5-pro", "budget", "low medium high xhigh max", False, 65_536),
+        ("gemini-3-pro-preview", "level", "low high", True, 65_536),
+        ("gemini-3.1-pro-preview", "level", "low medium high", True, 65_536),
+        ("gemini-3-flash-preview", "level", "minimal low medium high", True, 65_536),
+        ("gemini-3.1-flash-lite", "level", "minimal low medium high", True, 65_536),
+        ("gemini-3.7-flash", "level", "minimal low medium high", True, 65_536),
+        ("gemini-3.8-flash", "level", "low medium high", True, 65_536),
+        ("gemini-4-argon", "level", "low medium high", True, 65_536),
+    ],
+)
+def test_gemini(model: str, thinking: str, words: str, schema_with_tools: bool, most: int) -> None:
+    """WIRE 84, 86, 91."""
+    rules = rules_for("gemini", model)
+
+    assert (rules.thinking, rules.efforts) == (thinking, tuple(words.split()))
+    assert (rules.schema_with_tools, rules.max_output_tokens) == (schema_with_tools, most)
+    assert rules.image_url_prefixes
+
+
+@pytest.mark.parametrize(
+    ("model", "thinking", "words", "always", "thinking_only"),
+    [
+        ("gpt-4o-mini-2024-07-18", "none", None, set(), set()),
+        ("gpt-4.1", "none", None, set(), set()),
+        ("gpt-5-chat-latest", "none", None, set(), set()),
+        ("o3", "effort", "low medium high", OPENAI_SAMPLING | {"stop"}, set()),
+        ("o4-mini-2025-04-16", "effort", "low medium high", OPENAI_SAMPLING | {"stop"}, set()),
+        ("gpt-5-mini", "effort", "minimal low medium high", OPENAI_SAMPLING, set()),
+        ("gpt-5-pro", "effort", "high", OPENAI_SAMPLING, set()),
+        ("gpt-5.1", "effort", "none low medium high", set(), OPENAI_SAMPLING),
+        ("gpt-5.1-codex-max", "effort", "low medium high xhigh", OPENAI_SAMPLING, set()),
+        ("gpt-5.2", "effort", "none low medium high xhigh", set(), OPENAI_SAMPLING),
+        ("gpt-5.4-mini", "effort", "none low medium high xhigh", set(), OPENAI_SAMPLING),
+        ("openai/gpt-5.6-sol", "effort", "none low medium high xhigh max", OPENAI_SAMPLING, set()),
+        ("gpt-6-sol", "effort", "none low medium high xhigh max", OPENAI_SAMPLING, set()),
+        ("gpt-6-astra", "effort", "low medium high xhigh max", OPENAI_SAMPLING, set()),
+        ("gpt-6.1-sol", "effort", "low medium high xhigh max", OPENAI_SAMPLING, set()),
+        ("gpt-6.2-astra", "effort", "low medium high xhigh", OPENAI_SAMPLING, set()),
+        ("openai/gpt-oss-120b", "effort", "low medium high", set(), set()),
+    ],
+)
+def test_openai(model: str, thinking: str, words: str | None, always: set[str], thinking_only: set[str]) -> None:
+    """WIRE 105, 106, 107."""
+    rules = rules_for("openai_chat", model)
+
+    assert (rules.thinking, rules.refuses, rules.refuses_while_thinking) == (thinking, always, thinking_only)
+    if words:
+        assert rules.efforts == tuple(words.split())
+
+
+def test_deepseek_wants_its_reasoning_back_on_tool_turns() -> None:
+    """WIRE 123."""
+    replay = {
+        model: rules_for("openai_chat", model).reasoning_replay
+        for model in ("deepseek-v4-pro", "deepseek-ai/DeepSeek-V4-Flash", "deepseek-chat", "qwen3-32b")
+    }
+
+    assert list(replay.values()) == ["tool_turns", "tool_turns", "never", "never"]
+
+
+def test_llamacpp_in_process_takes_text_alone() -> None:
+    rules = rules_for("llamacpp", "tiny")
+
+    assert (rules.modalities, rules.thinking, rules.image_urls) == ({"text"}, "none", False)
+
+
+def test_an_unknown_model_of_a_compatible_server_is_taken_for_conformant() -> None:
+    rules = rules_for("openai_chat", "qwen3-32b")
+
+    assert (rules.refuses, rules.structured_output, rules.developer_role) == (frozenset(), True, True)
+
+
+def test_every_shipped_row_says_where_it_comes_from_and_changes_something() -> None:
+    defaults, found = rows()
+
+    assert set(defaults) == {"openai_chat", "anthropic", "gemini", "llamacpp"}
+    assert all(row.source and row.changes for row in found)
+
+
+def test_quirks_come_last() -> None:
+    """They add to refuses, restrict modalities, merge mappings and replace the rest."""
+    quirks = {
+        "refuses": ["seed"],
+        "modalities": ["text", "audio"],
+        "headers": {"x-a": "1"},
+        "max_tokens_field": "max_tokens",
+        "temperature_max": 2,
+    }
+    rules = rules_for("anthropic", "claude-opus-5-5", quirks)
+
+    assert rules.refuses == SAMPLING | {"seed"}
+    assert rules.modalities == {"text"}
+    assert rules.headers == {"anthropic-version": "2023-06-01", "x-a": "1"}
+    assert (rules.max_tokens_field, rules.temperature_max) == ("max_tokens", 2.0)
+
+
+def test_later_rows_win_field_by_field() -> None:
+    base = {"dialect": "d", "source": "s", "date": "2026-11-21"}
+    _, found = read_rows(
+        {"rules": [{**base, "models": ["m-*"], "prefill": False}, {**base, "models": ["m-1.5*"], "thinking": "none"}]}
+    )
+
+    assert [bool(row.pattern.match("m-1-5x")) for row in found] == [True, True]
+    assert [bool(row.pattern.match("m-2")) for row in found] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("quirks", "said"),
+    [
+        ({"temprature_max": 1}, "'temprature_max' is not a rule; did you mean temperature_max"),
+        ({"dialect": "gemini"}, "'dialect' is not a rule"),
+        ({"thinking": "much"}, "thinking: 'much' is not one of none, budget"),
+        ({"efforts": ["low", "lots"]}, "efforts: 'lots' is not one of"),
+        ({"refuses": "seed"}, "refuses: expected a list, found 'seed'"),
+        ({"prefill": "no"}, "prefill: expected bool"),
+        ({"max_output_tokens": True}, "max_output_tokens: expected int"),
+        ({"max_output_tokens": "many"}, "max_output_tokens: expected int"),
+        ({"headers": ["a"]}, "headers: expected a table"),
+        ({"effort_cap_without_thinking": "top"}, "is not one of"),
+    ],
+)
+def test_a_wrong_quirk_is_named(quirks: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadRow, match="quirks of a gemini provider") as raised:
+        rules_for("gemini", "gemini-3-pro", quirks)
+
+    assert said in str(raised.value)
+
+
+@pytest.mark.parametrize("key", ["dialect", "models", "source", "date"])
+def test_a_row_without_its_origin_is_refused(key: str) -> None:
+    row = {"dialect": "d", "models": ["m"], "source": "s", "date": "2026-11-21", "prefill": False}
+    del row[key]
+
+    with pytest.raises(BadRow, match=f"row 1.*{key} is missing"):
+        read_rows({"rules": [row]})
+
+
+def test_rules_are_remembered_by_model_and_quirks() -> None:
+    quirks = {"prefill": False}
+
+    assert rules_for("gemini", "g", quirks) is rules_for("gemini", "g", quirks)
+    assert rules_for("gemini", "g", {"prefill": False}) is not rules_for("gemini", "g", NO_QUIRKS)
+    assert [rules_for("gemini", "g", {"stream_options": flag}).stream_options for flag in (True, False) * 50] == [
+        True,
+        False,
+    ] * 50
+
+
+def test_optional_values_may_be_unset() -> None:
+    assert checked({"max_output_tokens": None}, "here") == {"max_output_tokens": None}

@@ -1,0 +1,91 @@
+"""A process of its own for tests that kill it, starve it or lock it out: `child.py MODE PATH [ARGUMENT]`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import sys
+from pathlib import Path
+
+from storage.cache import Cache
+from storage.db import Database
+from storage.errors import LedgerUnavailable, StorageError
+from storage.ledger import Ledger, OpenAttempt, OpenExchange, SettledAttempt, SettledExchange
+
+
+async def _exchange(ledger: Ledger, name: str, cost: int, tags: dict[str, str] | None = None) -> None:
+    opened = OpenExchange(name, "openai_chat", tags=tags or {}, input_estimate=10)
+    await ledger.open(opened, OpenAttempt(name, 1, "p", "m"))
+    print("left", name, flush=True)
+    await ledger.settle(SettledExchange(name, "ok"), SettledAttempt(name, 1, "ok", cost, input_tokens=3))
+    print("settled", name, cost, flush=True)
+
+
+async def load(path: Path, prefix: str) -> None:
+    """Book for ever, with a cache that is written meanwhile; say what was acknowledged."""
+
+    async def client(number: int) -> None:
+        count = 0
+        while True:
+            count += 1
+            await _exchange(ledger, f"{prefix}-{number}-{count}", number * 1000 + count)
+            cache.put(f"{number}-{count}".encode(), b"x" * 5000, tenant="t")
+
+    async with Database(path) as db:
+        ledger = Ledger(db)
+        cache = Cache(db, max_bytes=500_000, ttl_s=60)
+        await asyncio.gather(*(client(number) for number in range(16)))
+
+
+async def hold(path: Path, _: str) -> None:
+    """Keep the database until standard input ends."""
+    async with Database(path):
+        print("open", flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+
+
+async def start(path: Path, _: str) -> None:
+    """Open and close; say how it went."""
+    async with Database(path):
+        print("open", flush=True)
+
+
+async def start_without_rights(path: Path, _: str) -> None:
+    """`start`, as nobody."""
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+    await start(path, "")
+
+
+async def starve(path: Path, limit: str) -> None:
+    """Book under a limit of the file size until it fails, then again without the limit."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), resource.RLIM_INFINITY))
+    async with Database(path) as db:
+        ledger = Ledger(db)
+        tags = {"t": "x" * 20_000}
+        try:
+            for count in range(10_000):
+                await _exchange(ledger, f"before-{count}", 1, tags)
+        except LedgerUnavailable as error:
+            print("refused", type(error.__cause__).__name__, db.status, flush=True)
+        refused = await asyncio.gather(
+            *(ledger.open(OpenExchange(f"no-{n}", "d", tags=tags)) for n in range(20)), return_exceptions=True
+        )
+        print("refused", sum(isinstance(each, LedgerUnavailable) for each in refused), flush=True)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        await _exchange(ledger, "after", 1, tags)
+        print("status", db.status, flush=True)
+
+
+MODES = {"load": load, "hold": hold, "start": start, "start_without_rights": start_without_rights, "starve": starve}
+
+if __name__ == "__main__":
+    mode, path, *rest = sys.argv[1:]
+    try:
+        asyncio.run(MODES[mode](Path(path), *(rest or [""])))
+    except StorageError as error:
+        print(f"{type(error).__name__}: {error}", flush=True)
+        sys.exit(1)

@@ -1,0 +1,34 @@
+"""A clock that stands still and a database of its own for each test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from storage.db import Database
+
+
+class Clock:
+    """Unix seconds; moves when told."""
+
+    def __init__(self, at: float = 1_795_226_400.0) -> None:
+        self.at = at
+
+    def __call__(self) -> float:
+        return self.at
+
+    def advance(self, seconds: float) -> None:
+        self.at += seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def db(tmp_path: Path, clock: Clock) -> AsyncIterator[Database]:
+    async with Database(tmp_path / "store" / "modelport.db", now=clock) as database:
+        yield database

@@ -1,0 +1,126 @@
+"""JSON in and out, and edits that leave every other byte alone."""
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from translators.codec import (
+    REMOVED,
+    JsonError,
+    canonical,
+    depth_over,
+    dumps,
+    dumps_text,
+    loads,
+    loads_object,
+    splice,
+    type_name,
+)
+
+KEYS = st.sampled_from(["model", "a", "b", 'q"uote', "é", "back\\slash", "{[,:"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=8) | st.floats(-9, 9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=12,
+)
+OBJECTS = st.dictionaries(KEYS, VALUES, max_size=5)
+CHANGES = st.dictionaries(KEYS, VALUES | st.just(REMOVED), max_size=4)
+
+
+def updated(value: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = {**value, **changes}
+    return {key: item for key, item in merged.items() if item is not REMOVED}
+
+
+@given(OBJECTS, CHANGES, st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_splice_means_the_same_as_updating_the_object(
+    value: dict[str, Any], changes: dict[str, Any], indented: bool
+) -> None:
+    body = orjson.dumps(value, option=orjson.OPT_INDENT_2 if indented else 0)
+
+    spliced = orjson.loads(splice(body, changes))
+
+    assert spliced == updated(value, changes)
+    assert list(spliced) == list(updated(value, changes))
+
+
+@given(OBJECTS, st.dictionaries(KEYS, st.integers(), min_size=1, max_size=2))
+@settings(max_examples=100, deadline=None)
+def test_splice_keeps_the_bytes_of_every_other_member(value: dict[str, Any], changes: dict[str, Any]) -> None:
+    body = orjson.dumps(value, option=orjson.OPT_INDENT_2)
+
+    spliced = splice(body, changes)
+
+    for key, item in value.items():
+        if key not in changes:
+            indented = orjson.dumps({key: item}, option=orjson.OPT_INDENT_2)
+            assert indented[1:-1].strip() in spliced
+
+
+@pytest.mark.parametrize(
+    ("body", "changes", "spliced"),
+    [
+        (b'{"model":"a","x":1.0e2,"u":"\\u00e9"}', {"model": "b"}, b'{"model":"b","x":1.0e2,"u":"\\u00e9"}'),
+        (b'{"a":1,"a":2}', {"a": 3}, b'{"a":3,"a":3}'),
+        (b'{"a":1,"a":2,"b":3}', {"a": REMOVED}, b'{"b":3}'),
+        (b"{}", {"a": 1}, b'{"a":1}'),
+        (b'{"a":1}', {"a": REMOVED}, b"{}"),
+        (b' { "a" : [1, {"b": "]}"}] , "c" : 2 } ', {"c": 3}, b'{"a" : [1, {"b": "]}"}],"c" : 3}'),
+        (b'{"\\u006dodel":"a"}', {"model": "b"}, b'{"\\u006dodel":"b"}'),
+    ],
+)
+def test_splice_by_example(body: bytes, changes: dict[str, Any], spliced: bytes) -> None:
+    assert splice(body, changes) == spliced
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"1", b'{"a":1', b'{"a":[1}', b'{"a" 1}', b"{} {}", b"{a:1}", b'{"a":}'])
+def test_splice_refuses_what_is_not_an_object(body: bytes) -> None:
+    with pytest.raises(JsonError):
+        splice(body, {"b": 1})
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"NaN", b"[1,]", b'"\xff"', b"{'a':1}"])
+def test_only_strict_json_is_read(text: bytes) -> None:
+    with pytest.raises(JsonError, match="not valid JSON"):
+        loads(text)
+
+
+@pytest.mark.parametrize(("text", "found"), [(b"[]", "an array"), (b"null", "null"), (b'"x"', "a string")])
+def test_the_error_names_what_stands_in_place_of_an_object(text: bytes, found: str) -> None:
+    with pytest.raises(JsonError, match=found):
+        loads_object(text)
+
+
+@pytest.mark.parametrize(("levels", "is_refused"), [(64, False), (65, True), (500, True)])
+def test_deep_nesting_is_refused(levels: int, is_refused: bool) -> None:
+    value: Any = 0
+    for _ in range(levels):
+        value = {"a": value}
+
+    assert depth_over(value, 64) is is_refused
+
+
+def test_canonical_bytes_do_not_depend_on_the_order_of_keys() -> None:
+    assert canonical({"b": 1, "a": {"d": 1, "c": 2}}) == canonical({"a": {"c": 2, "d": 1}, "b": 1})
+    assert dumps({"b": 1, "a": 2}) == b'{"b":1,"a":2}'
+    assert dumps_text(["é"]) == '["é"]'
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        (None, "null"),
+        (True, "a boolean"),
+        (1, "a number"),
+        (1.5, "a number"),
+        ("", "a string"),
+        ([], "an array"),
+        ({}, "an object"),
+    ],
+)
+def test_types_have_their_json_names(value: Any, name: str) -> None:
+    assert type_name(value) == name

@@ -1,0 +1,83 @@
+"""Server-sent events: the same events at every cut, and every line end."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from translators import sse
+from translators.sse import SseDecoder, SseError, SseEvent, comment, frame
+
+
+def decoded(pieces: list[bytes]) -> list[tuple[str, bytes]]:
+    decoder = SseDecoder()
+    events = [event for piece in pieces for event in decoder.feed(piece)]
+    return [(event.event, event.data) for event in [*events, *decoder.close()]]
+
+
+def cut(raw: bytes, places: list[int]) -> list[bytes]:
+    edges = sorted({0, len(raw), *(place % (len(raw) + 1) for place in places)})
+    return [raw[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+
+
+LINES = st.lists(
+    st.sampled_from([b"data: {}", b"data:x", b"data", b"event: ping", b": note", b"id: 4", b"", b"", b'data: {"a":1}']),
+    max_size=12,
+)
+
+
+@given(LINES, st.sampled_from([b"\n", b"\r\n", b"\r"]), st.lists(st.integers(0, 300), max_size=8))
+@settings(max_examples=300, deadline=None)
+def test_the_events_do_not_depend_on_where_the_bytes_are_cut(lines: list[bytes], end: bytes, places: list[int]) -> None:
+    raw = end.join(lines) + end
+
+    assert decoded(cut(raw, places)) == decoded([raw])
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_every_single_byte_split_gives_the_same_events(end: bytes) -> None:
+    raw = b"\xef\xbb\xbf" + end.join([b"event: a", b"data: 1", b"data: 2", b"", b": note", b"", b"data:3", b"", b""])
+    whole = [("a", b"1\n2"), ("", b""), ("", b"3")]
+
+    assert [decoded([raw[:at], raw[at:]]) for at in range(len(raw) + 1)] == [whole] * (len(raw) + 1)
+    assert decoded([raw[at : at + 1] for at in range(len(raw))]) == whole
+
+
+@given(LINES, st.sampled_from([b"\n", b"\r\n"]))
+@settings(max_examples=100, deadline=None)
+def test_the_raw_bytes_of_all_events_are_the_stream(lines: list[bytes], end: bytes) -> None:
+    raw = end.join(lines) + end
+    decoder = SseDecoder()
+    events = decoder.feed(raw)
+
+    assert b"".join(event.raw for event in events) + decoder.pending == raw
+
+
+def test_a_last_event_without_its_blank_line_is_given_at_the_end() -> None:
+    assert decoded([b"data: 1\n\ndata: 2"]) == [("", b"1"), ("", b"2")]
+
+
+def test_an_event_without_end_is_refused_instead_of_filling_the_memory() -> None:
+    decoder = SseDecoder()
+    half = b"data: " + b"x" * (sse.MAX_EVENT_BYTES // 2)
+    decoder.feed(half)
+
+    with pytest.raises(SseError, match="more than"):
+        decoder.feed(half)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (frame(b'{"a":1}'), ("", b'{"a":1}')),
+        (frame(b"{}", "ping"), ("ping", b"{}")),
+        (comment(b"modelport {}"), ("", b"")),
+    ],
+)
+def test_what_is_written_is_read_again(written: bytes, read: tuple[str, bytes]) -> None:
+    assert decoded([written]) == [read]
+
+
+def test_an_event_keeps_its_bytes() -> None:
+    raw = b"event: x\ndata:  two blanks\n\n"
+
+    assert SseDecoder().feed(raw) == [SseEvent("x", b" two blanks", raw)]

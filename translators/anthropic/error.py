@@ -1,0 +1,117 @@
+"""Anthropic's errors, and what gateways send in their place.
+
+`{"type": "error", "error": {"type", "message", "details"?}, "request_id"}`
+
+The kind follows from the message where Anthropic's `invalid_request_error` covers several things, then from the
+error's type, then from the status.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from translators.codec import JsonError, loads
+from translators.neutral import ErrorKind, Failure
+from translators.retry_after import retry_after_s
+
+# Types and statuses: platform.claude.com/docs/en/api/errors and anthropic.types.shared.ErrorType.
+_BY_TYPE: Final[Mapping[str, tuple[ErrorKind, int]]] = {
+    "invalid_request_error": ("invalid_request", 400),
+    "authentication_error": ("authentication", 401),
+    "billing_error": ("billing", 402),
+    "permission_error": ("permission", 403),
+    "not_found_error": ("not_found", 404),
+    "conflict_error": ("invalid_request", 409),
+    "memory_precondition_failed_error": ("invalid_request", 412),
+    "memory_path_conflict_error": ("invalid_request", 409),
+    "request_too_large": ("too_large", 413),
+    "rate_limit_error": ("rate_limit", 429),
+    "api_error": ("server", 500),
+    "timeout_error": ("timeout", 504),
+    "overloaded_error": ("overloaded", 529),
+}
+_BY_STATUS: Final[Mapping[int, ErrorKind]] = {
+    401: "authentication",
+    402: "billing",
+    403: "permission",
+    404: "not_found",
+    408: "timeout",
+    413: "too_large",
+    429: "rate_limit",
+    503: "overloaded",
+    504: "timeout",
+    529: "overloaded",
+}
+_BY_MESSAGE: Final[tuple[tuple[re.Pattern[str], ErrorKind], ...]] = (
+    (
+        re.compile(
+            r"prompt is too long|exceeds? (the )?(model's )?context (limit|window)|context window (size )?exceeded"
+        ),
+        "context_length",
+    ),
+    (re.compile(r"credit balance is too low|spend(ing)? limit|usage limits?\b"), "billing"),
+    (re.compile(r"blocked by (our )?content filter"), "content_filter"),
+)
+_MESSAGE_TYPES: Final = frozenset({"", "invalid_request_error", "billing_error", "request_too_large"})
+"""Only under these does the message decide: a 429 whose text speaks of limits is still a rate limit."""
+
+_MARKUP = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+_SHOWN_CHARACTERS: Final = 500
+
+
+def parse_error(status: int, body: bytes, headers: Mapping[str, str]) -> Failure:
+    """Whatever came with *status*; *raw* is the body as JSON with the header's `request_id` where the body has none."""
+    try:
+        value = loads(body)
+    except JsonError:
+        text = " ".join(_MARKUP.sub(" ", body.decode("utf-8", "replace")).split())
+        value = {"text": text[:_SHOWN_CHARACTERS]} if text else {}
+    raw: dict[str, Any] = dict(value) if isinstance(value, dict) else {"body": value}
+    request_id = headers.get("request-id") or headers.get("x-request-id")
+    if request_id and not raw.get("request_id"):
+        raw["request_id"] = request_id
+    return _failure(raw, status, retry_after_s(headers))
+
+
+def error_in(body: Mapping[str, Any]) -> Failure | None:
+    """The failure that stands in a body or event sent with status 200; None when *body* is none."""
+    if body.get("type") == "error" or ("error" in body and body["error"] and "type" not in body):
+        return _failure(body, None, None)
+    return None
+
+
+def _failure(raw: Mapping[str, Any], status: int | None, retry_after: float | None) -> Failure:
+    """*status* None: the type of the error implies it."""
+    error = raw.get("error")
+    fields = error if isinstance(error, dict) else {}
+    error_type = _text(fields.get("type"))
+    message = _text(fields.get("message")) or _text(error) or _text(raw.get("message")) or _text(raw.get("text"))
+    type_kind, type_status = _BY_TYPE.get(error_type, (None, None))
+    if status is None or status < 400:
+        status = type_status or 500
+    kind = _kind_of_message(message) if error_type in _MESSAGE_TYPES and status < 429 else None
+    details = fields.get("details")
+    code = _text(details.get("error_code")) if isinstance(details, dict) else ""
+    return Failure(
+        kind=kind or type_kind or _kind_of_status(status),
+        message=message or f"the vendor answered with status {status} and no message",
+        status=status,
+        code=code or error_type or None,
+        retry_after_s=retry_after,
+        raw=raw,
+    )
+
+
+def _kind_of_message(message: str) -> ErrorKind | None:
+    lower = message.lower()
+    return next((kind for pattern, kind in _BY_MESSAGE if pattern.search(lower)), None)
+
+
+def _kind_of_status(status: int) -> ErrorKind:
+    return _BY_STATUS.get(status, "server" if status >= 500 else "invalid_request")
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

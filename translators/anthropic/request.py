@@ -1,0 +1,220 @@
+"""A neutral Request as a body for `POST /v1/messages`.
+
+Every field of the request ends in the body or in a loss. What Anthropic answers with 400 is known from its SDK's types,
+its documentation and recorded errors, or comes with the model's Rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, fields, replace
+from typing import Any, Final
+
+from translators.anthropic.blocks import Rendering
+from translators.anthropic.response import NAME
+from translators.anthropic.thinking import plan_thinking
+from translators.anthropic.tools import ToolNames, render_tools
+from translators.anthropic.turns import Turns
+from translators.codec import dumps_text
+from translators.dialect import Rendered, Rules
+from translators.json_schema import anthropic_output_schema
+from translators.losses import Loss, client_field, request_native_losses
+from translators.neutral import OutputFormat, Request
+
+FALLBACK_MAX_TOKENS: Final = 4096
+"""For a model whose maximum is unknown: every Claude model since 2024 takes it."""
+MAX_CACHE_MARKS: Final = 4
+
+_DEFAULTS: Final[Mapping[str, Any]] = {
+    item.name: item.default if item.default_factory is MISSING else item.default_factory()
+    for item in fields(Request)
+    if item.default is not MISSING or item.default_factory is not MISSING
+}
+_NO_EQUIVALENT: Final = (
+    "presence_penalty",
+    "frequency_penalty",
+    "seed",
+    "logprobs",
+    "top_logprobs",
+    "logit_bias",
+    "verbosity",
+    "metadata",
+)
+# OpenAI's tiers and Anthropic's own; the others name a way to pay that Anthropic does not sell.
+_SERVICE_TIERS: Final[Mapping[str, str]] = {
+    "auto": "auto",
+    "default": "standard_only",
+    "standard_only": "standard_only",
+    "priority": "auto",
+}
+_JSON_OBJECT_INSTRUCTION: Final = (
+    "Answer with exactly one JSON object, without any text or code fence before or after it."
+)
+
+
+def render_request(request: Request, rules: Rules) -> Rendered:
+    """The body for a model that follows *rules*.
+
+    Raises:
+        BadRequest: the messages cannot be said to the target (an orphan result, unreadable arguments, a prefill).
+        Unsupported: a part or tool has no form there at all.
+    """
+    losses: list[Loss] = []
+    request = _without(request, rules.refuses, "the model refuses it", losses)
+    rendering = Rendering(request, rules, ToolNames(request), losses=losses)
+    turns = Turns(rendering)
+    for index, message in enumerate(request.messages):
+        turns.add(index, message)
+    messages = turns.messages()
+    plan = plan_thinking(request, rules, _max_tokens(request, rules, losses), turns.continues_unsigned_tools(), losses)
+    if plan.on:
+        request = _without(request, rules.refuses_while_thinking, "the model refuses it while thinking", losses)
+    tools = render_tools(request, rules, rendering.names, plan.on, losses)
+    output = _output(request, rules, bool(tools.get("tools")), turns.system, losses)
+    body: dict[str, Any] = {"model": request.model, "max_tokens": plan.max_tokens}
+    if turns.system:
+        body["system"] = turns.system
+    body["messages"] = messages
+    body |= tools | _sampling(request, rules, losses) | dict(plan.fields)
+    if output:
+        body["output_config"] = {**body.get("output_config", {}), **output}
+    body |= _about_request(request, losses)
+    _report_rest(request, losses)
+    for name, value in request.native.get(NAME, {}).items():
+        body.setdefault(name, value)
+    _limit_cache_marks(body, losses)
+    body |= rules.extra_body
+    body = {rules.rename.get(name, name): value for name, value in body.items()}
+    return Rendered(body, tuple(losses), dict(rules.headers), rendering.names.restored)
+
+
+def _without(request: Request, refused: Iterable[str], reason: str, losses: list[Loss]) -> Request:
+    """*request* with the fields of *refused* back at their defaults, each reported."""
+    changes = {
+        name: _DEFAULTS[name]
+        for name in sorted(refused)
+        if name in _DEFAULTS and getattr(request, name) != _DEFAULTS[name]
+    }
+    losses.extend(Loss(client_field(request.dialect, name), "dropped", reason) for name in changes)
+    return replace(request, **changes) if changes else request
+
+
+def _max_tokens(request: Request, rules: Rules, losses: list[Loss]) -> int:
+    """Anthropic demands a limit; 0 is one (it fills the prompt cache and writes nothing)."""
+    name = client_field(request.dialect, "max_output_tokens")
+    wanted, ceiling = request.max_output_tokens, rules.max_output_tokens
+    if wanted is None and ceiling is None:
+        losses.append(
+            Loss(name, "emulated", f"the target needs a limit and the model's is unknown: {FALLBACK_MAX_TOKENS}")
+        )
+        return FALLBACK_MAX_TOKENS
+    if wanted is None or ceiling is None:
+        return ceiling if wanted is None and ceiling is not None else int(wanted or 0)
+    if wanted > ceiling:
+        losses.append(Loss(name, "clamped", f"the model writes {ceiling} tokens at most"))
+    return min(wanted, ceiling)
+
+
+def _sampling(request: Request, rules: Rules, losses: list[Loss]) -> dict[str, Any]:
+    sampling: dict[str, Any] = {}
+    if request.temperature is not None:
+        # "temperature: range: 0..1" (recorded 400)
+        highest = 1.0 if rules.temperature_max is None else min(rules.temperature_max, 1.0)
+        if request.temperature > highest:
+            name = client_field(request.dialect, "temperature")
+            losses.append(Loss(name, "clamped", f"the target takes 0 to {highest:g}"))
+        sampling["temperature"] = min(request.temperature, highest)
+    if request.top_p is not None:
+        if rules.one_of_temperature_top_p and sampling:
+            name = client_field(request.dialect, "top_p")
+            losses.append(Loss(name, "dropped", "the model takes only one of temperature and top_p"))
+        else:
+            sampling["top_p"] = request.top_p
+    if request.top_k is not None:
+        sampling["top_k"] = request.top_k
+    if request.stop:
+        told = [sequence for sequence in request.stop if sequence.strip()]
+        if len(told) < len(request.stop):
+            name = client_field(request.dialect, "stop")
+            losses.append(Loss(name, "dropped", "the target refuses stop sequences of blanks alone"))
+        if told:
+            sampling["stop_sequences"] = told
+    return sampling
+
+
+def _output(
+    request: Request, rules: Rules, has_tools: bool, system: list[dict[str, Any]], losses: list[Loss]
+) -> dict[str, Any]:
+    """The fields of `output_config` for the answer's form; without them an instruction ends *system*."""
+    output = request.output
+    if output is None:
+        return {}
+    name = client_field(request.dialect, "output")
+    place = f"{name}.json_schema.schema" if request.dialect == "openai_chat" else name
+    native = rules.structured_output and (rules.schema_with_tools or not has_tools)
+    if output.kind == "json_schema" and native:
+        schema, found = anthropic_output_schema(output.schema or {"type": "object"}, place)
+        losses.extend(found)
+        return {"format": {"type": "json_schema", "schema": _titled(schema, output)}}
+    losses.append(Loss(name, "emulated", "the target has no such mode here; an instruction asks for it"))
+    instruction = _JSON_OBJECT_INSTRUCTION
+    if output.schema is not None:
+        instruction += f" It must match this JSON Schema: {dumps_text(_titled(dict(output.schema), output))}"
+    system.append({"type": "text", "text": instruction})
+    return {}
+
+
+def _titled(schema: dict[str, Any], output: OutputFormat) -> dict[str, Any]:
+    """*schema* with the name and description that OpenAI keeps beside it; a reference takes no siblings."""
+    if "$ref" in schema:
+        return schema
+    beside = {"title": output.name, "description": output.description}
+    return {**{name: value for name, value in beside.items() if value}, **schema}
+
+
+def _about_request(request: Request, losses: list[Loss]) -> dict[str, Any]:
+    """Who asks, at which tier, and whether as a stream."""
+    about: dict[str, Any] = {}
+    if request.user is not None:
+        about["metadata"] = {"user_id": request.user}
+    if request.service_tier is not None:
+        tier = _SERVICE_TIERS.get(request.service_tier)
+        name = client_field(request.dialect, "service_tier")
+        if tier is None:
+            losses.append(Loss(name, "dropped", f"the target has no tier {request.service_tier}"))
+        else:
+            about["service_tier"] = tier
+            if request.service_tier == "priority":
+                losses.append(Loss(name, "renamed", "the target gives priority where it can: auto"))
+    if request.stream:
+        about["stream"] = True
+    return about
+
+
+def _report_rest(request: Request, losses: list[Loss]) -> None:
+    """The losses of fields that nothing above has read; a value that asks for the default loses nothing."""
+    losses.extend(
+        Loss(client_field(request.dialect, name), "dropped", "the target has no such field")
+        for name in _NO_EQUIVALENT
+        if getattr(request, name) not in (None, 0, False, {})
+    )
+    if request.n is not None and request.n > 1:
+        losses.append(Loss(client_field(request.dialect, "n"), "emulated", "Anthropic has no n: one call for each"))
+    if request.modalities is not None and set(request.modalities) - {"text"}:
+        losses.append(Loss(client_field(request.dialect, "modalities"), "dropped", "the target answers in text alone"))
+    losses.extend(request_native_losses(request, NAME))
+
+
+def _limit_cache_marks(body: Mapping[str, Any], losses: list[Loss]) -> None:
+    """Leave the last marks, which cover the longest prefixes; more than four are answered with 400."""
+    blocks = [*body.get("tools", ()), *body.get("system", ())]
+    for message in body["messages"]:
+        blocks.extend(message["content"])
+    marked = [block for block in blocks if "cache_control" in block]
+    surplus = len(marked) - (MAX_CACHE_MARKS - ("cache_control" in body))
+    for block in marked[: max(surplus, 0)]:
+        del block["cache_control"]
+    if surplus > 0:
+        losses.append(
+            Loss("prompt_cache_breakpoint", "dropped", f"the target takes {MAX_CACHE_MARKS} at most; {surplus} less")
+        )

@@ -1,0 +1,82 @@
+"""The neutral form as JSON and back: how an answer lies in the cache.
+
+Every dataclass becomes an object with its class name under `is` and the fields that differ from their defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any, Final
+
+from translators import neutral
+from translators.codec import dumps, loads
+
+_CLASSES: Final[Mapping[str, Callable[..., Any]]] = {
+    kind.__name__: kind
+    for kind in (
+        neutral.Response,
+        neutral.Choice,
+        neutral.Usage,
+        neutral.TokenLogprob,
+        neutral.Source,
+        neutral.Text,
+        neutral.Image,
+        neutral.Audio,
+        neutral.Document,
+        neutral.Thinking,
+        neutral.Refusal,
+        neutral.ToolCall,
+        neutral.ToolResult,
+        neutral.Opaque,
+    )
+}
+
+
+def freeze(response: neutral.Response) -> bytes:
+    """*response* as JSON."""
+    return dumps(_out(response))
+
+
+def thaw(data: bytes) -> neutral.Response:
+    """The response that `freeze` wrote.
+
+    Raises:
+        ValueError: these bytes are not a frozen response (an older version's, or damaged).
+    """
+    try:
+        found = _in(loads(data))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not a frozen response: {error!r}") from error
+    if not isinstance(found, neutral.Response):
+        raise ValueError("not a frozen response")  # noqa: TRY004  the bytes are wrong, not a type in our code
+    return found
+
+
+def _out(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        found: dict[str, Any] = {"is": type(value).__name__}
+        for slot in fields(value):
+            member = getattr(value, slot.name)
+            default = slot.default_factory() if slot.default_factory is not MISSING else slot.default
+            if member != default:
+                found[slot.name] = _out(member)
+        return found
+    if isinstance(value, tuple):
+        return [_out(item) for item in value]
+    return value
+
+
+def _in(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_in(item) for item in value)
+    if isinstance(value, dict) and (kind := _CLASSES.get(value.get("is", ""))):
+        raw = {"native", "raw", "value", "annotations"}
+        return kind(
+            **{
+                name: (tuple(member) if name == "annotations" else member) if name in raw else _in(member)
+                for name, member in value.items()
+                if name != "is"
+            }
+        )
+    return value

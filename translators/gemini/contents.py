@@ -1,0 +1,277 @@
+"""Messages to Gemini's `systemInstruction` and `contents`.
+
+Roles are `user` and `model` alone. Instructions stand at the top; tool results are parts of the user's turn.
+Neighbours of one role become one content, so that parallel calls get their answers together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final, assert_never
+
+from translators.codec import JsonError, loads
+from translators.dialect import Rules
+from translators.errors import BadRequest, Unsupported
+from translators.gemini.tools import ToolNames
+from translators.losses import Loss, native_losses
+from translators.neutral import (
+    Audio,
+    Document,
+    Image,
+    Message,
+    Opaque,
+    Part,
+    Refusal,
+    Source,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+)
+
+SKIP_SIGNATURE: Final = "skip_thought_signature_validator"
+"""Stands where a lost thoughtSignature is demanded. (ai.google.dev, thought-signatures)"""
+
+_Json = dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Contents:
+    rules: Rules
+    names: ToolNames
+    losses: list[Loss]
+    system: list[_Json] = field(default_factory=list)
+    contents: list[_Json] = field(default_factory=list)
+    call_names: dict[str, str] = field(default_factory=dict)
+    unanswered: dict[str, str] = field(default_factory=dict)
+
+    def message(self, message: Message, place: str) -> None:
+        """Add one message."""
+        if message.name is not None:
+            self.losses.append(Loss(f"{place}.name", "dropped", "Gemini has no names of speakers"))
+        self.losses.extend(native_losses(place, message.native, "gemini"))
+        match message.role:
+            case "system" | "developer":
+                self._instruction(message, place)
+            case "tool":
+                self._add("user", self._parts(message, place))
+            case "user":
+                self._answer_rest(place)
+                self._add("user", self._parts(message, place))
+            case "assistant":
+                # Some clients send parallel calls as several messages: they become one turn.
+                if not (self.contents and self.contents[-1]["role"] == "model"):
+                    self._answer_rest(place)
+                self._add("model", self._parts(message, place))
+
+    def _instruction(self, message: Message, place: str) -> None:
+        parts = self._parts(message, place)
+        if any("text" not in part for part in parts):
+            raise Unsupported(f"{place}.content: Gemini takes text alone as an instruction", f"{place}.content")
+        if not self.contents:
+            self.system.extend(parts)
+            return
+        self.losses.append(
+            Loss(f"{place}.role", "emulated", "Gemini takes instructions at the top alone: a user text in place")
+        )
+        self._answer_rest(place)
+        self._add("user", parts)
+
+    def _add(self, role: str, parts: list[_Json]) -> None:
+        if not parts:
+            return
+        if self.contents and self.contents[-1]["role"] == role:
+            self.contents[-1]["parts"].extend(parts)
+        else:
+            self.contents.append({"role": role, "parts": parts})
+
+    def _answer_rest(self, place: str) -> None:
+        """Gemini demands an answer for each call before anything else is said."""
+        for call_id, name in self.unanswered.items():
+            self.losses.append(Loss(place, "emulated", f"call {call_id} has no result: an error is sent as its result"))
+            missing = {"id": call_id, "name": name, "response": {"error": "no result was given"}}
+            self._add("user", [{"functionResponse": missing}])
+        self.unanswered = {}
+
+    def _parts(self, message: Message, place: str) -> list[_Json]:
+        rendered: list[_Json] = []
+        for position, part in enumerate(message.parts):
+            rendered.extend(self._part(part, f"{place}.content[{position}]"))
+        return rendered
+
+    def _part(self, part: Part, place: str) -> list[_Json]:
+        match part:
+            case Text() | Refusal():
+                return self._text(part, place)
+            case Image():
+                if part.detail not in (None, "auto"):
+                    self.losses.append(Loss(f"{place}.detail", "dropped", "Gemini has no detail of a picture"))
+                return self._own(part, self._media(part.source, "image", place), place)
+            case Audio():
+                return self._audio(part, place)
+            case Document():
+                return self._document(part, place)
+            case Thinking():
+                return self._thinking(part, place)
+            case ToolCall():
+                return self._call(part, place)
+            case ToolResult():
+                return self._result(part, place)
+            case Opaque():
+                if part.dialect == "gemini":
+                    return [dict(part.value)]
+                self.losses.append(Loss(place, "dropped", f"{part.type} is known to {part.dialect} alone"))
+                return []
+            case _:
+                assert_never(part)
+
+    def _own(self, part: Part, rendered: _Json, place: str) -> list[_Json]:
+        """*rendered* with the fields that only Gemini reads; the others are losses."""
+        if isinstance(part, Opaque):
+            return [rendered]
+        self.losses.extend(native_losses(place, part.native, "gemini"))
+        return [{**rendered, **part.native.get("gemini", {})}]
+
+    def _text(self, part: Text | Refusal, place: str) -> list[_Json]:
+        if isinstance(part, Refusal):
+            self.losses.append(Loss(place, "emulated", "Gemini has no refusals: sent as text"))
+        if not part.text and "gemini" not in part.native:
+            self.losses.extend(native_losses(place, part.native, "gemini"))
+            return []
+        return self._own(part, {"text": part.text}, place)
+
+    def _thinking(self, part: Thinking, place: str) -> list[_Json]:
+        if "gemini" not in part.native:
+            self.losses.append(Loss(place, "dropped", "Gemini takes its own signed thoughts alone"))
+            self.losses.extend(native_losses(place, part.native, "gemini"))
+            return []
+        return self._own(part, {"text": part.text, "thought": True}, place)
+
+    def _media(self, source: Source, modality: str, place: str) -> _Json:
+        if modality not in self.rules.modalities:
+            raise Unsupported(f"{place}: the model takes no {modality} input", place, "unsupported_modality")
+        if source.data is not None:
+            media_type = source.media_type or _DEFAULT_MEDIA[modality]
+            return {"inlineData": {"mimeType": _MEDIA_NAMES.get(media_type, media_type), "data": source.data}}
+        kind = {"mimeType": source.media_type} if source.media_type else {}
+        if source.file_id is not None:
+            if source.vendor != "gemini":
+                raise Unsupported(f"{place}: a file of {source.vendor or 'another vendor'} is unknown to Gemini", place)
+            return {"fileData": {**kind, "fileUri": source.file_id}}
+        url = source.url or ""
+        prefixes = self.rules.image_url_prefixes
+        if url and ((prefixes and url.startswith(prefixes)) or (not prefixes and self.rules.image_urls)):
+            return {"fileData": {**kind, "fileUri": url}}
+        raise Unsupported(
+            f"{place}: Gemini does not fetch {url[:80] or 'an empty source'}; the proxy has to inline it first", place
+        )
+
+    def _audio(self, part: Audio, place: str) -> list[_Json]:
+        """A sound; of an earlier answer that another vendor keeps by id there is only the transcript."""
+        if part.transcript is not None and part.source == Source():
+            self.losses.append(Loss(place, "emulated", "Gemini does not have this earlier sound: its transcript"))
+            return self._own(part, {"text": part.transcript}, place)
+        return self._own(part, self._media(part.source, "audio", place), place)
+
+    def _document(self, part: Document, place: str) -> list[_Json]:
+        if part.filename is not None:
+            self.losses.append(Loss(f"{place}.filename", "dropped", "Gemini has no names of files"))
+        if part.text is not None and part.source.data is None:
+            return self._own(part, {"text": part.text}, place)
+        video = (part.source.media_type or "").startswith("video/")
+        return self._own(part, self._media(part.source, "video" if video else "document", place), place)
+
+    def _call(self, part: ToolCall, place: str) -> list[_Json]:
+        name = self.names[part.name]
+        self.call_names[part.id] = self.unanswered[part.id] = name
+        args = {"input": part.arguments} if part.kind == "custom" else _arguments(part, place)
+        return self._own(part, {"functionCall": {"id": part.id, "name": name, "args": args}}, place)
+
+    def _result(self, part: ToolResult, place: str) -> list[_Json]:
+        name = self.call_names.get(part.call_id)
+        if name is None and part.name is not None:
+            name = self.names[part.name]
+        if name is None:
+            raise BadRequest(f"{place}: no call before it has the id {part.call_id!r}", place, "tool_call_not_found")
+        self.unanswered.pop(part.call_id, None)
+        texts: list[str] = []
+        media: list[_Json] = []
+        for position, inner in enumerate(part.parts):
+            for rendered in self._part(inner, f"{place}.content[{position}]"):
+                # Text stays a string: Gemini refuses keys like $ref in a response.
+                if "text" in rendered:
+                    texts.append(rendered["text"])
+                else:
+                    media.append(rendered)
+        output: Any = texts[0] if len(texts) == 1 else texts or ""
+        response: _Json = {
+            "id": part.call_id,
+            "name": name,
+            "response": {"error" if part.is_error else "output": output},
+        }
+        # Only models that think by level take media inside a function's response. (Gemini 3 and later)
+        inside = bool(media) and self.rules.thinking == "level"
+        if inside:
+            response["parts"] = media
+        elif media:
+            self.losses.append(Loss(place, "emulated", "the model takes media beside a tool's result, not inside"))
+        return [*self._own(part, {"functionResponse": response}, place), *([] if inside else media)]
+
+
+_MEDIA_NAMES: Final = {"image/jpg": "image/jpeg"}
+"""Names that clients use and Gemini does not know."""
+_DEFAULT_MEDIA: Final = {
+    "image": "image/png",
+    "audio": "audio/wav",
+    "document": "application/pdf",
+    "video": "video/mp4",
+}
+
+
+def _arguments(call: ToolCall, place: str) -> _Json:
+    """The arguments as an object; nothing and null are an empty one."""
+    if not call.arguments.strip():
+        return {}
+    try:
+        value = loads(call.arguments)
+    except JsonError as error:
+        raise BadRequest(f"{place}: the arguments of {call.name} are {error}", place, "invalid_arguments") from error
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise BadRequest(f"{place}: the arguments of {call.name} are not an object", place, "invalid_arguments")
+    return value
+
+
+def render_contents(
+    messages: tuple[Message, ...], rules: Rules, names: ToolNames, losses: list[Loss]
+) -> tuple[list[_Json], list[_Json]]:
+    """(parts of systemInstruction, contents).
+
+    Raises:
+        Unsupported: a part that Gemini or the model cannot take.
+        BadRequest: arguments that are no JSON object, or a result without a call.
+    """
+    state = _Contents(rules, names, losses)
+    for position, message in enumerate(messages):
+        state.message(message, f"messages[{position}]")
+    if not state.contents and state.system:
+        losses.append(Loss("messages", "emulated", "Gemini needs a user's turn: the instruction is sent as one"))
+        state.contents, state.system = [{"role": "user", "parts": state.system}], []
+    if rules.thinking == "level":
+        _replace_lost_signatures(state.contents, losses)
+    return state.system, state.contents
+
+
+def _replace_lost_signatures(contents: list[_Json], losses: list[Loss]) -> None:
+    """The first call of each of the model's steps must be signed; later parallel ones are not."""
+    lost = 0
+    for content in contents:
+        calls = [part for part in content["parts"] if "functionCall" in part]
+        if calls and "thoughtSignature" not in calls[0]:
+            calls[0]["thoughtSignature"] = SKIP_SIGNATURE
+            lost += 1
+    if lost:
+        losses.append(
+            Loss("messages.tool_calls", "emulated", f"{lost} lost thoughtSignature: Gemini is told not to check it")
+        )

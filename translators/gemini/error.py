@@ -1,0 +1,179 @@
+"""Gemini's errors, with HTTP status or inside an answer of status 200.
+
+The body is `{"error": {code, message, status, details}}`, or a list of one when the request streamed without SSE.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from translators.codec import JsonError, loads
+from translators.gemini.finish import BROKEN, finish_name
+from translators.neutral import ErrorKind, Failure
+from translators.retry_after import MAX_RETRY_AFTER_S, retry_after_s
+
+# google.rpc.Code names -> (kind, the HTTP status they stand for)
+_BY_STATUS_NAME: Final[Mapping[str, tuple[ErrorKind, int]]] = {
+    "INVALID_ARGUMENT": ("invalid_request", 400),
+    "FAILED_PRECONDITION": ("permission", 400),
+    "OUT_OF_RANGE": ("invalid_request", 400),
+    "UNAUTHENTICATED": ("authentication", 401),
+    "PERMISSION_DENIED": ("permission", 403),
+    "NOT_FOUND": ("not_found", 404),
+    "ALREADY_EXISTS": ("invalid_request", 409),
+    "ABORTED": ("server", 409),
+    "RESOURCE_EXHAUSTED": ("rate_limit", 429),
+    "CANCELLED": ("server", 499),
+    "INTERNAL": ("server", 500),
+    "UNKNOWN": ("server", 500),
+    "DATA_LOSS": ("server", 500),
+    "UNIMPLEMENTED": ("invalid_request", 501),
+    "UNAVAILABLE": ("overloaded", 503),
+    "DEADLINE_EXCEEDED": ("timeout", 504),
+}
+_BY_HTTP_STATUS: Final[Mapping[int, ErrorKind]] = {
+    401: "authentication",
+    402: "billing",
+    403: "permission",
+    404: "not_found",
+    408: "timeout",
+    413: "too_large",
+    429: "rate_limit",
+    503: "overloaded",
+    504: "timeout",
+}
+# Words of the message that say more than the status: (pattern, for these kinds only, kind, status or None to keep it)
+_BY_MESSAGE: Final[tuple[tuple[str, tuple[ErrorKind, ...], ErrorKind, int | None], ...]] = (
+    (r"api key (not valid|expired|not found)", ("invalid_request", "permission"), "authentication", 401),
+    (r"tokens?\b.* exceeds? the maximum|context (window|length)", ("invalid_request",), "context_length", None),
+    (r"payload size exceeds", ("invalid_request",), "too_large", None),
+    (r"billing|credits are depleted", ("permission", "rate_limit"), "billing", None),
+)
+_BAD_KEY_REASONS: Final = frozenset({"API_KEY_INVALID", "API_KEY_EXPIRED", "API_KEY_NOT_FOUND"})
+
+
+def parse_error(status: int, body: bytes, headers: Mapping[str, str]) -> Failure:
+    """The error that came with HTTP *status*, JSON or not. Header names are lower case."""
+    try:
+        value = loads(body)
+    except JsonError:
+        shown = " ".join(body[:300].decode("utf-8", "replace").split())
+        return Failure(
+            _kind_of(status), shown or f"HTTP {status} without a body", status, None, None, retry_after_s(headers)
+        )
+    error = _error_object(value)
+    if error is None:
+        return Failure(
+            _kind_of(status), f"HTTP {status}: {str(value)[:300]}", status, None, None, retry_after_s(headers), value
+        )
+    return _failure(error, status, retry_after_s(headers), value)
+
+
+def error_in(body: Any) -> Failure | None:
+    """The failure inside an answer of status 200; None when it is an answer.
+
+    An error object; or a finish that means that the model's output could not be used, without any output.
+    """
+    error = _error_object(body)
+    if error is not None:
+        return _failure(error, None, None, body)
+    candidates = [
+        candidate
+        for chunk in objects(body if isinstance(body, list) else [body])
+        for candidate in objects(chunk.get("candidates"))
+    ]
+    if any(_shows(candidate.get("content")) for candidate in candidates):
+        return None
+    for candidate in candidates:
+        name = finish_name(candidate.get("finishReason"))
+        if name in BROKEN:
+            return broken(name, candidate.get("finishMessage"))
+    return None
+
+
+def objects(value: Any) -> list[dict[str, Any]]:
+    """The objects in *value* if it is an array; a vendor's answer may hold anything."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _shows(content: Any) -> bool:
+    """Whether *content* has anything but thoughts and empty text."""
+    parts = objects(content.get("parts")) if isinstance(content, dict) else []
+    return any(
+        not part.get("thought") and any(part[key] for key in part if key != "thoughtSignature") for part in parts
+    )
+
+
+def broken(name: str, message: Any) -> Failure:
+    """The failure for a finish reason that leaves nothing to show."""
+    told = f": {message}" if isinstance(message, str) and message else ""
+    return Failure("invalid_response", f"the model's answer could not be used, {name}{told}", 502, name)
+
+
+def _error_object(value: Any) -> dict[str, Any] | None:
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if not isinstance(value, dict) or not value.get("error"):
+        return None
+    error = value["error"]
+    return error if isinstance(error, dict) else {"message": str(error)}
+
+
+def _failure(error: Mapping[str, Any], status: int | None, retry_after: float | None, raw: Any) -> Failure:
+    name = str(error.get("status") or "")
+    code = error.get("code")
+    if status is None:
+        known = isinstance(code, int) and 400 <= code < 600
+        status = code if known and isinstance(code, int) else _BY_STATUS_NAME.get(name, ("server", 500))[1]
+    kind = _BY_STATUS_NAME[name][0] if name in _BY_STATUS_NAME else _kind_of(status)
+    message = str(error.get("message") or f"HTTP {status}")
+    details = objects(error.get("details"))
+    reasons = {str(detail.get("reason")) for detail in details}
+    if reasons & _BAD_KEY_REASONS:
+        kind, status = "authentication", 401
+    else:
+        for pattern, kinds, sharper, its_status in _BY_MESSAGE:
+            if kind in kinds and re.search(pattern, message, re.IGNORECASE):
+                kind, status = sharper, its_status or status
+                break
+    delays = [delay for detail in details if (delay := _retry_delay_s(detail)) is not None]
+    return Failure(
+        kind,
+        message,
+        status,
+        name or (str(code) if code is not None else None),
+        _violated_field(details),
+        delays[0] if delays else retry_after,
+        raw,
+    )
+
+
+def _kind_of(status: int) -> ErrorKind:
+    if status in _BY_HTTP_STATUS:
+        return _BY_HTTP_STATUS[status]
+    if 400 <= status < 500:
+        return "invalid_request"
+    return "server" if status >= 500 else "invalid_response"
+
+
+def _retry_delay_s(detail: Mapping[str, Any]) -> float | None:
+    """google.rpc.RetryInfo's delay: `"34.07s"`, or `{"seconds": 34, "nanos": 70000000}`."""
+    if not str(detail.get("@type", "")).endswith("google.rpc.RetryInfo"):
+        return None
+    delay = detail.get("retryDelay")
+    if isinstance(delay, dict):
+        seconds, nanos = delay.get("seconds", 0), delay.get("nanos", 0)
+        delay = f"{seconds}.{int(nanos):09d}s" if str(seconds).isdigit() and str(nanos).isdigit() else None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)s?", delay) if isinstance(delay, str) else None
+    return min(float(match[1]), MAX_RETRY_AFTER_S) if match else None
+
+
+def _violated_field(details: list[dict[str, Any]]) -> str | None:
+    """The first field that google.rpc.BadRequest names."""
+    for detail in details:
+        for violation in objects(detail.get("fieldViolations")):
+            if isinstance(violation.get("field"), str):
+                return str(violation["field"])
+    return None

@@ -1,0 +1,147 @@
+"""Tools for Gemini: names it takes, declarations, and how they may be called."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from translators.dialect import Rules
+from translators.json_schema import gemini_tool_schema, openapi_subset
+from translators.losses import Loss, native_losses
+from translators.neutral import Message, Request, Tool, ToolCall, ToolChoice, ToolResult
+
+_MAX_NAME: Final = 128
+_LEGAL: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}")
+
+CUSTOM_PARAMETERS: Final[Mapping[str, Any]] = {
+    "type": "object",
+    "properties": {"input": {"type": "string"}},
+    "required": ["input"],
+}
+"""A free-form tool as a function: its text is the one parameter."""
+
+
+class ToolNames:
+    """The client's tool names as Gemini takes them, one to one.
+
+    A name starts with a letter or underscore and has at most 128 of `a-zA-Z0-9_.:-`.
+    (google-genai types, FunctionDeclaration.name)
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        wanted = dict.fromkeys(names)
+        taken = {name for name in wanted if _LEGAL.fullmatch(name)}
+        self._legal = {name: name for name in taken}
+        for name in wanted:
+            if name not in self._legal:
+                self._legal[name] = _legal_name(name, taken)
+                taken.add(self._legal[name])
+
+    def __getitem__(self, name: str) -> str:
+        return self._legal[name]
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """Names that were changed: Gemini's to the client's."""
+        return {legal: name for name, legal in self._legal.items() if legal != name}
+
+
+def _legal_name(name: str, taken: set[str]) -> str:
+    """A legal name for *name* that is not in *taken*, the same whenever it is asked for."""
+    cleaned = re.sub(r"[^A-Za-z0-9_.:-]", "_", name)
+    if not re.match(r"[A-Za-z_]", cleaned):
+        cleaned = "_" + cleaned
+    if len(cleaned) <= _MAX_NAME and cleaned not in taken:
+        return cleaned
+    for salt in range(len(taken) + 1):
+        digest = hashlib.sha256(f"{salt}{name}".encode()).hexdigest()[:8]
+        candidate = f"{cleaned[: _MAX_NAME - 9]}_{digest}"
+        if candidate not in taken:
+            break
+    return candidate
+
+
+def tool_names(request: Request) -> ToolNames:
+    """All function names that *request* mentions: tools, the choice, calls and results of its history."""
+    names = [tool.name for tool in request.tools if tool.kind != "native"]
+    names.extend(request.tool_choice.names if request.tool_choice else ())
+    for message in request.messages:
+        names.extend(_names_in(message))
+    return ToolNames(names)
+
+
+def _names_in(message: Message) -> list[str]:
+    return [
+        part.name
+        for part in message.parts
+        if isinstance(part, ToolCall) or (isinstance(part, ToolResult) and part.name is not None)
+        if part.name is not None
+    ]
+
+
+def render_tools(request: Request, rules: Rules, names: ToolNames, losses: list[Loss]) -> list[dict[str, Any]]:
+    """`tools`: all functions in one entry, Gemini's own tools each in its own."""
+    declarations: list[dict[str, Any]] = []
+    own: list[dict[str, Any]] = []
+    for position, tool in enumerate(request.tools):
+        place = f"tools[{position}]"
+        if tool.kind == "native":
+            if "gemini" in tool.native:
+                own.append(dict(tool.native["gemini"]))
+            else:
+                losses.append(Loss(place, "dropped", f"Gemini has no tool {tool.name}"))
+            continue
+        declarations.append(_declaration(tool, place, rules, names, losses))
+    return [*([{"functionDeclarations": declarations}] if declarations else []), *own]
+
+
+def _declaration(tool: Tool, place: str, rules: Rules, names: ToolNames, losses: list[Loss]) -> dict[str, Any]:
+    declaration: dict[str, Any] = {"name": names[tool.name]}
+    if names[tool.name] != tool.name:
+        losses.append(Loss(f"{place}.name", "renamed", "Gemini takes letters, digits and _.:- in a tool's name"))
+    if tool.description is not None:
+        declaration["description"] = tool.description
+    parameters = tool.parameters
+    if tool.kind == "custom":
+        parameters = CUSTOM_PARAMETERS
+        losses.append(Loss(place, "emulated", "Gemini has no free-form tools: a function with one text parameter"))
+    if parameters is not None:
+        translate = gemini_tool_schema if rules.tool_schema_field == "parametersJsonSchema" else openapi_subset
+        schema, schema_losses = translate(parameters, f"{place}.parameters")
+        losses.extend(schema_losses)
+        if rules.tool_schema_field == "parametersJsonSchema" or schema.get("properties"):
+            declaration[rules.tool_schema_field] = schema
+    losses.extend(native_losses(place, tool.native, "gemini"))
+    return {**declaration, **tool.native.get("gemini", {})}
+
+
+def render_tool_choice(
+    request: Request, rules: Rules, names: ToolNames, losses: list[Loss], *, field: str, thinking: bool
+) -> dict[str, Any] | None:
+    """`functionCallingConfig`; None when there is nothing to say. *field* is the client's name of the choice."""
+    functions = [tool for tool in request.tools if tool.kind != "native"]
+    if not functions:
+        if request.tool_choice is not None and request.tool_choice.kind != "auto":
+            losses.append(Loss(field, "dropped", "there is no function to choose"))
+        return None
+    choice = request.tool_choice
+    strict = any(tool.strict for tool in functions)
+    if choice is None:
+        return {"mode": "VALIDATED"} if strict else None
+    forced = choice.kind in ("required", "named") or (choice.kind == "allowed" and choice.mode == "required")
+    if forced and (rules.forced_tools == "never" or (rules.forced_tools == "not_while_thinking" and thinking)):
+        losses.append(Loss(field, "emulated", "the model cannot be forced to call a tool: it may"))
+        choice = ToolChoice("allowed", choice.names) if choice.names else ToolChoice("auto")
+    allowed = {"allowedFunctionNames": [names[name] for name in choice.names]} if choice.names else {}
+    match choice.kind:
+        case "none":
+            return {"mode": "NONE"}
+        case "required" | "named":
+            return {"mode": "ANY", **allowed}
+        case "allowed":
+            # VALIDATED is the one mode that takes names and leaves the call to the model.
+            return {"mode": "ANY" if choice.mode == "required" else "VALIDATED", **allowed}
+        case "auto":
+            return {"mode": "VALIDATED" if strict else "AUTO"}

@@ -1,0 +1,533 @@
+"""A neutral request as the body for an OpenAI-compatible server.
+
+Requests that came as chat completions go the verbatim way (`relay.py`); this is for those of other dialects and for
+whatever a policy has rewritten.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, assert_never
+
+from translators.codec import dumps_text
+from translators.dialect import Rendered, Rules
+from translators.errors import BadRequest, Unsupported
+from translators.losses import Loss
+from translators.neutral import (
+    Audio,
+    Document,
+    Image,
+    Message,
+    Native,
+    Opaque,
+    Part,
+    Refusal,
+    Request,
+    Source,
+    Text,
+    Thinking,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+)
+from translators.openai_chat.parts import DIALECT, joined_texts, url_of_source
+from translators.openai_chat.quirks import fitted, wire_name
+
+MAX_TOOL_NAME: Final = 64
+MAX_CALL_ID: Final = 40
+"""OpenAI refuses longer ids of tool calls."""
+
+_PLAIN_FIELDS: Final = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "presence_penalty",
+    "frequency_penalty",
+    "seed",
+    "n",
+    "logprobs",
+    "top_logprobs",
+    "logit_bias",
+    "verbosity",
+    "user",
+    "metadata",
+)
+"""Request fields that the wire calls the same and takes as they are."""
+
+_TIERS: Final[Mapping[str, str]] = {
+    "auto": "auto",
+    "default": "default",
+    "standard": "default",
+    "standard_only": "default",
+    "flex": "flex",
+    "scale": "scale",
+    "priority": "priority",
+    "fast": "fast",
+}
+
+_SIGNATURES: Final[Mapping[str, frozenset[str]]] = {
+    "anthropic": frozenset({"signature", "redacted_data"}),
+    "gemini": frozenset({"thoughtSignature"}),
+}
+
+
+def render_request(request: Request, rules: Rules) -> Rendered:
+    """*request* for the target that *rules* describe.
+
+    Raises:
+        Unsupported: a part that the target has no way to take; *param* is its place.
+        BadRequest: the conversation ends with an answer and the target cannot continue one.
+    """
+    request, losses = fitted(request, rules)
+    writer = _Writer(rules, losses, ToolNames(_names_in_use(request)))
+    body: dict[str, Any] = {"model": request.model, "messages": writer.messages(request.messages)}
+    _write_tools(body, request, writer)
+    _write_output_format(body, request, rules, losses)
+    for name in _PLAIN_FIELDS:
+        if (value := getattr(request, name)) is not None:
+            body[name] = value
+    if request.max_output_tokens is not None:
+        body[rules.max_tokens_field] = request.max_output_tokens
+    if request.stop:
+        body["stop"] = list(request.stop)
+    if request.modalities is not None:
+        body["modalities"] = list(request.modalities)
+    if request.service_tier is not None:
+        if (tier := _TIERS.get(request.service_tier)) is None:
+            losses.append(Loss("service_tier", "dropped", f"{request.service_tier!r} is another vendor's tier"))
+        else:
+            body["service_tier"] = tier
+    write_reasoning(body, request, rules)
+    if request.stream:
+        body["stream"] = True
+        if rules.stream_options:
+            body["stream_options"] = {"include_usage": True}
+    writer.natives("", request.native)
+    for name, value in request.native.get(DIALECT, {}).items():
+        if name in rules.refuses:
+            losses.append(Loss(name, "dropped", "the target refuses it"))
+        else:
+            body.setdefault(name, value)
+    body = renamed(body, rules)
+    losses.extend(writer.final_losses())
+    return Rendered(body, tuple(losses), rules.headers, writer.names.back())
+
+
+def renamed(body: Mapping[str, Any], rules: Rules) -> dict[str, Any]:
+    """*body* with the target's own field names and the fields that it always needs."""
+    body = {rules.rename.get(name, name): value for name, value in body.items()}
+    body.update((name, value) for name, value in rules.extra_body.items() if name not in body)
+    return body
+
+
+def write_reasoning(body: dict[str, Any], request: Request, rules: Rules) -> None:
+    """The effort or budget in the form that the target takes."""
+    reasoning = request.reasoning
+    if reasoning is None:
+        return
+    if rules.thinking == "budget" and reasoning.budget_tokens is not None:
+        on = reasoning.budget_tokens > 0
+        body["thinking"] = {"type": "enabled", "budget_tokens": reasoning.budget_tokens} if on else {"type": "disabled"}
+    elif rules.thinking in ("budget", "adaptive") and reasoning.effort is not None:
+        body["thinking"] = {"type": "disabled" if reasoning.effort == "none" else "enabled"}
+        if rules.thinking == "adaptive" and reasoning.effort != "none":
+            body["reasoning_effort"] = reasoning.effort
+    elif reasoning.effort is not None:
+        body["reasoning_effort"] = reasoning.effort
+
+
+# --- tools ---------------------------------------------------------------------------------------
+
+
+class ToolNames:
+    """Tool names that every server takes (letters, digits, `_`, `-`, at most 64), one to one with the client's."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._safe: dict[str, str] = {}
+        taken: set[str] = set()
+        ordered = list(dict.fromkeys(names))
+        legal = [name for name in ordered if _is_legal(name)]
+        for name in [*legal, *(name for name in ordered if not _is_legal(name))]:
+            safe = name if _is_legal(name) else _safe_name(name, taken)
+            taken.add(safe)
+            self._safe[name] = safe
+
+    def __getitem__(self, name: str) -> str:
+        return self._safe.get(name, name)
+
+    def back(self) -> dict[str, str]:
+        """Renamed names to the client's."""
+        return {safe: name for name, safe in self._safe.items() if safe != name}
+
+
+def _is_legal(name: str) -> bool:
+    return re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", name) is not None
+
+
+def _safe_name(name: str, taken: set[str]) -> str:
+    safe = re.sub(r"[^a-zA-Z0-9_-]", "_", name)[:MAX_TOOL_NAME] or "tool"
+    if safe in taken or len(name) > MAX_TOOL_NAME:
+        digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+        safe = f"{safe[: MAX_TOOL_NAME - 9]}_{digest}"
+    return safe
+
+
+def _names_in_use(request: Request) -> list[str]:
+    declared = [tool.name for tool in request.tools if tool.kind != "native"]
+    called = [part.name for message in request.messages for part in message.parts if isinstance(part, ToolCall)]
+    return [*declared, *called]
+
+
+def _write_tools(body: dict[str, Any], request: Request, writer: _Writer) -> None:
+    tools = list(request.tools)
+    choice = request.tool_choice
+    if choice is not None and choice.kind == "allowed" and not writer.rules.conformant:
+        tools = [tool for tool in tools if tool.name in choice.names]
+        choice = ToolChoice(choice.mode)
+        writer.losses.append(Loss("tool_choice", "emulated", "the other tools were left out of the request"))
+    rendered = [tool for position, item in enumerate(tools) if (tool := writer.tool(item, position)) is not None]
+    if not rendered:
+        return
+    body["tools"] = rendered
+    if choice is not None:
+        body["tool_choice"] = _tool_choice(choice, tools, writer.names)
+    if request.parallel_tool_calls is not None:
+        body["parallel_tool_calls"] = request.parallel_tool_calls
+
+
+def _tool_choice(choice: ToolChoice, tools: Sequence[Tool], names: ToolNames) -> Any:
+    kinds = {tool.name: tool.kind for tool in tools}
+
+    def reference(name: str) -> dict[str, Any]:
+        kind = "custom" if kinds.get(name) == "custom" else "function"
+        return {"type": kind, kind: {"name": names[name]}}
+
+    match choice.kind:
+        case "auto" | "none" | "required":
+            return choice.kind
+        case "named" if len(choice.names) == 1:
+            return reference(choice.names[0])
+        case "named" | "allowed":
+            mode = "required" if choice.kind == "named" else choice.mode
+            allowed = {"mode": mode, "tools": [reference(name) for name in choice.names]}
+            return {"type": "allowed_tools", "allowed_tools": allowed}
+        case _:
+            assert_never(choice.kind)
+
+
+# --- output format -------------------------------------------------------------------------------
+
+
+def _write_output_format(body: dict[str, Any], request: Request, rules: Rules, losses: list[Loss]) -> None:
+    output = request.output
+    if output is None:
+        return
+    place = wire_name("output", request)
+    if not rules.schema_with_tools and body.get("tools"):
+        losses.append(Loss(place, "emulated", "the target takes no format beside tools; asked for in words"))
+        _instruct(body, output.schema)
+        return
+    if output.kind == "json_object":
+        body["response_format"] = {"type": "json_object"}
+        return
+    if not rules.structured_output:
+        losses.append(Loss(place, "emulated", "the target takes no schema; asked for JSON and told the schema"))
+        body["response_format"] = {"type": "json_object"}
+        _instruct(body, output.schema)
+        return
+    schema: dict[str, Any] = {"name": output.name or "answer", "schema": output.schema or {}}
+    if output.description is not None:
+        schema["description"] = output.description
+    if output.strict is not None:
+        schema["strict"] = output.strict
+    body["response_format"] = {"type": "json_schema", "json_schema": schema}
+
+
+def _instruct(body: dict[str, Any], schema: Mapping[str, Any] | None) -> None:
+    """Say in a system message, after those that stand first, that the answer has to be JSON."""
+    words = "Answer with one JSON object and nothing else."
+    if schema:
+        words += f" It has to match this JSON Schema: {dumps_text(schema)}"
+    messages: list[dict[str, Any]] = body["messages"]
+    first = next((at for at, message in enumerate(messages) if message["role"] not in ("system", "developer")), 0)
+    messages.insert(first, {"role": "system", "content": words})
+
+
+# --- messages ------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Writer:
+    """Writes messages and tools for one request and remembers what that cost."""
+
+    rules: Rules
+    losses: list[Loss]
+    names: ToolNames
+    lost_natives: dict[tuple[str, str], str] = field(default_factory=dict)
+    """(dialect, field) -> the first place where it was left out."""
+    lost_signatures: bool = False
+    lost_thinking: bool = False
+
+    def final_losses(self) -> list[Loss]:
+        """What is reported once for the whole request."""
+        losses = [
+            Loss(
+                f"{place}.{name}" if place else name,
+                "dropped",
+                f"an OpenAI-compatible server has no such field ({dialect})",
+            )
+            for (dialect, name), place in self.lost_natives.items()
+        ]
+        losses.extend(Loss(name, "renamed", f"sent as {safe}") for safe, name in self.names.back().items())
+        if self.lost_signatures:
+            losses.append(Loss("thinking signatures", "dropped", "only the vendor that made them can read them"))
+        if self.lost_thinking:
+            losses.append(Loss("thinking", "dropped", "the target takes no earlier reasoning back"))
+        return losses
+
+    def natives(self, place: str, native: Native) -> None:
+        """Note what other dialects' fields are left out at *place*."""
+        for dialect, fields in native.items():
+            if dialect == DIALECT:
+                continue
+            for name in fields:
+                if name in _SIGNATURES.get(dialect, ()):
+                    self.lost_signatures = True
+                else:
+                    self.lost_natives.setdefault((dialect, name), place)
+
+    def tool(self, tool: Tool, position: int) -> dict[str, Any] | None:
+        """One entry of `tools`; None for another vendor's own tool."""
+        place = f"tools[{position}]"
+        own = tool.native.get(DIALECT)
+        if tool.kind == "native":
+            if own is None:
+                self.losses.append(Loss(place, "dropped", f"{tool.name} is another vendor's own tool"))
+                return None
+            return dict(own)
+        self.natives(place, tool.native)
+        inner: dict[str, Any] = {"name": self.names[tool.name]}
+        if tool.description is not None:
+            inner["description"] = tool.description
+        if tool.kind == "custom":
+            return {"type": "custom", "custom": {**inner, **(own or {})}}
+        inner["parameters"] = tool.parameters if tool.parameters is not None else {"type": "object", "properties": {}}
+        if tool.strict is not None:
+            inner["strict"] = tool.strict
+        return {"type": "function", "function": inner, **(own or {})}
+
+    def messages(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
+        """All messages. Pictures of tool results follow in a user message after the last result of the turn."""
+        if messages and not self.rules.prefill and messages[-1].role == "assistant":
+            place = f"messages[{len(messages) - 1}]"
+            raise BadRequest(f"{place}: the target cannot continue an answer; end with a user message", place)
+        written: list[dict[str, Any]] = []
+        attached: list[dict[str, Any]] = []
+        for position, message in enumerate(messages):
+            place = f"messages[{position}]"
+            if message.role != "tool" and attached:
+                written.append({"role": "user", "content": attached})
+                attached = []
+            self.natives(place, message.native)
+            match message.role:
+                case "tool":
+                    written.extend(self._tool_result(part, place, attached) for part in message.parts)
+                case "assistant":
+                    written.append(self._assistant(message, place))
+                case "system" | "developer" | "user":
+                    written.append(self._spoken(message, place))
+                case _:
+                    assert_never(message.role)
+        if attached:
+            written.append({"role": "user", "content": attached})
+        return written
+
+    def _spoken(self, message: Message, place: str) -> dict[str, Any]:
+        role = "system" if message.role == "developer" and not self.rules.developer_role else message.role
+        parts = [self._part(part, f"{place}.content[{at}]") for at, part in enumerate(message.parts)]
+        written: dict[str, Any] = {"role": role, "content": _compact(parts)}
+        if message.name is not None:
+            written["name"] = message.name
+        written.update(message.native.get(DIALECT, {}))
+        return written
+
+    def _part(self, part: Part, place: str) -> dict[str, Any]:
+        match part:
+            case Text() | Refusal():
+                rendered: dict[str, Any] = {"type": "text", "text": part.text}
+            case Image():
+                rendered = self._image(part, place)
+            case Audio():
+                rendered = self._audio(part, place)
+            case Document():
+                rendered = self._document(part, place)
+            case Opaque() if part.dialect == DIALECT:
+                if part.type == "video_url":
+                    self._need("video", place)
+                return dict(part.value)
+            case Opaque() | Thinking() | ToolCall() | ToolResult():
+                what = part.type if isinstance(part, Opaque) else type(part).__name__
+                raise Unsupported(
+                    f"{place}: an OpenAI-compatible server takes no {what} here", place, "unsupported_part"
+                )
+            case _:
+                assert_never(part)
+        self.natives(place, part.native)
+        return {**rendered, **part.native.get(DIALECT, {})}
+
+    def _need(self, modality: str, place: str) -> None:
+        if modality not in self.rules.modalities:
+            raise Unsupported(f"{place}: the target takes no {modality} input", place, "unsupported_modality")
+
+    def _url(self, source: Source, place: str) -> str:
+        url = url_of_source(source)
+        if url is None:
+            raise Unsupported(f"{place}: a file of {source.vendor or 'another vendor'} means nothing here", place)
+        if source.data is None:
+            prefixes = self.rules.image_url_prefixes
+            if not self.rules.image_urls or (prefixes and not url.startswith(prefixes)):
+                raise Unsupported(f"{place}: the target does not fetch {url[:60]}", place, "unsupported_url")
+        return url
+
+    def _image(self, part: Image, place: str) -> dict[str, Any]:
+        self._need("image", place)
+        inner = {"url": self._url(part.source, place)}
+        if part.detail is not None:
+            inner["detail"] = part.detail
+        return {"type": "image_url", "image_url": inner}
+
+    def _audio(self, part: Audio, place: str) -> dict[str, Any]:
+        self._need("audio", place)
+        if part.source.data is None:
+            raise Unsupported(f"{place}: a sound has to be sent as base64 data", place, "unsupported_url")
+        kind = (part.source.media_type or "audio/wav").partition("/")[2].removeprefix("x-")
+        kind = {"mpeg": "mp3", "wave": "wav"}.get(kind, kind)
+        return {"type": "input_audio", "input_audio": {"data": part.source.data, "format": kind}}
+
+    def _document(self, part: Document, place: str) -> dict[str, Any]:
+        if part.text is not None:
+            self.losses.append(Loss(place, "emulated", "a text document is sent as text"))
+            title = f"{part.filename}:\n" if part.filename else ""
+            return {"type": "text", "text": title + part.text}
+        self._need("document", place)
+        if part.source.file_id is not None and part.source.vendor in (None, DIALECT):
+            return {"type": "file", "file": {"file_id": part.source.file_id}}
+        if part.source.data is None:
+            raise Unsupported(f"{place}: a document has to be sent as base64 data", place, "unsupported_url")
+        extension = (part.source.media_type or "").partition("/")[2] or "bin"
+        inner = {"filename": part.filename or f"document.{extension}", "file_data": url_of_source(part.source)}
+        return {"type": "file", "file": inner}
+
+    def _assistant(self, message: Message, place: str) -> dict[str, Any]:
+        texts: list[Text] = []
+        calls: list[dict[str, Any]] = []
+        own_parts: list[dict[str, Any]] = []
+        written: dict[str, Any] = {"role": "assistant", "content": None}
+        thoughts: list[Thinking] = []
+        for at, part in enumerate(message.parts):
+            where = f"{place}.content[{at}]"
+            match part:
+                case Text():
+                    self.natives(where, part.native)
+                    texts.append(part)
+                case Thinking():
+                    thoughts.append(part)
+                case Refusal():
+                    written["refusal"] = written.get("refusal", "") + part.text
+                case ToolCall():
+                    self.natives(where, part.native)
+                    calls.append(self._tool_call(part))
+                case Audio() if part.id is not None:
+                    written["audio"] = {"id": part.id}
+                case Opaque() if part.dialect == DIALECT:
+                    own_parts.append(dict(part.value))
+                case Opaque():
+                    self.losses.append(Loss(where, "dropped", f"{part.type} is another vendor's own block"))
+                case Image() | Audio() | Document() | ToolResult():
+                    self.losses.append(Loss(where, "dropped", "an answer holds text and tool calls only"))
+                case _:
+                    assert_never(part)
+        content = joined_texts(texts)[0]
+        if own_parts:
+            written["content"] = [*([{"type": "text", "text": content}] if content else []), *own_parts]
+        elif content or not (calls or written.keys() & {"refusal", "audio"}):
+            written["content"] = content
+        self._replay_thinking(written, thoughts, has_calls=bool(calls))
+        if message.name is not None:
+            written["name"] = message.name
+        if calls:
+            written["tool_calls"] = calls
+        written.update(message.native.get(DIALECT, {}))
+        return written
+
+    def _replay_thinking(self, written: dict[str, Any], thoughts: Sequence[Thinking], *, has_calls: bool) -> None:
+        for thought in thoughts:
+            self.natives("", thought.native)
+        replay = self.rules.reasoning_replay
+        if replay == "always" or (replay == "tool_turns" and has_calls):
+            text = "".join(thought.text for thought in thoughts)
+            # DeepSeek wants the key on tool turns even where nothing was thought.
+            if thoughts or replay == "tool_turns":
+                written["reasoning_content"] = text
+            details = [item for part in thoughts for item in part.native.get(DIALECT, {}).get("reasoning_details", ())]
+            if details:
+                written["reasoning_details"] = details
+        elif replay == "never" and any(thought.text for thought in thoughts):
+            self.lost_thinking = True
+
+    def _tool_call(self, call: ToolCall) -> dict[str, Any]:
+        written: dict[str, Any] = {"id": call_id(call.id), "type": call.kind}
+        if call.kind == "custom":
+            written["custom"] = {"name": self.names[call.name], "input": call.arguments}
+        else:
+            written["function"] = {"name": self.names[call.name], "arguments": call.arguments or "{}"}
+        return written
+
+    def _tool_result(self, part: Part, place: str, attached: list[dict[str, Any]]) -> dict[str, Any]:
+        if not isinstance(part, ToolResult):
+            raise BadRequest(f"{place}: a tool message holds results only", place)
+        self.natives(place, part.native)
+        texts: list[dict[str, Any]] = []
+        moved: list[dict[str, Any]] = []
+        for at, inner in enumerate(part.parts):
+            where = f"{place}.content[{at}]"
+            if isinstance(inner, Opaque) and inner.dialect != DIALECT:
+                texts.append({"type": "text", "text": dumps_text(inner.value)})
+                self.losses.append(Loss(where, "emulated", f"{inner.type} is sent as its JSON"))
+                continue
+            rendered = self._part(inner, where)
+            if rendered["type"] == "text":
+                texts.append(rendered)
+            else:
+                moved.append(rendered)
+                self.losses.append(Loss(where, "emulated", "tool messages hold text only; sent in a user message"))
+        if moved:
+            attached.append({"type": "text", "text": f"Attached to the result of tool call {call_id(part.call_id)}:"})
+            attached.extend(moved)
+            texts = texts or [{"type": "text", "text": "The result is in the next user message."}]
+        if part.is_error:
+            self.losses.append(Loss(f"{place}.is_error", "dropped", "a tool message has no such field"))
+        content = _compact(texts)
+        return {"role": "tool", "tool_call_id": call_id(part.call_id), "content": content}
+
+
+def _compact(parts: Sequence[dict[str, Any]]) -> str | list[dict[str, Any]]:
+    """One plain text as a string, which every server takes; anything else as a list of parts."""
+    if not parts:
+        return ""
+    if len(parts) == 1 and parts[0].keys() == {"type", "text"}:
+        return str(parts[0]["text"])
+    return list(parts)
+
+
+def call_id(foreign: str) -> str:
+    """An id that OpenAI takes: as it is, or a digest of one that is too long."""
+    if len(foreign) <= MAX_CALL_ID:
+        return foreign
+    digest = hashlib.sha256(foreign.encode()).digest()
+    return "call_" + base64.b32encode(digest).decode().lower().rstrip("=")[:24]

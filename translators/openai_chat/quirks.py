@@ -1,0 +1,132 @@
+"""What one target takes, applied to a request before it is written: refused fields, bounds, efforts, forced tools.
+
+Losses name the fields as an OpenAI client knows them; a client of another dialect is told the neutral names.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, get_args
+
+from translators.dialect import Rules
+from translators.losses import Loss
+from translators.neutral import Effort, Reasoning, Request, ToolChoice
+from translators.openai_chat.parts import DIALECT
+
+EFFORTS: Final[tuple[Effort, ...]] = get_args(Effort)
+
+WIRE_NAMES: Final[Mapping[str, str]] = {
+    "max_output_tokens": "max_completion_tokens",
+    "output": "response_format",
+    "reasoning": "reasoning_effort",
+}
+"""Request fields that the wire calls otherwise."""
+
+BUDGET_EFFORTS: Final[tuple[tuple[int, Effort], ...]] = (
+    (0, "none"),
+    (1024, "minimal"),
+    (4096, "low"),
+    (16384, "medium"),
+    (32768, "high"),
+)
+"""Upper bounds of thinking budgets, in tokens, and the effort that comes nearest; above the last it is `xhigh`."""
+
+_DEFAULTS: Final = {
+    item.name: item.default for item in dataclasses.fields(Request) if item.default is not dataclasses.MISSING
+}
+
+
+def wire_name(name: str, request: Request) -> str:
+    """What the client calls the Request field *name*."""
+    return WIRE_NAMES.get(name, name) if request.dialect == DIALECT else name
+
+
+def thinking_is_on(reasoning: Reasoning | None) -> bool:
+    """Whether *reasoning* asks for any."""
+    if reasoning is None:
+        return False
+    return reasoning.effort not in (None, "none") or bool(reasoning.budget_tokens)
+
+
+def nearest_effort(wanted: Effort, taken: Sequence[Effort]) -> Effort | None:
+    """The strongest effort of *taken* that is not above *wanted*, else the weakest; None when none is taken."""
+    known = sorted(taken, key=EFFORTS.index)
+    below = [effort for effort in known if EFFORTS.index(effort) <= EFFORTS.index(wanted)]
+    # "none" is not a weak way of thinking: whoever asks for some gets the least there is.
+    if below and (below[-1] != "none" or wanted == "none"):
+        return below[-1]
+    above = [effort for effort in known if EFFORTS.index(effort) > EFFORTS.index(wanted)]
+    return above[0] if above else below[-1] if below else None
+
+
+def effort_of_budget(budget_tokens: int) -> Effort:
+    """The effort word that comes nearest to a budget."""
+    return next((effort for bound, effort in BUDGET_EFFORTS if budget_tokens <= bound), "xhigh")
+
+
+def fitted(request: Request, rules: Rules) -> tuple[Request, list[Loss]]:
+    """*request* within what the target takes, and what that cost."""
+    losses: list[Loss] = []
+    changes: dict[str, Any] = {}
+    refused = rules.refuses | (rules.refuses_while_thinking if thinking_is_on(request.reasoning) else frozenset())
+    for name in sorted(refused & _DEFAULTS.keys()):
+        if getattr(request, name) != _DEFAULTS[name]:
+            changes[name] = _DEFAULTS[name]
+            losses.append(Loss(wire_name(name, request), "dropped", "the target refuses it"))
+    request = dataclasses.replace(request, **changes)
+    changes = {}
+    if rules.one_of_temperature_top_p and request.temperature is not None and request.top_p is not None:
+        changes["top_p"] = None
+        losses.append(Loss("top_p", "dropped", "the target takes either temperature or top_p"))
+    if rules.temperature_max is not None and (request.temperature or 0) > rules.temperature_max:
+        changes["temperature"] = rules.temperature_max
+        losses.append(Loss("temperature", "clamped", f"the target takes at most {rules.temperature_max}"))
+    if rules.max_output_tokens is not None and (request.max_output_tokens or 0) > rules.max_output_tokens:
+        changes["max_output_tokens"] = rules.max_output_tokens
+        place = wire_name("max_output_tokens", request)
+        losses.append(Loss(place, "clamped", f"the model writes at most {rules.max_output_tokens} tokens"))
+    if request.reasoning is not None:
+        changes["reasoning"] = _fitted_reasoning(request, rules, losses)
+    if _is_forced(request.tool_choice) and _cannot_force(request, rules):
+        changes["tool_choice"] = ToolChoice("auto")
+        losses.append(Loss("tool_choice", "clamped", "the target cannot be made to call a tool here"))
+    return (dataclasses.replace(request, **changes) if changes else request), losses
+
+
+def _fitted_reasoning(request: Request, rules: Rules, losses: list[Loss]) -> Reasoning | None:
+    wanted = request.reasoning
+    place = wire_name("reasoning", request)
+    if wanted is None:
+        return None
+    if rules.thinking == "none":
+        if thinking_is_on(wanted):
+            losses.append(Loss(place, "dropped", "the target does not think"))
+        return None
+    if rules.thinking == "budget" and wanted.budget_tokens is not None:
+        return wanted
+    effort = wanted.effort
+    if effort is None:
+        if wanted.budget_tokens is None:
+            return wanted
+        effort = effort_of_budget(wanted.budget_tokens)
+        losses.append(Loss("budget_tokens", "emulated", f"the target takes effort words; sent as {effort}"))
+    taken = nearest_effort(effort, rules.efforts)
+    if taken is None:
+        losses.append(Loss(place, "dropped", "the target takes no effort"))
+        return None
+    if taken != effort:
+        losses.append(Loss(place, "clamped", f"the target takes {', '.join(rules.efforts)}; sent as {taken}"))
+    return dataclasses.replace(wanted, effort=taken, budget_tokens=None)
+
+
+def _is_forced(choice: ToolChoice | None) -> bool:
+    if choice is None:
+        return False
+    return choice.kind in ("required", "named") or (choice.kind == "allowed" and choice.mode == "required")
+
+
+def _cannot_force(request: Request, rules: Rules) -> bool:
+    if rules.forced_tools == "not_while_thinking":
+        return thinking_is_on(request.reasoning)
+    return rules.forced_tools == "never"

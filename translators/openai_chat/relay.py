@@ -1,0 +1,593 @@
+"""The verbatim way: a chat completion client in front of a chat completion server.
+
+The request leaves as the client's bytes with the few fields changed that must be. The answer's bytes go back as
+they came; what the official SDK could not read is mended by adding and correcting, never by taking away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from translators.codec import REMOVED, JsonError, dumps, loads_object, splice
+from translators.dialect import Rules
+from translators.errors import BadAnswer
+from translators.losses import Loss
+from translators.neutral import Event, Failure, Finish, Request, Response, Usage
+from translators.openai_chat.chunks import DONE
+from translators.openai_chat.error import error_envelope
+from translators.openai_chat.outgoing import write_reasoning
+from translators.openai_chat.parts import details_text, named_reasoning, reasoning_text, spoken_parts
+from translators.openai_chat.quirks import fitted
+from translators.openai_chat.request import PROXY_FIELDS
+from translators.openai_chat.response import (
+    FINISH_REASONS,
+    OUTWARD_REASONS,
+    mend_tier,
+    outward_reason,
+    parse_response,
+)
+from translators.openai_chat.stream import ChunkReader, chunk_of
+from translators.openai_chat.think_tags import ThinkSplitter, split_thinking
+from translators.openai_chat.usage import render_usage
+from translators.sse import SseDecoder, SseError, SseEvent, comment, frame
+
+# --- requests ------------------------------------------------------------------------------------
+
+_TOKEN_FIELDS: Final = ("max_completion_tokens", "max_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class RelayedRequest:
+    """The bytes for the server and what they lost against the client's."""
+
+    body: bytes
+    losses: tuple[Loss, ...] = ()
+
+
+def relay_request(raw: bytes, body: Mapping[str, Any], request: Request, rules: Rules, model: str) -> RelayedRequest:
+    """*raw* (parsed: *body* and *request*) for the server, with *model* as the model's name there."""
+    changes: dict[str, Any] = {}
+    if body.get("model") != model:
+        changes["model"] = model
+    for name in PROXY_FIELDS:
+        if name in body:
+            changes[name] = REMOVED
+    _relay_stream_options(body, request, rules, changes)
+    losses = _relay_quirks(body, request, rules, changes)
+    for name in sorted(rules.refuses & body.keys() - {"model", "messages"}):
+        if name not in changes and body[name] is not None:
+            changes[name] = REMOVED
+            losses.append(Loss(name, "dropped", "the target refuses it"))
+    if not rules.developer_role and any(message.role == "developer" for message in request.messages):
+        changes["messages"] = [
+            {**message, "role": "system"} if message.get("role") == "developer" else message
+            for message in body["messages"]
+        ]
+    for name, other in rules.rename.items():
+        value = changes.pop(name, body.get(name))
+        if name in body and name != other:
+            changes[name] = REMOVED
+        if value is not None and value is not REMOVED:
+            changes[other] = value
+    changes.update((name, value) for name, value in rules.extra_body.items() if name not in body)
+    return RelayedRequest(splice(raw, changes) if changes else raw, tuple(losses))
+
+
+def _relay_stream_options(body: Mapping[str, Any], request: Request, rules: Rules, changes: dict[str, Any]) -> None:
+    """Usage is always asked for: the ledger needs it. Where the server refuses, the proxy estimates it."""
+    options = body.get("stream_options")
+    if not request.stream or not rules.stream_options:
+        if "stream_options" in body:
+            changes["stream_options"] = REMOVED
+    elif not request.include_usage:
+        changes["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
+
+
+def _relay_quirks(body: Mapping[str, Any], request: Request, rules: Rules, changes: dict[str, Any]) -> list[Loss]:
+    """The changes that the target's limits make to top-level fields."""
+    changed, losses = fitted(request, rules)
+    if "reasoning_effort" not in body:
+        # `thinking` and `reasoning` objects are the server's own words: whoever wrote them knows what it takes.
+        losses = [loss for loss in losses if loss.field not in ("reasoning_effort", "budget_tokens")]
+    elif rules.thinking in ("budget", "adaptive") or changed.reasoning != request.reasoning:
+        written: dict[str, Any] = {}
+        write_reasoning(written, changed, rules)
+        changes.update({"reasoning_effort": REMOVED, **written})
+    for loss in losses:
+        if loss.action == "dropped" and loss.field in body:
+            changes[loss.field] = REMOVED
+    for name in ("temperature", "top_p", "tool_choice"):
+        value = getattr(changed, name)
+        if value != getattr(request, name):
+            # `tool_choice` is only ever changed to a word.
+            changes[name] = REMOVED if value is None else getattr(value, "kind", value)
+    if changed.max_output_tokens != request.max_output_tokens:
+        value = REMOVED if changed.max_output_tokens is None else changed.max_output_tokens
+        changes.update((name, value) for name in _TOKEN_FIELDS if name in body)
+    _relay_token_field(body, rules, changes)
+    return losses
+
+
+def _relay_token_field(body: Mapping[str, Any], rules: Rules, changes: dict[str, Any]) -> None:
+    wanted = rules.max_tokens_field
+    other = next(name for name in _TOKEN_FIELDS if name != wanted)
+    value = changes.get(other, body.get(other))
+    if value is None or value is REMOVED:
+        return
+    # Where both are given the newer counts; a server that knows only the older must get that value.
+    if body.get(wanted) is None or other == "max_completion_tokens":
+        changes[wanted] = value
+    changes[other] = REMOVED
+
+
+# --- whole answers -------------------------------------------------------------------------------
+
+
+def relay_response(raw: bytes, rules: Rules) -> tuple[bytes, Response]:
+    """*raw*, mended where it has to be, and what it says.
+
+    Raises:
+        BadAnswer: *raw* is not JSON or has no choices.
+    """
+    try:
+        body = loads_object(raw)
+    except JsonError as error:
+        raise BadAnswer(f"the answer is {error}") from error
+    response = parse_response(body, think_tags=rules.think_tags)
+    if rules.conformant or not mend_response(body, response, think_tags=rules.think_tags):
+        return raw, response
+    return dumps(body), response
+
+
+def mend_response(body: dict[str, Any], response: Response, *, think_tags: bool = False) -> bool:
+    """Make *body* readable for the official SDK, in place; whether anything had to be changed."""
+    missing = {
+        "id": response.id or "chatcmpl-0",
+        "object": "chat.completion",
+        "created": response.created,
+        "model": response.model,
+    }
+    changed = mend_tier(body)
+    for name, value in missing.items():
+        if type(body.get(name)) is not type(value) or (name == "object" and body[name] != value):
+            body[name] = value
+            changed = True
+    for position, (choice, parsed) in enumerate(zip(body["choices"], response.choices, strict=True)):
+        if type(choice.get("index")) is not int:
+            choice["index"] = position
+            changed = True
+        word = choice.get("finish_reason")
+        reason = parsed.finish_reason or "stop"
+        if word not in ("function_call", reason):
+            choice["finish_reason"] = reason
+            changed = True
+        if not isinstance(choice.get("message"), dict):
+            choice["message"] = {"role": "assistant", "content": choice.get("text")}
+            changed = True
+        changed |= _mend_message(choice["message"], position, think_tags)
+        changed |= _mend_logprobs(choice)
+    return changed | _mend_usage(body)
+
+
+def _mend_message(message: dict[str, Any], position: int, think_tags: bool) -> bool:
+    changed = False
+    if message.get("role") != "assistant":
+        message["role"] = "assistant"
+        changed = True
+    changed |= _mend_content(message)
+    content = message.get("content")
+    if think_tags and isinstance(content, str):
+        thought, text = split_thinking(content)
+        if thought:
+            message["content"], message["reasoning_content"] = text, thought
+            changed = True
+    if not isinstance(message.get("reasoning_content"), str) and (text := reasoning_text(message)):
+        message["reasoning_content"] = text
+        changed = True
+    if "content" not in message:
+        message["content"] = None if message.get("tool_calls") or message.get("function_call") else ""
+        changed = True
+    calls = message.get("tool_calls")
+    for ordinal, call in enumerate(calls if isinstance(calls, list) else ()):
+        changed |= _mend_call(call, f"call_{position}_{ordinal}")
+    return changed
+
+
+def _mend_content(message: dict[str, Any]) -> bool:
+    """Mistral's list of parts as a string, its reasoning beside it."""
+    content = message.get("content")
+    if not isinstance(content, list):
+        return False
+    spoken = spoken_parts(content)
+    message["content"] = "".join(text for is_reasoning, text in spoken if not is_reasoning)
+    if thought := "".join(text for is_reasoning, text in spoken if is_reasoning):
+        message["reasoning_content"] = thought
+    return True
+
+
+def _mend_call(call: Any, fallback_id: str) -> bool:
+    """A whole tool call."""
+    if not isinstance(call, dict):
+        return False
+    changed = False
+    kind = "custom" if isinstance(call.get("custom"), dict) else "function"
+    for name, value in (("id", fallback_id), ("type", kind)):
+        if not call.get(name) or not isinstance(call[name], str):
+            call[name] = value
+            changed = True
+    function = call.get("function")
+    if kind == "function" and isinstance(function, dict):
+        arguments = function.get("arguments")
+        if not isinstance(arguments, str) or not arguments:
+            function["arguments"] = dumps(arguments).decode() if isinstance(arguments, dict) else "{}"
+            changed = True
+    return changed
+
+
+def _mend_logprobs(choice: dict[str, Any]) -> bool:
+    """Entries without `top_logprobs` (vLLM, DeepSeek), which the SDK's type requires."""
+    logprobs = choice.get("logprobs")
+    changed = False
+    for name in ("content", "refusal"):
+        for entry in (logprobs.get(name) or ()) if isinstance(logprobs, dict) else ():
+            if isinstance(entry, dict) and not isinstance(entry.get("top_logprobs"), list):
+                entry["top_logprobs"] = []
+                changed = True
+    return changed
+
+
+def _mend_usage(body: dict[str, Any]) -> bool:
+    """The three counts that the SDK's type requires."""
+    usage = body.get("usage")
+    if not isinstance(usage, dict):
+        return False
+    changed = False
+    for name in ("prompt_tokens", "completion_tokens"):
+        if type(usage.get(name)) is not int:
+            usage[name] = 0
+            changed = True
+    if type(usage.get("total_tokens")) is not int:
+        usage["total_tokens"] = usage["prompt_tokens"] + usage["completion_tokens"]
+        changed = True
+    return changed
+
+
+MAX_CHOICES: Final = 128
+"""OpenAI's own bound of `n`."""
+
+# --- streams -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """Bytes for the client, and what they say."""
+
+    frames: bytes
+    events: list[Event]
+
+
+class StreamRelay:
+    """Passes a server's stream on and reads along.
+
+    The terminator is withheld until `close`, so that the caller can book before the client is done.
+    """
+
+    def __init__(
+        self, rules: Rules, *, include_usage: bool, fallback_id: str, fallback_model: str, created: int
+    ) -> None:
+        self._conformant = rules.conformant and not rules.think_tags
+        self._include_usage = include_usage
+        self._decoder = SseDecoder()
+        self._reader = ChunkReader(rules.think_tags)
+        self._mender = _ChunkMender(rules.think_tags, fallback_id, fallback_model, created)
+        self._ended = False
+
+    def feed(self, piece: bytes) -> Relayed:
+        """What *piece* completes."""
+        if self._ended:
+            return Relayed(b"", [])
+        try:
+            decoded = self._decoder.feed(piece)
+        except SseError as error:
+            return self._fail(Failure("invalid_response", str(error), 502), [], [])
+        return self._relay(decoded)
+
+    def end(self) -> Relayed:
+        """The server's stream is over; a Failure and its frame when it was cut."""
+        if self._ended:
+            return Relayed(b"", [])
+        relayed = self._relay(self._decoder.close())
+        if self._ended:
+            return relayed
+        return self._finish([relayed.frames], relayed.events, done=False)
+
+    def close(self, receipt: bytes | None = None, usage: Usage | None = None) -> bytes:
+        """*receipt* as a comment, then `[DONE]` unless there was a failure.
+
+        *usage* is the proxy's own count, for a client that asked for one and a server that gave none.
+        """
+        frames = b"" if receipt is None else comment(b"modelport " + receipt)
+        if self._reader.failed:
+            return frames
+        if usage is not None and self._include_usage and not self._reader.has_usage:
+            frames = self._mender.usage_frame(usage) + frames
+        return frames + DONE
+
+    def _relay(self, decoded: list[SseEvent]) -> Relayed:
+        frames: list[bytes] = []
+        events: list[Event] = []
+        for event in decoded:
+            if not event.data:
+                frames.append(event.raw)
+                continue
+            chunk = chunk_of(event)
+            if chunk is None:
+                return self._finish(frames, events, done=True)
+            if isinstance(chunk, Failure):
+                return self._fail(chunk, frames, events)
+            events.extend(self._reader.read(chunk))
+            frames.append(self._chunk(event, chunk))
+        return Relayed(b"".join(frames), events)
+
+    def _chunk(self, event: SseEvent, chunk: dict[str, Any]) -> bytes:
+        # The usage chunk was asked for by the proxy; a client that did not ask must not see it.
+        if not chunk.get("choices") and not self._include_usage and chunk.get("usage"):
+            return b""
+        if not self._conformant:
+            before = self._mender.skipped(chunk)
+            if self._mender.mend(chunk) or before:
+                return before + frame(dumps(chunk))
+        return event.raw if event.raw.endswith((b"\n\n", b"\r\n\r\n", b"\r\r")) else frame(event.data)
+
+    def _finish(self, frames: list[bytes], events: list[Event], *, done: bool) -> Relayed:
+        self._ended = True
+        closing = self._reader.close(done=done)
+        events.extend(closing)
+        if not self._conformant:
+            frames.extend(self._mender.rest(closing))
+        if closing and isinstance(failure := closing[-1], Failure):
+            frames.append(frame(dumps(error_envelope(failure))))
+        return Relayed(b"".join(frames), events)
+
+    def _fail(self, failure: Failure, frames: list[bytes], events: list[Event]) -> Relayed:
+        self._ended = self._reader.failed = True
+        return Relayed(b"".join([*frames, frame(dumps(error_envelope(failure)))]), [*events, failure])
+
+
+class _ChunkMender:
+    """Makes chunks readable for the official SDK and remembers, per choice, what went before."""
+
+    def __init__(self, think_tags: bool, fallback_id: str, fallback_model: str, created: int) -> None:
+        self._think_tags = think_tags
+        self._fallback: dict[str, Any] = {"id": fallback_id, "created": created, "model": fallback_model}
+        self._first: dict[str, Any] = {}
+        self._spoken: set[int] = set()
+        self._finished: set[int] = set()
+        self._named: set[int] = set()
+        """Choices whose reasoning has a field of its own, so that `reasoning_details` only repeats it."""
+        self._calls: dict[int, _Calls] = {}
+        self._splitters: dict[int, ThinkSplitter] = {}
+
+    def mend(self, chunk: dict[str, Any]) -> bool:
+        """Mend *chunk* in place; whether it had to be changed."""
+        choices = chunk.get("choices")
+        changed = self._mend_head(chunk)
+        if chunk.get("service_tier") is not None and mend_tier(chunk):
+            changed = True
+        if not isinstance(choices, list):
+            chunk["choices"] = choices = []
+            changed = True
+        for position, choice in enumerate(choices):
+            if isinstance(choice, dict) and self._mend_choice(choice, position):
+                changed = True
+        if type(chunk.get("usage")) is dict and _mend_usage(chunk):
+            changed = True
+        return changed
+
+    def skipped(self, chunk: Mapping[str, Any]) -> bytes:
+        """Roles for the choices below the first one that speaks: the SDK expects them in order."""
+        if self._spoken or not isinstance(choices := chunk.get("choices"), list) or not choices:
+            return b""
+        first = choices[0].get("index") if isinstance(choices[0], dict) else 0
+        if type(first) is not int or not 0 < first < MAX_CHOICES:
+            return b""
+        self._mend_head(dict(chunk))
+        self._spoken.update(range(first))
+        return b"".join(self._frame(number, {"role": "assistant", "content": ""}) for number in range(first))
+
+    def rest(self, closing: Sequence[Event]) -> list[bytes]:
+        """Frames for text that was held back as the beginning of a tag, and for finishes that the server forgot."""
+        frames = [
+            self._frame(number, {"reasoning_content" if inside else "content": text})
+            for number, splitter in self._splitters.items()
+            for inside, text in splitter.close()
+        ]
+        frames.extend(
+            self._frame(event.choice, {}, outward_reason(event.reason, legacy_functions=False))
+            for event in closing
+            if isinstance(event, Finish) and event.choice not in self._finished
+        )
+        return frames
+
+    def usage_frame(self, usage: Usage) -> bytes:
+        """The chunk without choices that ends a stream with usage."""
+        head = {**self._fallback, **self._first, "object": "chat.completion.chunk"}
+        return frame(dumps({**head, "choices": [], "usage": render_usage(usage)}))
+
+    def _frame(self, number: int, delta: Mapping[str, Any], finish_reason: str | None = None) -> bytes:
+        head = {**self._fallback, **self._first, "object": "chat.completion.chunk"}
+        choice = {"index": number, "delta": delta, "finish_reason": finish_reason}
+        return frame(dumps({**head, "choices": [choice]}))
+
+    def _mend_head(self, chunk: dict[str, Any]) -> bool:
+        first = self._first
+        if not first:
+            # Azure and Copilot open with an empty id and model before the real ones.
+            if chunk.get("choices"):
+                first = self._first = {
+                    "id": chunk.get("id") or self._fallback["id"],
+                    "created": chunk.get("created") or self._fallback["created"],
+                    "model": chunk.get("model") or self._fallback["model"],
+                }
+            else:
+                first = self._fallback
+        changed = False
+        for name in ("id", "model"):
+            if chunk.get(name) != first[name] and (self._first or not chunk.get(name)):
+                chunk[name] = first[name]
+                changed = True
+        if type(chunk.get("created")) is not int or (self._first and chunk["created"] != first["created"]):
+            chunk["created"] = first["created"]
+            changed = True
+        if chunk.get("object") != "chat.completion.chunk":
+            chunk["object"] = "chat.completion.chunk"
+            changed = True
+        return changed
+
+    def _mend_choice(self, choice: dict[str, Any], position: int) -> bool:
+        changed = False
+        number = choice.get("index")
+        if type(number) is not int:
+            number = choice["index"] = position
+            changed = True
+        delta = choice.get("delta")
+        if not isinstance(delta, dict):
+            message = choice.get("message")
+            if isinstance(message, dict) and number not in self._spoken:
+                delta = dict(message)
+            else:
+                delta = {"content": text} if isinstance(text := choice.get("text"), str) else {}
+            choice["delta"] = delta
+            changed = True
+        if number not in self._spoken:
+            self._spoken.add(number)
+            if delta.get("role") != "assistant":
+                delta["role"] = "assistant"
+                changed = True
+        elif delta.get("role"):
+            # Told again (OpenRouter, on every delta) it would be doubled: the SDK joins texts.
+            del delta["role"]
+            changed = True
+        if len(delta) > 1 or "content" not in delta or self._think_tags or isinstance(delta["content"], list):
+            changed |= self._mend_delta(delta, number)
+        word = choice.get("finish_reason")
+        if word is not None:
+            changed |= self._mend_finish(choice, word, number)
+        if choice.get("logprobs") and _mend_logprobs(choice):
+            changed = True
+        return changed
+
+    def _mend_delta(self, delta: dict[str, Any], number: int) -> bool:
+        changed = _mend_content(delta)
+        if self._think_tags and isinstance(content := delta.get("content"), str):
+            pieces = self._splitters.setdefault(number, ThinkSplitter()).feed(content)
+            text = "".join(piece for inside, piece in pieces if not inside)
+            thought = "".join(piece for inside, piece in pieces if inside)
+            if text != content:
+                delta["content"] = text
+                if thought:
+                    delta["reasoning_content"] = thought
+                changed = True
+        if named := named_reasoning(delta):
+            self._named.add(number)
+        text = named or ("" if number in self._named else details_text(delta.get("reasoning_details")))
+        if text and delta.get("reasoning_content") != text:
+            delta["reasoning_content"] = text
+            changed = True
+        calls = delta.get("tool_calls")
+        if isinstance(calls, list) and calls:
+            state = self._calls.setdefault(number, _Calls())
+            for call in calls:
+                if isinstance(call, dict) and state.mend(call, number):
+                    changed = True
+        return changed
+
+    def _mend_finish(self, choice: dict[str, Any], word: Any, number: int) -> bool:
+        if not word:
+            choice["finish_reason"] = None
+            return True
+        self._finished.add(number)
+        state = self._calls.get(number)
+        delta = choice["delta"]
+        changed = False
+        if state is not None:
+            for ordinal in state.unfilled():
+                calls = delta.get("tool_calls")
+                calls = delta["tool_calls"] = calls if isinstance(calls, list) else []
+                calls.append({"index": ordinal, "function": {"arguments": "{}"}})
+                changed = True
+        if word in OUTWARD_REASONS and (word != "stop" or state is None):
+            return changed
+        reason = FINISH_REASONS.get(word.lower(), "stop") if isinstance(word, str) else "stop"
+        choice["finish_reason"] = "tool_calls" if state is not None and reason == "stop" else reason
+        return True
+
+
+class _Calls:
+    """The tool calls of one choice so far: each wire index with the ordinal that the client sees."""
+
+    def __init__(self) -> None:
+        self._ids: list[str] = []
+        self._ordinals: dict[int, int] = {}
+        self._filled: set[int] = set()
+        self._custom: set[int] = set()
+
+    def unfilled(self) -> list[int]:
+        """Ordinals of calls that ended without any arguments; each is told once."""
+        empty = [at for at in range(len(self._ids)) if at not in self._filled and at not in self._custom]
+        self._filled.update(empty)
+        return empty
+
+    def mend(self, call: dict[str, Any], number: int) -> bool:
+        """One fragment; whether it had to be changed."""
+        changed = False
+        inner = call.get("function")
+        if isinstance(call.get("custom"), dict):
+            inner = call["custom"]
+        inner = inner if isinstance(inner, dict) else {}
+        call_id, name = call.get("id"), inner.get("name")
+        wire_index = call.get("index")
+        if type(wire_index) is not int:
+            wire_index = len(self._ids) if call_id or not self._ids else len(self._ids) - 1
+        ordinal = self._ordinals.get(wire_index)
+        if ordinal is None or (call_id and name and call_id != self._ids[ordinal]):
+            ordinal = self._ordinals[wire_index] = len(self._ids)
+            self._ids.append(call_id or f"call_{number}_{ordinal}")
+            changed |= self._mend_first(call, ordinal)
+        else:
+            changed |= self._mend_later(call, inner)
+        if call.get("index") != ordinal:
+            call["index"] = ordinal
+            changed = True
+        arguments = inner.get("arguments")
+        if isinstance(arguments, dict):
+            inner["arguments"] = arguments = dumps(arguments).decode()
+            changed = True
+        if arguments or inner.get("input"):
+            self._filled.add(ordinal)
+        return changed
+
+    def _mend_first(self, call: dict[str, Any], ordinal: int) -> bool:
+        changed = False
+        if not call.get("id"):
+            call["id"] = self._ids[ordinal]
+            changed = True
+        custom = isinstance(call.get("custom"), dict)
+        if custom:
+            self._custom.add(ordinal)
+        if call.get("type") not in ("function", "custom"):
+            call["type"] = "custom" if custom else "function"
+            changed = True
+        return changed
+
+    @staticmethod
+    def _mend_later(call: dict[str, Any], inner: dict[str, Any]) -> bool:
+        """The SDK's accumulator joins texts, so an id or name that is told again would be doubled."""
+        changed = False
+        for fields, name in ((call, "id"), (inner, "name")):
+            if fields.get(name):
+                del fields[name]
+                changed = True
+        return changed

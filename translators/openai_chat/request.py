@@ -1,0 +1,524 @@
+"""A client's chat completion request, read into the neutral form.
+
+Types are strict and every error names its place. Bounds are checked only where all vendors agree, for a target may
+allow more than OpenAI does. Unknown fields are kept where they stood, in `native["openai_chat"]`.
+
+Beyond OpenAI's own fields are read: `cache_control` (Anthropic's mark) on messages, parts and tools; the reasoning
+of earlier answers under any of its names; `thinking` and `reasoning` objects as routers take them; `top_k`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, get_args
+
+from translators.codec import type_name
+from translators.errors import BadRequest
+from translators.fields import Fields
+from translators.neutral import (
+    Audio,
+    Effort,
+    Image,
+    Message,
+    Native,
+    Opaque,
+    OutputFormat,
+    Part,
+    Reasoning,
+    Refusal,
+    Request,
+    Source,
+    Text,
+    Thinking,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+)
+from translators.openai_chat.parts import (
+    DIALECT,
+    blocks_in,
+    details_only_opaque,
+    document_of_file,
+    native_of,
+    native_of_extra,
+    reasoning_text,
+    sniffed_type,
+    source_of_url,
+    spoken_parts,
+    thinking_of_block,
+)
+
+EFFORTS: Final[tuple[str, ...]] = get_args(Effort)
+PROXY_FIELDS: Final = ("modelport", "models")
+"""Body fields that speak to the proxy and never go upstream."""
+
+_NATIVE_TYPES: Final = (
+    ("audio", "mapping"),
+    ("moderation", "mapping"),
+    ("prediction", "mapping"),
+    ("prompt_cache_key", "text"),
+    ("prompt_cache_options", "mapping"),
+    ("prompt_cache_retention", "text"),
+    ("store", "flag"),
+    ("web_search_options", "mapping"),
+)
+"""OpenAI's own fields that no other dialect has: checked, then kept in native."""
+
+
+def parse_request(body: Mapping[str, Any]) -> Request:
+    """*body* in the neutral form.
+
+    Raises:
+        BadRequest: a field is missing or has the wrong type; *param* is its place.
+    """
+    fields = Fields(body)
+    for name in PROXY_FIELDS:
+        fields.get(name)
+    native = _known_native(fields)
+    model = fields.needed_text("model")
+    if not model:
+        raise fields.wrong("model", "a model's name")
+    stream_options = fields.object("stream_options")
+    request = {
+        "messages": _messages(fields),
+        "tools": (*_tools(fields), *_functions(fields)),
+        "tool_choice": _tool_choice(fields),
+        "max_output_tokens": _max_output_tokens(fields),
+        "reasoning": _reasoning(fields, native),
+        "output": _output_format(fields, native),
+        "stop": _stop(fields),
+        "logit_bias": _logit_bias(fields),
+        "user": _user(fields, native),
+        "include_usage": bool(stream_options and stream_options.flag("include_usage")),
+        **_scalars(fields),
+    }
+    if stream_options and (rest := stream_options.rest()):
+        native["stream_options"] = rest
+    native.update(fields.rest())
+    return Request(dialect=DIALECT, model=model, native=native_of(native), **request)
+
+
+def uses_functions(body: Mapping[str, Any]) -> bool:
+    """Whether the client speaks the older `functions` form and so expects `function_call` in the answer."""
+    return bool(body.get("functions")) and not body.get("tools")
+
+
+def _known_native(fields: Fields) -> dict[str, Any]:
+    found = ((name, getattr(fields, kind)(name)) for name, kind in _NATIVE_TYPES)
+    return {name: value for name, value in found if value is not None}
+
+
+def _scalars(fields: Fields) -> dict[str, Any]:
+    top_k = fields.integer("top_k")
+    modalities = fields.texts("modalities")
+    return {
+        "parallel_tool_calls": fields.flag("parallel_tool_calls"),
+        "temperature": fields.number("temperature", 0, 2),
+        "top_p": fields.number("top_p"),
+        # vLLM and llama.cpp take -1 and 0 for "all tokens", which is what leaving it out means.
+        "top_k": top_k if top_k is not None and top_k > 0 else None,
+        "presence_penalty": fields.number("presence_penalty"),
+        "frequency_penalty": fields.number("frequency_penalty"),
+        "seed": fields.integer("seed"),
+        "n": fields.integer("n", 1),
+        "logprobs": fields.flag("logprobs"),
+        "top_logprobs": fields.integer("top_logprobs", 0, 20),
+        "verbosity": fields.text("verbosity"),
+        "modalities": None if modalities is None else tuple(modalities),
+        "metadata": fields.mapping("metadata"),
+        "service_tier": fields.text("service_tier"),
+        "stream": bool(fields.flag("stream")),
+    }
+
+
+def _max_output_tokens(fields: Fields) -> int | None:
+    newer, older = fields.integer("max_completion_tokens", 0), fields.integer("max_tokens", 0)
+    return older if newer is None else newer
+
+
+def _user(fields: Fields, native: dict[str, Any]) -> str | None:
+    user, safety_identifier = fields.text("user"), fields.text("safety_identifier")
+    if user is not None and safety_identifier is not None:
+        native["safety_identifier"] = safety_identifier
+    return user if user is not None else safety_identifier
+
+
+def _stop(fields: Fields) -> tuple[str, ...]:
+    value = fields.get("stop")
+    if isinstance(value, str):
+        return (value,)
+    if value is not None and not isinstance(value, list):
+        raise fields.wrong("stop", "a string or an array of strings")
+    return tuple(fields.texts("stop") or ())
+
+
+def _logit_bias(fields: Fields) -> Mapping[str, float] | None:
+    bias = fields.mapping("logit_bias")
+    if bias is None:
+        return None
+    inner = Fields(bias, "logit_bias")
+    return {token: value for token in bias if (value := inner.number(token)) is not None}
+
+
+def _reasoning(fields: Fields, native: dict[str, Any]) -> Reasoning | None:
+    """OpenAI's effort word, or what routers (`reasoning`) and Anthropic-like servers (`thinking`) take for it."""
+    effort = fields.text("reasoning_effort")
+    if effort is not None and effort not in EFFORTS:
+        native["reasoning_effort"] = effort
+        effort = None
+    budget: int | None = None
+    visible = fields.flag("include_reasoning")
+    routed = fields.object("reasoning")
+    if routed is not None:
+        word = routed.text("effort")
+        effort = effort or (word if word in EFFORTS else None)
+        budget = routed.integer("max_tokens", 0)
+        if routed.flag("enabled") is False:
+            effort = effort or "none"
+        if (exclude := routed.flag("exclude")) is not None:
+            visible = not exclude
+    thinking = fields.object("thinking") if isinstance(fields.get("thinking"), dict) else None
+    if thinking is not None:
+        kind = thinking.text("type")
+        budget = thinking.integer("budget_tokens", 0) if budget is None else budget
+        display = thinking.text("display")
+        visible = {"summarized": True, "omitted": False}.get(display or "", visible)
+        if kind == "disabled":
+            effort = effort or "none"
+        elif budget is None and effort is None:
+            native["thinking"] = thinking.value
+    elif (other := fields.get("thinking")) is not None:
+        native["thinking"] = other
+    if effort is None and budget is None and visible is None:
+        return None
+    return Reasoning(
+        effort=effort,  # type: ignore[arg-type]  # membership in EFFORTS is checked above
+        budget_tokens=None if effort is not None else budget,
+        visible=visible,
+    )
+
+
+def _output_format(fields: Fields, native: dict[str, Any]) -> OutputFormat | None:
+    chosen = fields.object("response_format")
+    if chosen is None:
+        return None
+    kind = chosen.needed_text("type")
+    if kind == "text":
+        return None
+    if kind == "json_object":
+        # llama.cpp and Together take a schema beside json_object.
+        schema = chosen.mapping("schema")
+        return OutputFormat("json_object") if schema is None else OutputFormat("json_schema", schema, "answer")
+    if kind == "json_schema":
+        inner = chosen.object("json_schema") or chosen
+        schema = inner.mapping("schema")
+        if schema is None and inner is chosen:
+            raise chosen.wrong("json_schema", "an object")
+        return OutputFormat(
+            "json_schema", schema or {}, inner.text("name"), inner.text("description"), inner.flag("strict")
+        )
+    native["response_format"] = chosen.value
+    return None
+
+
+# --- tools ---------------------------------------------------------------------------------------
+
+
+def _tools(fields: Fields) -> Iterator[Tool]:
+    for tool in fields.objects("tools"):
+        kind = tool.text("type") or "function"
+        if kind == "function":
+            inner = tool.object("function")
+            if inner is None:
+                raise tool.wrong("function", "an object")
+            yield _function(inner, tool)
+        elif kind == "custom":
+            inner = tool.object("custom")
+            if inner is None:
+                raise tool.wrong("custom", "an object")
+            name, description = inner.needed_text("name"), inner.text("description")
+            marks = _cache_marks(tool)
+            own = {**inner.rest(), **tool.rest()}
+            yield Tool(name, description, kind="custom", native=native_of(own, **marks))
+        else:
+            yield Tool(kind, kind="native", native=native_of(tool.value))
+
+
+def _functions(fields: Fields) -> Iterator[Tool]:
+    """The older `functions`."""
+    return (_function(function, None) for function in fields.objects("functions"))
+
+
+def _function(inner: Fields, outer: Fields | None) -> Tool:
+    name = inner.needed_text("name")
+    if not name:
+        raise inner.wrong("name", "a function's name")
+    marks = _cache_marks(inner) or (_cache_marks(outer) if outer else {})
+    description, parameters, strict = inner.text("description"), inner.mapping("parameters"), inner.flag("strict")
+    own = {**inner.rest(), **(outer.rest() if outer else {})}
+    return Tool(name, description, parameters, strict, native=native_of(own, **marks))
+
+
+def _tool_choice(fields: Fields) -> ToolChoice | None:
+    choice = fields.get("tool_choice")
+    if choice is None:
+        return _function_call_choice(fields)
+    match choice:
+        case "auto" | "none" | "required":
+            return ToolChoice(choice)
+        case "any":  # Mistral's word
+            return ToolChoice("required")
+        case {"type": "function" | "custom"}:
+            return ToolChoice("named", (_chosen_name(Fields(choice, fields.at("tool_choice"))),))
+        case {"type": "allowed_tools"}:
+            return _allowed_tools(Fields(choice, fields.at("tool_choice")))
+        case _:
+            raise fields.wrong("tool_choice", "none, auto, required, or an object with a known type")
+
+
+def _chosen_name(choice: Fields) -> str:
+    kind = choice.needed_text("type")
+    inner = choice.object(kind)
+    return inner.needed_text("name") if inner is not None else choice.needed_text("name")
+
+
+def _allowed_tools(choice: Fields) -> ToolChoice:
+    allowed = choice.object("allowed_tools") or choice
+    names = tuple(_chosen_name(tool) for tool in allowed.objects("tools"))
+    mode = allowed.choice("mode", ("auto", "required"))
+    return ToolChoice("allowed", names, "required" if mode == "required" else "auto")
+
+
+def _function_call_choice(fields: Fields) -> ToolChoice | None:
+    """The older `function_call`."""
+    match fields.get("function_call"):
+        case None:
+            return None
+        case "auto" | "none" as word:
+            return ToolChoice(word)
+        case {"name": str(name)}:
+            return ToolChoice("named", (name,))
+        case _:
+            raise fields.wrong("function_call", "none, auto, or an object with a name")
+
+
+def _cache_marks(fields: Fields) -> dict[str, dict[str, Any]]:
+    """Anthropic's `cache_control`, which OpenAI-shaped clients put beside the content."""
+    mark = fields.mapping("cache_control")
+    return {"anthropic": {"cache_control": mark}} if mark is not None else {}
+
+
+# --- messages ------------------------------------------------------------------------------------
+
+
+def _messages(fields: Fields) -> tuple[Message, ...]:
+    found = fields.objects("messages")
+    if not found:
+        raise fields.wrong("messages", "an array with at least one message")
+    called: dict[str, str] = {}
+    return tuple(_message(message, position, called) for position, message in enumerate(found))
+
+
+def _message(message: Fields, position: int, called: dict[str, str]) -> Message:
+    """One message. *called* maps the ids of earlier calls to their functions' names and grows."""
+    role = message.choice("role", ("system", "developer", "user", "assistant", "tool", "function"))
+    match role:
+        case "system" | "developer" | "user":
+            parts = _marked(_content(message), message)
+            return Message(role, tuple(parts), message.text("name"), native_of(message.rest()))
+        case "assistant":
+            return _assistant(message, position, called)
+        case "tool":
+            call_id = message.needed_text("tool_call_id")
+            return _tool_message(message, call_id, called)
+        case "function":
+            name = message.needed_text("name")
+            ids = [call_id for call_id, function in called.items() if function == name]
+            return _tool_message(message, ids[-1] if ids else f"call_of_{name}", called)
+        case _:
+            raise message.wrong("role", "a role")
+
+
+def _tool_message(message: Fields, call_id: str, called: Mapping[str, str]) -> Message:
+    name = message.text("name") or called.get(call_id)
+    is_error = bool(message.flag("is_error"))
+    marks = _cache_marks(message)
+    parts = tuple(_content(message))
+    result = ToolResult(call_id, parts, is_error, name, native_of(message.rest(), **marks))
+    return Message("tool", (result,))
+
+
+def _content(message: Fields, *, optional: bool = False) -> list[Part]:
+    content = message.get("content")
+    if isinstance(content, str):
+        return [Text(content)]
+    if content is None and optional:
+        return []
+    if not isinstance(content, list):
+        raise message.wrong("content", "a string or an array of parts")
+    parts: list[Part] = []
+    for position, item in enumerate(content):
+        place = f"{message.at('content')}[{position}]"
+        if isinstance(item, str):  # vLLM takes bare strings among the parts
+            parts.append(Text(item))
+            continue
+        if not isinstance(item, dict):
+            raise BadRequest(f"{place}: expected an object, found {type_name(item)}", place, "invalid_type")
+        parts.append(_part(Fields(item, place)))
+    return parts
+
+
+def _part(part: Fields) -> Part:
+    kind = part.needed_text("type")
+    match kind:
+        case "text" | "input_text" | "output_text":
+            text = part.needed_text("text")
+            return Text(text, native=_part_native(part))
+        case "image_url":
+            return _image(part)
+        case "input_audio":
+            return _audio(part)
+        case "file":
+            file = part.object("file")
+            if file is None:
+                raise part.wrong("file", "an object")
+            for name in ("file_id", "file_data", "filename"):
+                file.text(name)
+            if not file.value.get("file_id") and not file.value.get("file_data"):
+                raise file.wrong("file_data", "base64 data, a data URL or a file_id")
+            return document_of_file(file.value, _part_native(part))
+        case "refusal":
+            return Refusal(part.needed_text("refusal"), native=_part_native(part))
+        case "thinking" if isinstance(part.get("thinking"), str):
+            return thinking_of_block(part.value)
+        case "thinking":
+            return Thinking("".join(text for _, text in spoken_parts([part.value])))
+        case "redacted_thinking":
+            return thinking_of_block(part.value)
+        case _:
+            return Opaque(DIALECT, kind, part.value)
+
+
+def _image(part: Fields) -> Image:
+    value = part.get("image_url")
+    detail: str | None = None
+    if isinstance(value, str):
+        url = value
+    else:
+        inner = part.object("image_url")
+        if inner is None:
+            raise part.wrong("image_url", "an object with a url")
+        url, detail = inner.needed_text("url"), inner.text("detail")
+    if not url:
+        raise part.wrong("image_url", "a URL")
+    return Image(source_of_url(url, "image/png"), detail, _part_native(part))
+
+
+def _audio(part: Fields) -> Audio:
+    value = part.get("input_audio")
+    if isinstance(value, str):  # Mistral: base64 or a URL as it is
+        if value[:8].lower().startswith(("http://", "https://", "data:")):
+            return Audio(source_of_url(value, "audio/wav"), native=_part_native(part))
+        return Audio(Source(sniffed_type(value, "audio/wav"), value), native=_part_native(part))
+    inner = part.object("input_audio")
+    if inner is None:
+        raise part.wrong("input_audio", "an object with data and format")
+    data = inner.needed_text("data")
+    return Audio(Source(f"audio/{inner.needed_text('format')}", data), native=_part_native(part))
+
+
+def _part_native(part: Fields) -> Native:
+    marks = _cache_marks(part)
+    return native_of(part.rest(), **marks)
+
+
+def _marked(parts: list[Part], message: Fields) -> list[Part]:
+    """*parts* with a message-level `cache_control` on the last one."""
+    marks = _cache_marks(message)
+    if marks and parts and isinstance(last := parts[-1], Text | Image | Audio):
+        return [*parts[:-1], _with_native(last, marks)]
+    return parts
+
+
+def _with_native(part: Part, native: Mapping[str, Mapping[str, Any]]) -> Part:
+    match part:
+        case Text():
+            return Text(part.text, part.annotations, {**part.native, **native})
+        case Thinking():
+            return Thinking(part.text, {**part.native, **native})
+        case Image():
+            return Image(part.source, part.detail, {**part.native, **native})
+        case Audio():
+            return Audio(part.source, part.id, part.transcript, {**part.native, **native})
+        case _:
+            return part
+
+
+def _assistant(message: Fields, position: int, called: dict[str, str]) -> Message:
+    content = _content(message, optional=True)
+    if isinstance(message.get("content"), str):
+        content = [part for part in content if not isinstance(part, Text) or part.text]
+    annotations = tuple(item for item in message.items("annotations") or () if isinstance(item, dict))
+    if annotations and len(content) == 1 and isinstance(text := content[0], Text):
+        content = [Text(text.text, annotations, text.native)]
+    thinking = _earlier_thinking(message)
+    calls = list(_tool_calls(message, position))
+    called.update({call.id: call.name for call in calls})
+    extra = native_of_extra(message.mapping("extra_content"))
+    blocks = [
+        Opaque(dialect, str(block.get("type", "")), block)
+        for dialect, fields in extra.items()
+        for block in blocks_in(fields)
+    ]
+    parts = [*thinking, *blocks, *content]
+    if refusal := message.text("refusal"):
+        parts.append(Refusal(refusal))
+    if (audio := message.object("audio")) is not None:
+        parts.append(Audio(Source(), id=audio.needed_text("id")))
+    parts = _marked(parts, message)
+    parts = _signed(parts, {dialect: fields for dialect, fields in extra.items() if fields})
+    return Message("assistant", (*parts, *calls), message.text("name"), native_of(message.rest()))
+
+
+def _signed(parts: list[Part], extra: Mapping[str, Mapping[str, Any]]) -> list[Part]:
+    """*parts* with the message's own signatures: on the last text, else the last thought, else on an empty one."""
+    if not extra:
+        return parts
+    for kind in (Text, Thinking):
+        for position in range(len(parts) - 1, -1, -1):
+            if isinstance(parts[position], kind):
+                return [*parts[:position], _with_native(parts[position], extra), *parts[position + 1 :]]
+    return [Thinking("", extra), *parts]
+
+
+def _earlier_thinking(message: Fields) -> list[Part]:
+    """The reasoning of an earlier answer, from the most exact of the forms that it came in."""
+    blocks = message.objects("thinking_blocks")
+    for name in ("reasoning_content", "reasoning"):
+        message.text(name)
+    details = message.items("reasoning_details")
+    if blocks:
+        return [thinking_of_block(block.value) for block in blocks]
+    text = reasoning_text(message.value)
+    own = {"reasoning_details": details} if details and details_only_opaque(details) else {}
+    return [Thinking(text, native_of(own))] if text or own else []
+
+
+def _tool_calls(message: Fields, position: int) -> Iterator[ToolCall]:
+    for call in message.objects("tool_calls"):
+        kind = call.text("type") or "function"
+        inner = call.object(kind)
+        if inner is None or kind not in ("function", "custom"):
+            raise call.wrong(kind, f"an object (for a call of type {kind})")
+        call_id, name = call.text("id") or "", inner.needed_text("name")
+        arguments = inner.text("input" if kind == "custom" else "arguments") or ""
+        extra = native_of_extra(call.mapping("extra_content"))
+        marks = _cache_marks(call)
+        call.get("index")  # stream deltas that a client stored as they were
+        own = {**inner.rest(), **call.rest()}
+        native = native_of(own, **{**extra, **marks})
+        yield ToolCall(call_id, name, arguments, "custom" if kind == "custom" else "function", native)
+    legacy = message.object("function_call")
+    if legacy is not None:
+        yield ToolCall(f"call_of_message_{position}", legacy.needed_text("name"), legacy.text("arguments") or "")

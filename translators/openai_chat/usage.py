@@ -1,0 +1,81 @@
+"""Token counts, in and out.
+
+What vendors write beside OpenAI's own fields: `prompt_cache_hit_tokens` (DeepSeek), `cached_tokens` at the top
+(Moonshot), `num_cached_tokens` (Mistral), `cache_read_input_tokens` and `cache_creation_input_tokens` (routers in
+front of Anthropic), `reasoning_tokens` at the top (Perplexity), `x_groq.usage` in place of `usage` (Groq).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from translators.neutral import Usage
+
+_CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "num_cached_tokens", "cache_read_input_tokens")
+
+
+def usage_in(body: Mapping[str, Any]) -> Usage | None:
+    """The usage of an answer or a chunk; None when it has none."""
+    raw = body.get("usage")
+    if not isinstance(raw, dict):
+        groq = body.get("x_groq")
+        raw = groq.get("usage") if isinstance(groq, dict) else None
+    return parse_usage(raw) if isinstance(raw, dict) and raw else None
+
+
+def parse_usage(raw: Mapping[str, Any]) -> Usage:
+    """*raw* in neutral terms.
+
+    A few servers leave reasoning or audio out of `completion_tokens` and `prompt_tokens`; `total_tokens` gives
+    them away, and they are added where they belong.
+    """
+    prompt = _count(raw, "prompt_tokens") or _count(raw, "input_tokens")
+    completion = _count(raw, "completion_tokens") or _count(raw, "output_tokens")
+    prompt_details = _details(raw, "prompt_tokens_details")
+    completion_details = _details(raw, "completion_tokens_details")
+    reasoning = _count(completion_details, "reasoning_tokens") or _count(raw, "reasoning_tokens")
+    audio_in = _count(prompt_details, "audio_tokens")
+    missing = _count(raw, "total_tokens") - prompt - completion
+    if missing > 0 and missing == reasoning:
+        completion += missing
+    elif missing > 0 and missing == audio_in:
+        prompt += missing
+    cached = next((count for name in _CACHED if (count := _count(prompt_details, name) or _count(raw, name))), 0)
+    return Usage(
+        input_tokens=prompt,
+        output_tokens=completion,
+        cached_input_tokens=min(cached, prompt),
+        cache_write_tokens=_count(prompt_details, "cache_write_tokens") or _count(raw, "cache_creation_input_tokens"),
+        reasoning_tokens=reasoning,
+        audio_input_tokens=audio_in,
+        audio_output_tokens=_count(completion_details, "audio_tokens"),
+        raw=raw,
+    )
+
+
+def render_usage(usage: Usage) -> dict[str, Any]:
+    """*usage* as OpenAI writes it; details of other modalities only where there were any."""
+    prompt_details = {"cached_tokens": usage.cached_input_tokens, "cache_write_tokens": usage.cache_write_tokens}
+    completion_details = {"reasoning_tokens": usage.reasoning_tokens}
+    if usage.audio_input_tokens:
+        prompt_details["audio_tokens"] = usage.audio_input_tokens
+    if usage.audio_output_tokens:
+        completion_details["audio_tokens"] = usage.audio_output_tokens
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+        "prompt_tokens_details": prompt_details,
+        "completion_tokens_details": completion_details,
+    }
+
+
+def _count(raw: Mapping[str, Any], key: str) -> int:
+    value = raw.get(key)
+    return int(value) if isinstance(value, int | float) and value > 0 else 0
+
+
+def _details(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = raw.get(key)
+    return value if isinstance(value, dict) else {}
