@@ -74,11 +74,41 @@ class Committed:
         await self._stack.aclose()
 
 
+class Pieces:
+    """The body of an answer, one piece after the other; the first can be looked at beforehand."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._rest = aiter(answer.pieces())
+        self._peeked: bytes | None = None
+
+    async def next(self) -> bytes:
+        """The next piece; empty at the end."""
+        if self._peeked is not None:
+            piece, self._peeked = self._peeked, None
+            return piece
+        return await anext(self._rest, b"")
+
+    async def peek(self) -> bytes:
+        """The beginning up to the first that is no blank, which `next` gives once more."""
+        begun = b""
+        while not begun.strip() and (piece := await self.next()):
+            begun += piece
+        self._peeked = begun
+        return begun
+
+    async def read(self) -> bytes:
+        """All that is left."""
+        pieces: list[bytes] = []
+        while piece := await self.next():
+            pieces.append(piece)
+        return b"".join(pieces)
+
+
 class Live:
     """A stream: `commit` reads up to the first content, `frames` gives the rest."""
 
-    def __init__(self, answer: Answer, wire: Wire, clean: Callable[[Failure], Failure]) -> None:
-        self._pieces = aiter(answer.pieces())
+    def __init__(self, pieces: Pieces, wire: Wire, clean: Callable[[Failure], Failure]) -> None:
+        self._pieces = pieces
         self._wire = wire
         self._clean = clean
         self._ended = False
@@ -134,13 +164,9 @@ class Live:
 
     async def _step(self) -> Passed:
         try:
-            try:
-                piece = await anext(self._pieces)
-            except StopAsyncIteration:
-                self._ended = True
-                step = self._wire.end()
-            else:
-                step = self._wire.feed(piece)
+            piece = await self._pieces.next()
+            self._ended = not piece
+            step = self._wire.feed(piece) if piece else self._wire.end()
         except (SseError, JsonError, BadAnswer) as error:
             raise BackendError(Failure("invalid_response", str(error), 502)) from error
         for event in step.events:
@@ -297,16 +323,18 @@ class Attempter:
     ) -> None:
         """Commit to *answer*, whole or live."""
         left_s = max(0.001, deadline - self._now())
-        if stream and answer.status < 400 and not _is_json(answer):
+        wait_s = prepared.spec.timeouts.first_event_s - attempt.elapsed_ms() / 1000
+        pieces = Pieces(answer)
+        if stream and answer.status < 400 and await self._streams(answer, pieces, min(wait_s, left_s)):
             wire = self._wire(prepared)
-            live = Live(answer, wire, lambda failure: self._clean(prepared.spec.name, failure))
+            live = Live(pieces, wire, lambda failure: self._clean(prepared.spec.name, failure))
             wait_s = prepared.spec.timeouts.first_event_s - attempt.elapsed_ms() / 1000
             await live.commit(max(0.001, min(wait_s, left_s)))
             committed.live = live
         else:
             try:
                 async with asyncio.timeout(left_s):
-                    raw = await answer.read()
+                    raw = await pieces.read()
             except TimeoutError as error:
                 raise AttemptFailed(Failure("timeout", "the answer did not end in time", 504)) from error
             if answer.status >= 400:
@@ -314,6 +342,22 @@ class Attempter:
             committed.response, committed.payload = read_whole(raw, prepared)
             attempt.usage = committed.response.usage
         self._exchange.saw_first_event(attempt)
+
+    @staticmethod
+    async def _streams(answer: Answer, pieces: Pieces, wait_s: float) -> bool:
+        """Whether a stream came where one was asked for, and not one JSON object.
+
+        An object is an error in disguise, or the answer of a server that cannot stream. The content type does not
+        tell: streams come as application/json, too (Vertex' arrays, OpenAI's own event streams of 2023).
+        """
+        if answer.headers.get("content-type", "").startswith("application/x-ndjson"):
+            return True
+        try:
+            async with asyncio.timeout(max(0.001, wait_s)):
+                first = await pieces.peek()
+        except TimeoutError as error:
+            raise AttemptFailed(Failure("timeout", f"nothing came within {wait_s:.3g} s", 504)) from error
+        return first.lstrip()[:1] != b"{"
 
     def _wire(self, prepared: Prepared) -> Wire:
         asked = self._asked
@@ -354,11 +398,6 @@ class Attempter:
             answers[0].headers,
             response=joined([answer.response for answer in answers if answer.response]),
         )
-
-
-def _is_json(answer: Answer) -> bool:
-    """Whether a stream was asked for and one JSON object came: an error in disguise, or a server that cannot stream."""
-    return answer.headers.get("content-type", "").partition(";")[0].strip() == "application/json"
 
 
 def read_whole(raw: bytes, prepared: Prepared) -> tuple[Response, bytes | None]:

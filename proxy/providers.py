@@ -132,9 +132,10 @@ def _spec(
     models = tuple(row.get("models", ()) if own.models is None else own.models)
     auth = own.auth or (ways["auth"] if row or keys or missing else "none")
     chat_path = own.chat_path or ways["chat_path"]
-    why_off = _why_off(row, own, section is not None, bool(from_environment), keys, missing)
-    if not why_off and backend == "http" and not base_url:
-        why_off = f"no base_url: set {' or '.join(row.get('base_url_env', ())) or 'it in the configuration'}"
+    why_off = _why_off(row, own, keys, missing, configured=section is not None, addressed=bool(from_environment))
+    if own.enabled and backend == "http" and not base_url:
+        addressless = f"no base_url: set {' or '.join(row.get('base_url_env', ()))}"
+        why_off = f"{why_off}; {addressless}" if why_off else addressless
     return ProviderSpec(
         name=name,
         title=row.get("title", name),
@@ -178,10 +179,11 @@ def _keys(
 def _why_off(
     row: Mapping[str, Any],
     own: ProviderSettings,
-    configured: bool,
-    addressed: bool,
     keys: tuple[Secret, ...],
     missing: tuple[str, ...],
+    *,
+    configured: bool,
+    addressed: bool,
 ) -> str:
     """Why the provider cannot be used; empty when it can."""
     if not own.enabled:
@@ -223,15 +225,16 @@ def _rates(table: Mapping[str, str]) -> PricePerMillion:
 
 def _address(row: Mapping[str, Any], environ: Mapping[str, str]) -> str:
     """The base URL that a variable of the row gives: `127.0.0.1:11434`, `https://NAME.openai.azure.com`."""
-    given = next((environ[name] for name in row.get("base_url_env", ()) if environ.get(name, "").strip()), "")
-    if not given:
-        return ""
+    given: str = next((environ[name] for name in row.get("base_url_env", ()) if environ.get(name, "").strip()), "")
     text = given.strip().rstrip("/")
     parts = urlsplit(text if "://" in text else f"http://{text}")
-    host = parts.netloc
+    try:
+        host, port = parts.hostname, parts.port or (row.get("port") if parts.scheme == "http" else None)
+    except ValueError:  # a port that is no number
+        return ""
+    if not host:
+        return ""
     # A server's own variable may say where it listens; "everywhere" is no place to call.
-    if parts.hostname in {"0.0.0.0", "::"}:  # noqa: S104 -- compared, not bound
-        host = f"127.0.0.1:{parts.port}" if parts.port else "127.0.0.1"
-    if "port" in row and parts.scheme == "http" and not parts.port:
-        host = f"{host}:{row['port']}"
-    return urlunsplit((parts.scheme, host, parts.path or row.get("base_url_suffix", ""), "", ""))
+    name = "127.0.0.1" if host in {"0.0.0.0", "::"} else f"[{host}]" if ":" in host else host  # noqa: S104 -- compared
+    path: str = parts.path or row.get("base_url_suffix", "")
+    return urlunsplit((parts.scheme, f"{name}:{port}" if port else name, path, "", ""))

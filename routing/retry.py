@@ -43,6 +43,8 @@ def action_for(failure: Failure, fallback_on: Collection[ErrorKind] = ()) -> Act
     if 300 <= failure.status < 400:
         return "elsewhere"
     action = ACTIONS[failure.kind]
+    if action == "stop" and failure.status >= 500:  # the vendor's own doing: an answer too large to take in, say
+        return "elsewhere"
     if action == "stop" and failure.status in PASSING_STATUSES:
         return "again"
     if action == "stop" and failure.kind in fallback_on:

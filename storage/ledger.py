@@ -41,6 +41,11 @@ DEADLINE_S: Final = 5.0
 MAX_TOKENS: Final = 10**12
 """A count beyond this is a vendor's mistake; it is cut here, so that sums stay within 64 bits."""
 
+MAX_TEXT: Final = 2000
+MAX_RAW: Final = 64 * 1024
+MAX_LOSSES: Final = 256
+"""What one row may hold of a message, of a vendor's usage object (a larger one is left out) and of losses."""
+
 
 @dataclass(frozen=True, slots=True)
 class OpenExchange:
@@ -362,8 +367,8 @@ def _close_exchange(connection: sqlite3.Connection, row: int, exchange: SettledE
             exchange.saved_nanousd,
             _ms(exchange.latency_ms),
             _ms(exchange.first_event_ms),
-            dumps_text(exchange.losses) if exchange.losses else "[]",
-            exchange.error,
+            _losses(exchange.losses),
+            _text(exchange.error),
             attempts,
             *tokens,
             cost,
@@ -393,7 +398,7 @@ def _close_attempt_of(connection: sqlite3.Connection, row: int, attempt: Settled
             at_us,
             attempt.http_status,
             attempt.error_kind,
-            attempt.error,
+            _text(attempt.error),
             _count(attempt.input_tokens),
             _count(attempt.cached_input_tokens),
             _count(attempt.cache_write_tokens),
@@ -402,7 +407,7 @@ def _close_attempt_of(connection: sqlite3.Connection, row: int, attempt: Settled
             attempt.cost_nanousd,
             attempt.price_source,
             attempt.price_version,
-            dumps_text(attempt.raw_usage) if attempt.raw_usage is not None else None,
+            _raw(attempt.raw_usage),
             attempt.estimated,
             _ms(attempt.latency_ms),
             _ms(attempt.first_event_ms),
@@ -468,3 +473,20 @@ def _count(tokens: int) -> int:
 
 def _ms(duration_ms: float | None) -> float | None:
     return None if duration_ms is None else round(duration_ms, 1)
+
+
+def _text(message: str | None) -> str | None:
+    """Cut, and without the lone surrogates that a badly decoded message may hold: SQLite takes UTF-8 only."""
+    return None if message is None else message[:MAX_TEXT].encode(errors="replace").decode()
+
+
+def _raw(usage: Mapping[str, Any] | None) -> str | None:
+    text = None if usage is None else dumps_text(usage)
+    return None if text is None or len(text) > MAX_RAW else text
+
+
+def _losses(losses: tuple[Loss, ...]) -> str:
+    if len(losses) > MAX_LOSSES:
+        more = Loss("losses", "clamped", f"{len(losses) - MAX_LOSSES} more are not kept")
+        losses = (*losses[:MAX_LOSSES], more)
+    return dumps_text(losses) if losses else "[]"

@@ -36,7 +36,7 @@ IDLE_S: Final = 0.25
 """Quiet time after which what was written is moved from the log into the database."""
 
 WAL_BYTES: Final = 8 * 1024 * 1024
-"""The log's growth that forces a checkpoint under load: about 230 commits, 10 to 15 ms during which writes wait."""
+"""The log's growth that forces a checkpoint under load: some 400 exchanges, then 10 to 15 ms in which writes wait."""
 
 _LOOK_EVERY: Final = 16
 
@@ -222,7 +222,8 @@ class Writer:
                     logger.error("%s", mapped)
                 self.failure = mapped
             return mapped
-        return error
+        # A future cannot carry StopIteration.
+        return RuntimeError("a write raised StopIteration") if isinstance(error, StopIteration) else error
 
     def _recovered(self) -> None:
         if self.failure is not None:
@@ -271,7 +272,10 @@ class Writer:
     def _deliver(self, batch: list[Job[Any]]) -> None:
         self._pending -= len(batch)
         for job in batch:
-            job.deliver()
+            try:
+                job.deliver()
+            except Exception:  # one caller's callback must not keep the others waiting
+                logger.exception("%s: telling the outcome of a write", self._path)
 
     def _set_stopped(self) -> None:
         if not self._stopped.done():

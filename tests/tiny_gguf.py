@@ -1,12 +1,12 @@
 """A llama.cpp model of a quarter megabyte that says one sentence, made of nothing but arithmetic.
 
     write_model(path, reply="Hello from here.")     # temperature 0 answers exactly this, then stops
-    write_model(path, reply="la", endless=True)     # "lalala..." until max_tokens or the context ends it
+    write_model(path, reply="la", endless=True)      # "lalala..." until max_tokens or the context ends it
 
 How it works: attention and feed-forward weights are zero, so a token's hidden state stays its one-hot embedding, and
 the output matrix is a table "this token is followed by that one". A prompt of the template ends with a line end, which
-the reply's first token follows. Under a grammar, where the next token of the reply is not allowed, fixed likings decide:
-a quote before a closing bracket before anything else, so that every JSON value ends soon.
+the reply's first token follows. Under a grammar, where the next token of the reply is not allowed, fixed likings
+decide: a quote before a closing bracket before anything else, so that every JSON value ends soon.
 
 The tokenizer has the 256 bytes, a token for each piece of the reply and three control tokens, and merges nothing: a
 prompt has as many tokens as bytes. The file format is GGUF 3 (ggml-org/ggml, docs/gguf.md).
@@ -38,7 +38,9 @@ F16, F32 = 1, 0
 UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9
 
 
-def write_model(path: Path, reply: str = "Hello from the tiny model.", *, endless: bool = False, context: int = 2048) -> Path:
+def write_model(
+    path: Path, reply: str = "Hello from the tiny model.", *, endless: bool = False, context: int = 2048
+) -> Path:
     """Write the model; *reply* is cut into pieces of three and more characters, no two alike."""
     pieces = _pieces(reply)
     tokens = [*(_visible(bytes([value])) for value in range(256)), *map(_visible, pieces), *CONTROL]
@@ -139,7 +141,9 @@ def _file(fields: Sequence[tuple[str, int, Any]], tensors: Sequence[tuple[str, t
     head += b"".join(_string(name) + struct.pack("<I", kind) + _value(kind, value) for name, kind, value in fields)
     body = b""
     for name, shape, kind, content in tensors:
-        head += _string(name) + struct.pack(f"<I{len(shape)}Q", len(shape), *shape) + struct.pack("<IQ", kind, len(body))
+        head += (
+            _string(name) + struct.pack(f"<I{len(shape)}Q", len(shape), *shape) + struct.pack("<IQ", kind, len(body))
+        )
         body += content + bytes(-len(content) % 32)
     return head + bytes(-len(head) % 32) + body
 

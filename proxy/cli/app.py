@@ -73,6 +73,7 @@ def serve(context: typer.Context) -> None:
 @app.command()
 @guarded
 def status(
+    *,
     detailed: Annotated[bool, typer.Option("--detailed", help="Every provider with its numbers.")] = False,
     as_json: Json = False,
     url: Url = None,
@@ -86,14 +87,13 @@ def status(
 @app.command()
 @guarded
 def costs(
+    *,
     since: Annotated[str, typer.Option(metavar="TIME", help="From: 30m, 24h, 7d or an ISO 8601 time.")] = "24h",
     until: Annotated[str | None, typer.Option(metavar="TIME", help="Up to. Default: now.")] = None,
     group_by: Annotated[
         str, typer.Option(metavar="NAMES", help="provider, model, route, key, tag, day, hour; with commas.")
     ] = "provider,model",
-    format_: Annotated[
-        Literal["table", "json", "csv"], typer.Option("--format", help="How it is written.")
-    ] = "table",
+    format_: Annotated[Literal["table", "json", "csv"], typer.Option("--format", help="How it is written.")] = "table",
     as_json: Json = False,
     url: Url = None,
     config: Config = None,
@@ -115,6 +115,7 @@ def models(as_json: Json = False, url: Url = None, config: Config = None, profil
 @guarded
 def ask(
     question: Annotated[str, typer.Argument(help="What to ask; - reads it from standard input.")],
+    *,
     model: Model = None,
     no_stream: Annotated[bool, typer.Option("--no-stream", help="Wait for the whole answer.")] = False,
     as_json: Json = False,
@@ -126,10 +127,11 @@ def ask(
     asking.ask(server(url, config, profile), question, model, stream=not no_stream, as_json=as_json)
 
 
-@app.command()
+@app.command("test")
 @guarded
-def test(
+def try_provider(
     provider: Annotated[str, typer.Argument(help="Name of a provider.")],
+    *,
     model: Model = None,
     as_json: Json = False,
     url: Url = None,

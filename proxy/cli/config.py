@@ -26,9 +26,13 @@ def check(config: Path | None, profile: str | None, settings: Sequence[str], *, 
     specs = providers(loaded.settings, os.environ)
     on = [spec.name for spec in specs.values() if spec.enabled]
     if as_json:
-        rows = [{"name": spec.name, "enabled": spec.enabled, "why_off": spec.why_off or None} for spec in specs.values()]
+        rows = [
+            {"name": spec.name, "enabled": spec.enabled, "why_off": spec.why_off or None} for spec in specs.values()
+        ]
         path = str(loaded.path) if loaded.path else None
-        write_json({"path": path, "warnings": loaded.warnings, "providers": rows, "routes": list(loaded.settings.routes)})
+        write_json(
+            {"path": path, "warnings": loaded.warnings, "providers": rows, "routes": list(loaded.settings.routes)}
+        )
         return
     _warn(loaded)
     write(f"ok  {loaded.path or 'no file: defaults and environment'}")

@@ -25,8 +25,8 @@ def stranger(root: Path) -> str | None:
             return f"the package {name!r} is {found}, not {root / name}; {REMEDY}"
     for record in root.glob("*.dist-info/RECORD"):
         distribution = record.parent.name.partition("-")[0]
-        if distribution.lower() != OURS and (name := _claimed(record)):
-            return f"the distribution {distribution!r} installs a package {name!r} over ours; {REMEDY}"
+        if distribution.lower() != OURS and (claimed := _claimed(record)):
+            return f"the distribution {distribution!r} installs a package {claimed!r} over ours; {REMEDY}"
     return None
 
 

@@ -38,7 +38,18 @@ def _write_status(server: Server, health: Mapping[str, Any], *, detailed: bool) 
     write(f"{health['status']}  modelport {version} at {server.url}, up {uptime}")
     if detailed:
         write_table(
-            ("provider", "status", "breaker", "requests", "errors", "success", "p50 ms", "p95 ms", "keys", "last error"),
+            (
+                "provider",
+                "status",
+                "breaker",
+                "requests",
+                "errors",
+                "success",
+                "p50 ms",
+                "p95 ms",
+                "keys",
+                "last error",
+            ),
             [_provider_line(each) for each in known],
             right=("requests", "errors", "success", "p50 ms", "p95 ms", "keys"),
         )

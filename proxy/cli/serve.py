@@ -18,7 +18,10 @@ OPTIONS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("--host", {"metavar": "ADDRESS", "help": "Address to listen on. Default 127.0.0.1."}),
     ("--port", {"metavar": "NUMBER", "help": "Port to listen on. Default 4100; 0 takes a free one."}),
     ("--log-level", {"metavar": "LEVEL", "help": "debug, info, warning or error."}),
-    ("--set", {"action": "append", "default": [], "metavar": "KEY=VALUE", "help": "Any configuration value. Repeatable."}),
+    (
+        "--set",
+        {"action": "append", "default": [], "metavar": "KEY=VALUE", "help": "Any configuration value. Repeatable."},
+    ),
     (
         "--i-know-what-i-am-doing",
         {"action": "store_true", "help": "Listen beyond loopback although no key is required to get in."},

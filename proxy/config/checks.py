@@ -63,12 +63,14 @@ def _providers(layers: Layers, rules: Rulebook) -> list[Problem]:
         if not isinstance(section, dict):
             continue
         if "/" in name or not name or any(letter.isspace() for letter in name):
-            found.append(_problem(layers, key, "a name with a slash or blank", "a name of letters, digits, '-' and '_'"))
+            found.append(
+                _problem(layers, key, "a name with a slash or blank", "a name of letters, digits, '-' and '_'")
+            )
         if name not in rules.shipped and section.get("dialect") != "llamacpp" and "base_url" not in section:
             wanted = f"one, as {name} is not a shipped provider{nearest(name, sorted(rules.shipped))}"
             found.append(_problem(layers, key, "no base_url", wanted))
         if section.get("dialect") == "llamacpp" and not isinstance(section.get("models"), dict):
-            wanted = "a table such as { tiny = { path = \"models/tiny.gguf\" } }"
+            wanted = 'a table such as { tiny = { path = "models/tiny.gguf" } }'
             found.append(_problem(layers, (*key, "models"), shown(section.get("models")), wanted))
         if section.get("dialect") != "llamacpp" and isinstance(section.get("models"), dict):
             found.append(_problem(layers, (*key, "models"), "a table", "a list of names (files are for llamacpp)"))
@@ -102,4 +104,3 @@ def _routes(layers: Layers, rules: Rulebook) -> list[Problem]:
                 key = ("routes", name, "targets", place)
                 found.append(_problem(layers, key, shown(target), f"a known provider{nearest(provider, known)}"))
     return found
-

@@ -168,7 +168,9 @@ def _validate(tree: Tree) -> Settings:
 
 
 def _problems(error: ValidationError, layers: Layers) -> list[Problem]:
-    return [explain(each, layers, Settings) for each in error.errors(include_url=False)]
+    # A list whose only entry is wrong counts as empty for pydantic: the entry is told already.
+    told = [each for each in error.errors(include_url=False) if not (each["type"] == "too_short" and each["input"])]
+    return [explain(each, layers, Settings) for each in told]
 
 
 def _keep_texts(layers: Layers, error: ValidationError) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
@@ -49,7 +50,11 @@ def _amount(value: Any) -> Any:
 
 
 def _address(value: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/?#]+[^\s?#]*", value):
+    try:
+        usable = re.fullmatch(r"https?://[^\s?#]+", value) and urlsplit(value).hostname and urlsplit(value).port != 0
+    except ValueError:
+        usable = False
+    if not usable:
         raise expected("an address such as http://127.0.0.1:8000/v1, without query")
     return value.rstrip("/")
 
@@ -273,9 +278,7 @@ class RouteSettings(Section):
         "failover", description="failover: in the order given; weighted: by chance, then in the order of the weights."
     )
     targets: tuple[
-        Annotated[
-            Annotated[TargetName, Tag("text")] | Annotated[TargetSettings, Tag("table")], _table_or("text")
-        ],
+        Annotated[Annotated[TargetName, Tag("text")] | Annotated[TargetSettings, Tag("table")], _table_or("text")],
         ...,
     ] = Field(min_length=1, description='`"provider/model"`, or `{ target = "provider/model", weight = 3 }`.')
     losses: LossMode = Field(
@@ -301,7 +304,9 @@ class Settings(Section):
     retry: RetrySettings = Field(default_factory=RetrySettings, description="Asking the same target again.")
     breaker: BreakerSettings = Field(default_factory=BreakerSettings, description="Leaving a failing target alone.")
     providers: dict[str, ProviderSettings] = Field(default_factory=dict, description="Who answers.")
-    routes: dict[str, RouteSettings] = Field(default_factory=dict, description="Names with a policy and targets behind them.")
+    routes: dict[str, RouteSettings] = Field(
+        default_factory=dict, description="Names with a policy and targets behind them."
+    )
 
 
 def is_loopback(host: str) -> bool:

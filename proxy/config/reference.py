@@ -1,6 +1,6 @@
 """The reference of docs/configuration.md, from the models themselves.
 
-    python -m proxy.config.reference docs/configuration.md      # writes what stands between the two marks
+python -m proxy.config.reference docs/configuration.md      # writes what stands between the two marks
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ def _plain_sections() -> Iterator[tuple[str, type[BaseModel]]]:
 
 def _section(title: str, model: type[BaseModel]) -> str:
     lines = [f"### {title}", "", "| key | default | meaning |", "| --- | --- | --- |"]
-    lines += [f"| `{name}` | {_default(field)} | {_cell(_meaning(field))} |" for name, field in model.model_fields.items()]
+    lines += [
+        f"| `{name}` | {_default(field)} | {_cell(_meaning(field))} |" for name, field in model.model_fields.items()
+    ]
     return "\n".join(lines)
 
 
@@ -85,11 +87,18 @@ def _default(field: FieldInfo) -> str:
 
 def _quirks() -> str:
     listed = ", ".join(f"`{name}`" for name in names())
-    return f"### quirks of a provider\n\nFields of `Rules` in `translators/dialect.py`, where each is explained: {listed}."
+    return (
+        f"### quirks of a provider\n\nFields of `Rules` in `translators/dialect.py`, where each is explained: {listed}."
+    )
 
 
 def _providers() -> str:
-    lines = ["### Shipped providers", "", "| name | provider | dialect | switched on by | documentation |", "| --- | --- | --- | --- | --- |"]
+    lines = [
+        "### Shipped providers",
+        "",
+        "| name | provider | dialect | switched on by | documentation |",
+        "| --- | --- | --- | --- | --- |",
+    ]
     for name, row in rows().items():
         variables = [*row.get("key_env", ()), *row.get("base_url_env", ())]
         if row.get("keyless"):

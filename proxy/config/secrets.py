@@ -1,9 +1,9 @@
 """Secrets: how a key is written in the configuration, and the type that keeps it from being printed.
 
-    "env:NAME"     the environment variable NAME
-    "file:PATH"    the text of a file, relative to the configuration file
-    "stored:NAME"  encrypted in the database (not available yet)
-    anything else  the secret itself, accepted with a warning
+"env:NAME"     the environment variable NAME
+"file:PATH"    the text of a file, relative to the configuration file
+"stored:NAME"  encrypted in the database (not available yet)
+anything else  the secret itself, accepted with a warning
 """
 
 from __future__ import annotations

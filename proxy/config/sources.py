@@ -1,9 +1,9 @@
 """Where values come from: each source becomes a tree, and every leaf of the merged tree remembers its source.
 
-    file           TOML, YAML or JSON, told by the suffix
-    profile        the table [profiles.NAME] of that file
-    environment    MODELPORT__SERVER__PORT=4100
-    command line   --port 4100, --set server.port=4100
+file           TOML, YAML or JSON, told by the suffix
+profile        the table [profiles.NAME] of that file
+environment    MODELPORT__SERVER__PORT=4100
+command line   --port 4100, --set server.port=4100
 """
 
 from __future__ import annotations
@@ -233,7 +233,7 @@ def read(path: Path) -> Tree:
         return {}
     if not isinstance(tree, dict):
         raise _unreadable(path, "no table", "sections such as server, providers, routes")
-    return _text_keys(tree)
+    return {str(name): _text_keys(value) for name, value in tree.items()}
 
 
 def _yaml(path: Path, text: str) -> Any:

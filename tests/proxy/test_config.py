@@ -202,7 +202,15 @@ def test_loopback_needs_nothing(tmp_path: Path, host: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("4100", 4100), ("true", True), ('"4100"', "4100"), ("{ a = 1 }", {"a": 1}), ("abc", "abc"), ("", ""), ("1_000", 1000)],
+    [
+        ("4100", 4100),
+        ("true", True),
+        ('"4100"', "4100"),
+        ("{ a = 1 }", {"a": 1}),
+        ("abc", "abc"),
+        ("", ""),
+        ("1_000", 1000),
+    ],
 )
 def test_text_becomes_the_value_that_it_spells(text: str, value: object) -> None:
     assert scalar(text) == value

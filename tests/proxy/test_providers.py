@@ -73,8 +73,8 @@ def test_a_row_names_a_server_unless_only_its_owner_knows_it(name: str, row: dic
 
 @pytest.mark.parametrize(("name", "row"), ROWS)
 def test_a_row_with_its_variables_set_becomes_a_provider_that_is_on(tmp_path: Path, name: str, row: Any) -> None:
-    environ = {variable: "k" for variable in row.get("key_env", ())}
-    environ |= {variable: "http://127.0.0.1:9" for variable in row.get("base_url_env", ())}
+    environ = dict.fromkeys(row.get("key_env", ()), "k")
+    environ |= dict.fromkeys(row.get("base_url_env", ()), "http://127.0.0.1:9")
 
     found = spec(tmp_path, name, environ=environ)
     rules = Rules(dialect=found.dialect, **found.quirks)
@@ -211,6 +211,11 @@ def test_the_first_variable_that_is_set_counts(tmp_path: Path) -> None:
     assert [key.reveal() for key in (*both.keys, *second.keys)] == ["a", "b"]
 
 
+@pytest.mark.parametrize("address", ["box:abc", ":11434", "http://", "//"])
+def test_a_variable_with_no_usable_address_switches_nothing_on(tmp_path: Path, address: str) -> None:
+    assert not spec(tmp_path, "ollama", environ={"OLLAMA_HOST": address}).enabled
+
+
 @pytest.mark.parametrize("variable", ["OPENAI_BASE_URL", "OPENAI_API_BASE"])
 def test_a_variable_that_usually_names_this_proxy_is_not_followed(tmp_path: Path, variable: str) -> None:
     found = spec(tmp_path, "openai", environ={variable: "http://127.0.0.1:4100/v1", "OPENAI_API_KEY": "k"})
@@ -250,7 +255,9 @@ def test_a_local_model_is_a_file_with_a_name(tmp_path: Path) -> None:
 
 def test_a_price_is_for_all_models_or_for_some(tmp_path: Path) -> None:
     flat = spec(tmp_path, "openai", "[providers.openai]\nprice = { input = '1', output = '2.5' }\n")
-    text = "[providers.openai.price]\n'gpt-4*' = { input = '1', output = '2' }\ngpt-4o = { input = '3', output = '4' }\n"
+    text = (
+        "[providers.openai.price]\n'gpt-4*' = { input = '1', output = '2' }\ngpt-4o = { input = '3', output = '4' }\n"
+    )
     some = spec(tmp_path, "openai", text)
 
     assert flat.price_of("anything") == PricePerMillion(Decimal(1), Decimal("2.5"))

@@ -36,7 +36,7 @@ def test_open_breaker_lets_one_probe_through_after_cooldown(clock) -> None:
     clock.advance(0.1)
 
     assert breaker.state == "half_open"
-    assert [True, False] == [breaker.allows(), breaker.allows()]
+    assert [breaker.allows(), breaker.allows()] == [True, False]
 
 
 def test_the_probe_decides(clock) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -216,6 +217,15 @@ async def test_when_all_are_open_the_one_that_takes_a_probe_goes_first(clock) ->
     assert (await world.run(A, B)).value == "b"
 
 
+async def test_a_key_that_may_have_recovered_goes_before_a_server_that_is_down(clock) -> None:
+    """Both are a last resort; the one whose breaker lets requests through is tried."""
+    world = World(clock, {"a": ["ok"], "b": ["401", "ok"]})
+    await world.exhausted(B)
+    world.open(A)
+
+    assert (await world.run(A, B)).value == "b"
+
+
 async def test_a_target_behind_an_open_breaker_is_not_repeated(clock) -> None:
     """An outage costs one call per request once the breaker is open."""
     world = World(clock, {"a": ["refused"]})
@@ -373,7 +383,7 @@ async def test_invariants_hold_under_random_faults(clock, seed: int) -> None:
         assert len(attempts) == len(world.calls) - before <= max(3, len(chain))
         assert clock() - started <= 20
         assert len(clock.slept) - slept <= 1
-        assert all(left.ended <= right.started for left, right in zip(attempts, attempts[1:], strict=False))
+        assert all(left.ended <= right.started for left, right in pairwise(attempts))
         assert world.budget.in_flight == world.budget.repeating == 0
         clock.advance(rng.random() * 20)
     if all(mood == "ok" for mood in moods.values()):

@@ -110,6 +110,16 @@ def test_counts_run_on_while_rates_look_at_the_window(clock) -> None:
     assert entry["latency_ms"] == {"p50": 14, "p95": 19}
 
 
+def test_latencies_are_those_of_answers(clock) -> None:
+    """A connection that is refused in a millisecond does not make a provider fast."""
+    health = Health()
+    health.record(seen(latency_ms=500))
+    for _ in range(9):
+        health.record(seen(False, 503, latency_ms=1))
+
+    assert health.provider("anthropic").latency_ms() == {"p50": 500, "p95": 500}
+
+
 def test_health_is_restored_from_rows_in_any_order(clock) -> None:
     live, restored = Health(), Health()
     rows = [seen(number % 3 > 0, 200 if number % 3 else 503, AT + number, number) for number in range(30)]

@@ -237,7 +237,8 @@ def test_our_arithmetic_is_that_of_genai_prices() -> None:
 def test_nothing_is_loaded_before_it_is_needed() -> None:
     """Importing pricing, and configured prices, leave genai-prices alone; `warm` loads it."""
     code = (
-        "import sys; from datetime import datetime, UTC; from routing.pricing import *; from translators.neutral import Usage;"
+        "import sys; from datetime import datetime, UTC;"
+        "from routing.pricing import *; from translators.neutral import Usage;"
         "book = PriceBook({('a', '*'): Price.of({'input': '1'})});"
         "book.cost('a', 'm', Usage(1), datetime.now(UTC)); book.cost('b', 'm', Usage(1), datetime.now(UTC));"
         "assert 'genai_prices' not in sys.modules; book.warm(); assert 'genai_prices.data' in sys.modules"

@@ -41,6 +41,7 @@ def test_every_kind_has_an_action() -> None:
         ("invalid_response", 502, "again"),
         ("invalid_response", 302, "elsewhere"),
         ("invalid_request", 307, "elsewhere"),
+        ("too_large", 502, "elsewhere"),
     ],
 )
 def test_the_fault_matrix(kind: ErrorKind, status: int, action: str) -> None:

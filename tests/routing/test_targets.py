@@ -88,7 +88,9 @@ def test_a_route_does_without_targets_whose_provider_is_off(names: Names) -> Non
 
 
 def test_a_chain_is_an_ad_hoc_failover_route_behind_the_model(names: Names) -> None:
-    route = names.resolve("corner/claude-odd", ["fast", "meta-llama/Llama-3", "corner/claude-odd"])
+    route = names.resolve(
+        "corner/claude-odd", ["fast", "meta-llama/Llama-3", "corner/claude-odd", "groq/llama-3.3-70b-versatile"]
+    )
     led = names.resolve("corner/other", ["fast"])
 
     assert (route.name, route.policy) == (AD_HOC, "failover")
@@ -127,3 +129,12 @@ def test_a_target_is_written_provider_slash_model(text: str) -> None:
 def test_a_weight_is_a_number_of_at_least_0(weight: float) -> None:
     with pytest.raises(BadRow, match="weight"):
         Target("a", "b", weight)
+
+
+def test_near_names_are_found_among_thousands() -> None:
+    names = Names((), [Offer(f"p{number}", tuple(f"model-{number}-{k}" for k in range(100))) for number in range(50)])
+
+    with pytest.raises(UnknownModel) as raised:
+        names.resolve("modle-42-77")
+
+    assert "p42/model-42-77" in raised.value.nearest

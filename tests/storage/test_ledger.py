@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
@@ -316,3 +317,51 @@ async def test_an_attempt_for_a_settled_exchange_is_refused(ledger: Ledger) -> N
 
     with pytest.raises(LedgerUnavailable, match="x1 is not open"):
         await ledger.open_attempt(SECOND)
+
+
+async def test_what_one_row_may_hold_is_bounded(ledger: Ledger, db: Database) -> None:
+    await ledger.open(EXCHANGE, FIRST)
+    losses = tuple(Loss(f"f{n}", "dropped", "r") for n in range(1000))
+    attempt = replace(SECOND_OK, number=1, error="\ud800" + "x" * 10_000, raw_usage={"x": "y" * 100_000})
+    await ledger.settle(replace(DONE, losses=losses, error="z" * 10_000), attempt)
+    row = await _row(db)
+
+    assert (len(row["losses"]), row["losses"][-1]["reason"]) == (257, "744 more are not kept")
+    assert (len(row["error"]), row["attempts"][0]["error"][:2], row["attempts"][0]["raw_usage"]) == (2000, "?x", None)
+
+
+async def test_wherever_a_booking_is_cut_short_it_happens_whole_or_not_at_all(ledger: Ledger, db: Database) -> None:
+    """SQLite is interrupted at its n-th step, for every n that a booking has."""
+    steps = [0]
+
+    def interrupt_at_zero() -> bool:
+        steps[0] -= 1
+        return steps[0] == 0
+
+    async def booked(booking: Callable[[], Awaitable[object]], step: int) -> bool:
+        steps[0] = step
+        try:
+            await booking()
+        except LedgerUnavailable:
+            return False
+        return True
+
+    await db.write(lambda connection: connection.set_progress_handler(interrupt_at_zero, 1))
+    interrupted = 0
+    for n in range(1, 200):
+        exchange, first = replace(EXCHANGE, id=f"r{n}"), replace(FIRST, exchange_id=f"r{n}")
+        done, ok = replace(DONE, id=f"r{n}"), replace(SECOND_OK, exchange_id=f"r{n}", number=1)
+        opened = await booked(lambda e=exchange, a=first: ledger.open(e, a), n)
+        row = await Accounts(db).exchange(exchange.id)
+        assert opened == (row is not None)
+        if not opened:
+            interrupted += 1
+            continue
+        settled = await booked(lambda d=done, a=ok: ledger.settle(d, a), n)
+        row = await _row(db, exchange.id)
+        assert (row["status"], row["attempts"][0]["status"]) == (("ok", "ok") if settled else ("open", "open"))
+        interrupted += not settled
+        assert settled or await ledger.settle(done, ok)
+
+    assert interrupted > 50
+    assert await _open_rows(db) == [0, 0]

@@ -59,13 +59,13 @@ def responses(draw: Any) -> Response:
 
 
 @given(responses())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_a_replayed_answer_collects_to_itself(response: Response) -> None:
     assert collect(replay(response)) == response
 
 
 @given(responses(), st.integers(0, 40))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_a_cut_stream_gives_what_there_was(response: Response, length: int) -> None:
     collector = Collector()
     for event in list(replay(response))[:length]:

@@ -1,8 +1,13 @@
 """Anthropic Messages."""
 
+from typing import Final
+
 from translators.anthropic.error import error_in, parse_error
 from translators.anthropic.request import render_request
 from translators.anthropic.response import parse_response
 from translators.anthropic.stream import StreamParser
 
-__all__ = ["StreamParser", "error_in", "parse_error", "parse_response", "render_request"]
+TAKES_N: Final = False
+"""Whether one request can ask for several choices."""
+
+__all__ = ["TAKES_N", "StreamParser", "error_in", "parse_error", "parse_response", "render_request"]

@@ -1,8 +1,13 @@
 """Gemini's generateContent and streamGenerateContent, as the backend's dialect."""
 
+from typing import Final
+
 from translators.gemini.error import error_in, parse_error
 from translators.gemini.request import render_request
 from translators.gemini.response import parse_response
 from translators.gemini.stream import StreamParser
 
-__all__ = ["StreamParser", "error_in", "parse_error", "parse_response", "render_request"]
+TAKES_N: Final = True
+"""Whether one request can ask for several choices."""
+
+__all__ = ["TAKES_N", "StreamParser", "error_in", "parse_error", "parse_response", "render_request"]

@@ -20,6 +20,8 @@ In requests also: `cache_control` on messages, parts and tools; `is_error` on to
 `reasoning`, `include_reasoning` and `top_k` at the top.
 """
 
+from typing import Final
+
 from translators.openai_chat.chunks import StreamRenderer
 from translators.openai_chat.error import error_envelope, error_in, parse_error, render_error
 from translators.openai_chat.outgoing import render_request
@@ -29,7 +31,11 @@ from translators.openai_chat.response import parse_response, render_response
 from translators.openai_chat.stream import StreamParser
 from translators.openai_chat.usage import parse_usage, render_usage
 
+TAKES_N: Final = True
+"""Whether one request can ask for several choices."""
+
 __all__ = [
+    "TAKES_N",
     "Relayed",
     "RelayedRequest",
     "StreamParser",

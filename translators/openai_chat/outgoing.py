@@ -16,7 +16,7 @@ from typing import Any, Final, assert_never
 from translators.codec import dumps_text
 from translators.dialect import Rendered, Rules
 from translators.errors import BadRequest, Unsupported
-from translators.losses import Loss
+from translators.losses import Loss, client_field
 from translators.neutral import (
     Audio,
     Document,
@@ -36,7 +36,7 @@ from translators.neutral import (
     ToolResult,
 )
 from translators.openai_chat.parts import DIALECT, joined_texts, url_of_source
-from translators.openai_chat.quirks import fitted, wire_name
+from translators.openai_chat.quirks import fitted
 
 MAX_TOOL_NAME: Final = 64
 MAX_CALL_ID: Final = 40
@@ -227,7 +227,7 @@ def _write_output_format(body: dict[str, Any], request: Request, rules: Rules, l
     output = request.output
     if output is None:
         return
-    place = wire_name("output", request)
+    place = client_field(request.dialect, "output")
     if not rules.schema_with_tools and body.get("tools"):
         losses.append(Loss(place, "emulated", "the target takes no format beside tools; asked for in words"))
         _instruct(body, output.schema)

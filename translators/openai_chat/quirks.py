@@ -1,27 +1,16 @@
-"""What one target takes, applied to a request before it is written: refused fields, bounds, efforts, forced tools.
-
-Losses name the fields as an OpenAI client knows them; a client of another dialect is told the neutral names.
-"""
+"""What one target takes, applied to a request before it is written: refused fields, bounds, efforts, forced tools."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, get_args
 
 from translators.dialect import Rules
-from translators.losses import Loss
+from translators.losses import Loss, client_field
 from translators.neutral import Effort, Reasoning, Request, ToolChoice
-from translators.openai_chat.parts import DIALECT
 
 EFFORTS: Final[tuple[Effort, ...]] = get_args(Effort)
-
-WIRE_NAMES: Final[Mapping[str, str]] = {
-    "max_output_tokens": "max_completion_tokens",
-    "output": "response_format",
-    "reasoning": "reasoning_effort",
-}
-"""Request fields that the wire calls otherwise."""
 
 BUDGET_EFFORTS: Final[tuple[tuple[int, Effort], ...]] = (
     (0, "none"),
@@ -35,11 +24,6 @@ BUDGET_EFFORTS: Final[tuple[tuple[int, Effort], ...]] = (
 _DEFAULTS: Final = {
     item.name: item.default for item in dataclasses.fields(Request) if item.default is not dataclasses.MISSING
 }
-
-
-def wire_name(name: str, request: Request) -> str:
-    """What the client calls the Request field *name*."""
-    return WIRE_NAMES.get(name, name) if request.dialect == DIALECT else name
 
 
 def thinking_is_on(reasoning: Reasoning | None) -> bool:
@@ -73,7 +57,7 @@ def fitted(request: Request, rules: Rules) -> tuple[Request, list[Loss]]:
     for name in sorted(refused & _DEFAULTS.keys()):
         if getattr(request, name) != _DEFAULTS[name]:
             changes[name] = _DEFAULTS[name]
-            losses.append(Loss(wire_name(name, request), "dropped", "the target refuses it"))
+            losses.append(Loss(client_field(request.dialect, name), "dropped", "the target refuses it"))
     request = dataclasses.replace(request, **changes)
     changes = {}
     if rules.one_of_temperature_top_p and request.temperature is not None and request.top_p is not None:
@@ -84,7 +68,7 @@ def fitted(request: Request, rules: Rules) -> tuple[Request, list[Loss]]:
         losses.append(Loss("temperature", "clamped", f"the target takes at most {rules.temperature_max}"))
     if rules.max_output_tokens is not None and (request.max_output_tokens or 0) > rules.max_output_tokens:
         changes["max_output_tokens"] = rules.max_output_tokens
-        place = wire_name("max_output_tokens", request)
+        place = client_field(request.dialect, "max_output_tokens")
         losses.append(Loss(place, "clamped", f"the model writes at most {rules.max_output_tokens} tokens"))
     if request.reasoning is not None:
         changes["reasoning"] = _fitted_reasoning(request, rules, losses)
@@ -96,7 +80,7 @@ def fitted(request: Request, rules: Rules) -> tuple[Request, list[Loss]]:
 
 def _fitted_reasoning(request: Request, rules: Rules, losses: list[Loss]) -> Reasoning | None:
     wanted = request.reasoning
-    place = wire_name("reasoning", request)
+    place = client_field(request.dialect, "reasoning")
     if wanted is None:
         return None
     if rules.thinking == "none":

@@ -125,8 +125,10 @@ def _relay_token_field(body: Mapping[str, Any], rules: Rules, changes: dict[str,
 # --- whole answers -------------------------------------------------------------------------------
 
 
-def relay_response(raw: bytes, rules: Rules) -> tuple[bytes, Response]:
-    """*raw*, mended where it has to be, and what it says.
+def relay_response(
+    raw: bytes, rules: Rules, *, fallback_id: str = "chatcmpl-0", fallback_model: str = "", created: int = 0
+) -> tuple[bytes, Response]:
+    """*raw*, mended where it has to be, and what it says. The keyword arguments fill in what the server left out.
 
     Raises:
         BadAnswer: *raw* is not JSON or has no choices.
@@ -136,22 +138,22 @@ def relay_response(raw: bytes, rules: Rules) -> tuple[bytes, Response]:
     except JsonError as error:
         raise BadAnswer(f"the answer is {error}") from error
     response = parse_response(body, think_tags=rules.think_tags)
-    if rules.conformant or not mend_response(body, response, think_tags=rules.think_tags):
+    if rules.conformant and not rules.think_tags:
         return raw, response
-    return dumps(body), response
-
-
-def mend_response(body: dict[str, Any], response: Response, *, think_tags: bool = False) -> bool:
-    """Make *body* readable for the official SDK, in place; whether anything had to be changed."""
-    missing = {
-        "id": response.id or "chatcmpl-0",
+    head = {
+        "id": response.id or fallback_id,
         "object": "chat.completion",
-        "created": response.created,
-        "model": response.model,
+        "created": response.created or created,
+        "model": response.model or fallback_model,
     }
+    return (dumps(body) if _mend_response(body, head, response, rules.think_tags) else raw), response
+
+
+def _mend_response(body: dict[str, Any], head: Mapping[str, Any], response: Response, think_tags: bool) -> bool:
+    """Make *body* readable for the official SDK, in place; whether anything had to be changed."""
     changed = mend_tier(body)
-    for name, value in missing.items():
-        if type(body.get(name)) is not type(value) or (name == "object" and body[name] != value):
+    for name, value in head.items():
+        if body.get(name) != value:
             body[name] = value
             changed = True
     for position, (choice, parsed) in enumerate(zip(body["choices"], response.choices, strict=True)):

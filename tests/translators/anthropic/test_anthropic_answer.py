@@ -191,6 +191,13 @@ CASES = [
         "tool_calls",
     ),
     Case(
+        "48-natural-end-with-call",
+        message(tool_use("t")),
+        (ToolCall("t", "weather", "{}"),),
+        "tool_calls",
+        {"stop_reason": "end_turn"},
+    ),
+    Case(
         "50-text-and-call",
         message(text("Look:"), tool_use("t", a=1), stop_reason="tool_use"),
         (Text("Look:"), ToolCall("t", "weather", '{"a":1}')),
@@ -546,6 +553,7 @@ def test_case_61_errors_keep_status_and_words(status: int, name: str, words: str
         ),
         (503, b"", "overloaded", "the vendor answered with status 503 and no message"),
         (429, b"slow down", "rate_limit", "slow down"),
+        (429, b'{"message": "usage limit reached"}', "rate_limit", "usage limit reached"),
         (500, b"\xff\xfe", "server", "\ufffd\ufffd"),
         (400, b'{"error": "plain words"}', "invalid_request", "plain words"),
         (400, b'{"message": "top level"}', "invalid_request", "top level"),
@@ -578,6 +586,10 @@ def test_an_error_sent_with_status_200_has_the_status_of_its_type(body: dict[str
 
     assert failure is not None
     assert failure.status == status
+
+
+def test_an_error_body_with_status_200_is_no_success() -> None:
+    assert parse_error(200, json.dumps(OVERLOADED).encode(), {}).status == 529
 
 
 def test_a_message_is_no_error() -> None:

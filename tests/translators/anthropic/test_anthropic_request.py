@@ -380,6 +380,23 @@ TOOL_TURNS = [
         },
     ),
     Case(
+        "21-equal-ids-in-one-turn",
+        ask(
+            says("user", "Hello"),
+            says("assistant", call("a"), call("a")),
+            gave("a", "1"),
+            gave("a", "2"),
+            tools=(WEATHER,),
+        ),
+        {
+            "messages": [
+                HELLO,
+                assistant(tool_use("a"), tool_use("a_2")),
+                user(tool_result("a", text("1")), tool_result("a_2", text("2"))),
+            ]
+        },
+    ),
+    Case(
         "21-ids-numbered-anew-each-turn",
         ask(
             says("user", "Hello"),
@@ -602,6 +619,20 @@ THINKING = [
         (("reasoning_effort", "clamped"),),
         BUDGET,
     ),
+    Case(
+        "27-budget-for-no-tokens",
+        ask(reasoning=Reasoning("low"), max_output_tokens=0),
+        {"thinking": None, "max_tokens": 0},
+        (("reasoning_effort", "dropped"),),
+        BUDGET,
+    ),
+    Case(
+        "27-budget-left-open",
+        thinks(budget_tokens=-1),
+        {"thinking": {"type": "enabled", "budget_tokens": 8192}},
+        (),
+        BUDGET,
+    ),
     Case("27-budget-none", thinks("none"), {"thinking": {"type": "disabled"}}, (), BUDGET),
     Case(
         "27-budget-in-an-unsigned-tool-turn",
@@ -620,6 +651,12 @@ THINKING = [
         "28-budget-to-effort",
         thinks(budget_tokens=10000),
         {"thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}},
+        (("reasoning_effort", "emulated"),),
+    ),
+    Case(
+        "28-open-budget-to-effort",
+        thinks(budget_tokens=-1),
+        {"output_config": {"effort": "medium"}},
         (("reasoning_effort", "emulated"),),
     ),
     Case(
@@ -653,6 +690,23 @@ OUTPUT = [
                 },
             }
         },
+    ),
+    Case(
+        "30-json-schema-of-a-reference",
+        ask(
+            output=OutputFormat(
+                "json_schema", {"$ref": "#/$defs/Point", "$defs": {"Point": POINT}}, "point", "A place."
+            )
+        ),
+        {
+            "output_config": {
+                "format": {
+                    "type": "json_schema",
+                    "schema": {"$ref": "#/$defs/Point", "$defs": {"Point": {**POINT, "additionalProperties": False}}},
+                }
+            }
+        },
+        (("response_format.json_schema.description", "dropped"),),
     ),
     Case(
         "30-json-schema-emulated",
@@ -848,6 +902,29 @@ CONTENT = [
         (("messages[0].content.citations", "dropped"),),
     ),
     Case(
+        "42-own-fields-of-parts",
+        ask(
+            says("user", Document(PDF, native={"anthropic": {"citations": {"enabled": True}, "context": "Old."}})),
+            says("assistant", call("a", native={"anthropic": {"caller": {"type": "direct"}}})),
+            gave("a", "1"),
+            tools=(WEATHER,),
+        ),
+        {
+            "messages": [
+                user(
+                    {
+                        "type": "document",
+                        "source": {"type": "base64", "media_type": "application/pdf", "data": "aGk="},
+                        "citations": {"enabled": True},
+                        "context": "Old.",
+                    }
+                ),
+                assistant({**tool_use("a"), "caller": {"type": "direct"}}),
+                user(tool_result("a", text("1"))),
+            ]
+        },
+    ),
+    Case(
         "57-signed-thinking-is-replayed",
         ask(
             says("user", "Hello"),
@@ -930,6 +1007,12 @@ def test_case(case: Case) -> None:
 
 REFUSED = [
     ("14-orphan-result", ask(gave("a", "1")), RULES, "messages[0].tool_call_id"),
+    (
+        "14-result-after-another-turn",
+        ask(says("user", "A"), says("assistant", call("a")), gave("a", "1"), says("assistant", "B"), gave("a", "2")),
+        RULES,
+        "messages[4].tool_call_id",
+    ),
     ("16-nothing-said", ask(says("user", " ")), RULES, "messages"),
     (
         "17-unreadable-arguments",
