@@ -27,11 +27,12 @@ from routing.targets import Target
 from translators import openai_chat
 from translators.assemble import Collector
 from translators.codec import JsonError, dumps, loads_object
+from translators.custom_tools import Restorer, as_functions, custom_names
 from translators.dialect import BackendDialect, Rules
 from translators.dialects import BACKENDS
 from translators.errors import BadAnswer
 from translators.losses import Loss
-from translators.neutral import Choice, Failure, Request, Response, ToolCall, Usage
+from translators.neutral import Choice, Failure, Request, Response, Usage
 from translators.sse import SseError, frame
 
 MAX_ERROR_BYTES: Final = 1024 * 1024
@@ -195,6 +196,8 @@ class Prepared:
     losses: Sequence[Loss]
     headers: Mapping[str, str] = field(default_factory=dict)
     tool_names: Mapping[str, str] = field(default_factory=dict)
+    custom: frozenset[str] = frozenset()
+    """Names of custom tools that the backend knows as functions."""
     verbatim: bool = False
     fan_out: int = 1
     """How many requests it takes to get as many choices as the client wants."""
@@ -248,6 +251,8 @@ class Attempter:
             return Prepared(target, spec, rules, dialect, relayed.body, relayed.losses, verbatim=True)
         fan_out = 1 if dialect.TAKES_N else request.n or 1
         n = None if fan_out > 1 else request.n
+        custom = frozenset() if dialect.TAKES_CUSTOM_TOOLS else custom_names(request)
+        request, custom_losses = as_functions(request) if custom else (request, [])
         rendered = dialect.render_request(replace(request, model=target.model, n=n), rules)
         emulated = [Loss("n", "emulated", f"{spec.dialect} gives one answer; it is asked {fan_out} times")]
         return Prepared(
@@ -256,9 +261,10 @@ class Attempter:
             rules,
             dialect,
             dumps(rendered.body),
-            [*rendered.losses, *(emulated if fan_out > 1 else ())],
+            [*custom_losses, *rendered.losses, *(emulated if fan_out > 1 else ())],
             {**rules.headers, **rendered.headers},
             rendered.tool_names,
+            custom,
             fan_out=fan_out,
         )
 
@@ -375,7 +381,8 @@ class Attempter:
             fallback_model=asked.request.model,
             created=asked.created,
         )
-        return Translated(prepared.dialect.StreamParser(prepared.rules), renderer, prepared.tool_names)
+        restorer = Restorer(prepared.tool_names, prepared.custom)
+        return Translated(prepared.dialect.StreamParser(prepared.rules), renderer, restorer)
 
     async def _fan_out(self, prepared: Prepared, key: Key | None, deadline: float) -> Committed:
         """Ask as often as choices are wanted, and join the answers (WIRE case 6)."""
@@ -418,26 +425,7 @@ def read_whole(raw: bytes, prepared: Prepared) -> tuple[Response, bytes | None]:
         raise AttemptFailed(Failure("invalid_response", str(error), 502)) from error
     if response.failure:
         raise AttemptFailed(response.failure)
-    return restore_names(response, prepared.tool_names), None
-
-
-def restore_names(response: Response, tool_names: Mapping[str, str]) -> Response:
-    """*response* with the client's names of renamed tools."""
-    if not tool_names:
-        return response
-    return replace(
-        response,
-        choices=tuple(
-            replace(
-                choice,
-                parts=tuple(
-                    replace(part, name=tool_names.get(part.name, part.name)) if isinstance(part, ToolCall) else part
-                    for part in choice.parts
-                ),
-            )
-            for choice in response.choices
-        ),
-    )
+    return Restorer(prepared.tool_names, prepared.custom).response(response), None
 
 
 def joined(responses: Sequence[Response]) -> Response:

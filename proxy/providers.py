@@ -226,7 +226,7 @@ def _rates(table: Mapping[str, str]) -> PricePerMillion:
 def _address(row: Mapping[str, Any], environ: Mapping[str, str]) -> str:
     """The base URL that a variable of the row gives: `127.0.0.1:11434`, `https://NAME.openai.azure.com`."""
     given: str = next((environ[name] for name in row.get("base_url_env", ()) if environ.get(name, "").strip()), "")
-    text = given.strip().rstrip("/")
+    text = given.strip()
     parts = urlsplit(text if "://" in text else f"http://{text}")
     try:
         host, port = parts.hostname, parts.port or (row.get("port") if parts.scheme == "http" else None)
@@ -236,5 +236,5 @@ def _address(row: Mapping[str, Any], environ: Mapping[str, str]) -> str:
         return ""
     # A server's own variable may say where it listens; "everywhere" is no place to call.
     name = "127.0.0.1" if host in {"0.0.0.0", "::"} else f"[{host}]" if ":" in host else host  # noqa: S104 -- compared
-    path: str = parts.path or row.get("base_url_suffix", "")
+    path: str = parts.path.rstrip("/") or row.get("base_url_suffix", "")
     return urlunsplit((parts.scheme, f"{name}:{port}" if port else name, path, "", ""))

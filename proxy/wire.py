@@ -6,12 +6,13 @@ parses one dialect and renders another.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
+from translators.custom_tools import Restorer
 from translators.dialect import StreamParser, StreamRenderer
-from translators.neutral import Event, Finish, PartDelta, PartStart, Refusal, Text, Thinking, ToolCall
+from translators.neutral import Event, Finish, PartDelta, PartStart, Refusal, Text, Thinking
 
 
 class Passed(Protocol):
@@ -48,12 +49,12 @@ class Step:
 
 
 class Translated:
-    """Parse, give renamed tools their names back, render."""
+    """Parse, give tools the client's names and types back, render."""
 
-    def __init__(self, parser: StreamParser, renderer: StreamRenderer, tool_names: Mapping[str, str]) -> None:
+    def __init__(self, parser: StreamParser, renderer: StreamRenderer, restorer: Restorer) -> None:
         self._parser = parser
         self._renderer = renderer
-        self._tool_names = tool_names
+        self._restorer = restorer
 
     def feed(self, piece: bytes) -> Step:
         """See Wire."""
@@ -68,18 +69,9 @@ class Translated:
         return self._renderer.close(receipt)
 
     def _step(self, events: Sequence[Event]) -> Step:
-        if self._tool_names:
-            events = [restore_name(event, self._tool_names) for event in events]
+        if not self._restorer.idle:
+            events = self._restorer.events(events)
         return Step(self._renderer.render(events) if events else b"", events)
-
-
-def restore_name(event: Event, tool_names: Mapping[str, str]) -> Event:
-    """*event* with the client's name of a tool that had to be renamed for the backend."""
-    match event:
-        case PartStart(part=ToolCall(name=name) as call) if name in tool_names:
-            return replace(event, part=replace(call, name=tool_names[name]))
-        case _:
-            return event
 
 
 def is_content(event: Event) -> bool:

@@ -5,7 +5,7 @@
     parse_response(body) -> Response                render_response(response, ...) -> dict
     parse_error(status, body, headers) -> Failure   render_error(failure, request_id) -> (status, dict)
     error_in(body) -> Failure | None                StreamRenderer
-    StreamParser, TAKES_N
+    StreamParser, TAKES_N, TAKES_CUSTOM_TOOLS
 
 Rendering is pure: the same request and rules give the same body.
 """
@@ -124,6 +124,10 @@ class BackendDialect(Protocol):
     @property
     def TAKES_N(self) -> bool:  # noqa: N802  a constant of the module
         """Whether one request can ask for several choices."""
+
+    @property
+    def TAKES_CUSTOM_TOOLS(self) -> bool:  # noqa: N802
+        """Whether it has tools whose input is plain text; elsewhere they are emulated (translators.custom_tools)."""
 
     @property
     def StreamParser(self) -> NewStreamParser:  # noqa: N802  a class of the module

@@ -10,4 +10,15 @@ from translators.anthropic.stream import StreamParser
 TAKES_N: Final = False
 """Whether one request can ask for several choices."""
 
-__all__ = ["TAKES_N", "StreamParser", "error_in", "parse_error", "parse_response", "render_request"]
+TAKES_CUSTOM_TOOLS: Final = False
+"""Whether it has tools whose input is plain text."""
+
+__all__ = [
+    "TAKES_CUSTOM_TOOLS",
+    "TAKES_N",
+    "StreamParser",
+    "error_in",
+    "parse_error",
+    "parse_response",
+    "render_request",
+]

@@ -34,7 +34,11 @@ from translators.openai_chat.usage import parse_usage, render_usage
 TAKES_N: Final = True
 """Whether one request can ask for several choices."""
 
+TAKES_CUSTOM_TOOLS: Final = True
+"""Whether it has tools whose input is plain text."""
+
 __all__ = [
+    "TAKES_CUSTOM_TOOLS",
     "TAKES_N",
     "Relayed",
     "RelayedRequest",

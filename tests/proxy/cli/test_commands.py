@@ -77,7 +77,7 @@ def test_detailed_status_has_the_numbers_of_every_provider(run: Any, stub: Any) 
 
     line = next(line for line in run("status", "--detailed", "--url", stub.url).stdout.splitlines() if "closed" in line)
 
-    assert line.split() == "anthropic healthy closed 120 2 98 % 810 2300 1/2 529 [overloaded]".split()
+    assert " ".join(line.split()) == "anthropic healthy closed 120 2 98 % 810 2300 1/2 529 [overloaded]"
 
 
 def test_a_server_that_is_down_ends_status_with_1(run: Any, stub: Any) -> None:

@@ -13,24 +13,60 @@ from translators.retry_after import retry_after_s
 @pytest.mark.parametrize(
     ("status", "body", "kind", "message", "code"),
     [
-        (429, {"error": {"message": "slow", "type": "x", "code": "rate_limit_exceeded"}}, "rate_limit", "slow", "rate_limit_exceeded"),
+        (
+            429,
+            {"error": {"message": "slow", "type": "x", "code": "rate_limit_exceeded"}},
+            "rate_limit",
+            "slow",
+            "rate_limit_exceeded",
+        ),
         (429, {"error": {"message": "pay", "code": "insufficient_quota"}}, "billing", "pay", "insufficient_quota"),
-        (400, {"error": {"message": "long", "code": "context_length_exceeded"}}, "context_length", "long", "context_length_exceeded"),
-        (400, {"error": {"message": "This model's maximum context length is 8192 tokens"}}, "context_length", "This", None),
-        (400, {"error": {"message": "request exceeds the available context size", "code": 400}}, "context_length", "req", None),
-        (400, {"error": {"message": "m", "innererror": {"code": "ResponsibleAIPolicyViolation"}}}, "content_filter", "m", None),
+        (
+            400,
+            {"error": {"message": "long", "code": "context_length_exceeded"}},
+            "context_length",
+            "long",
+            "context_length_exceeded",
+        ),
+        (
+            400,
+            {"error": {"message": "This model's maximum context length is 8192 tokens"}},
+            "context_length",
+            "This",
+            None,
+        ),
+        (
+            400,
+            {"error": {"message": "request exceeds the available context size", "code": 400}},
+            "context_length",
+            "req",
+            None,
+        ),
+        (
+            400,
+            {"error": {"message": "m", "innererror": {"code": "ResponsibleAIPolicyViolation"}}},
+            "content_filter",
+            "m",
+            None,
+        ),
         (400, {"error": {"message": "bad key", "type": "authentication_error"}}, "authentication", "bad key", None),
         (401, {"detail": "Invalid API Key"}, "authentication", "Invalid API Key", None),
         (404, {"error": "not here"}, "not_found", "not here", None),
         (400, {"code": 400, "message": "too hot", "type": "Bad Request"}, "invalid_request", "too hot", None),
         (422, {"detail": [{"loc": ["a"], "msg": "b"}]}, "invalid_request", '[{"loc":["a"],"msg":"b"}]', None),
         (500, {"error": {"code": 500, "message": "x", "type": "server_error"}}, "server", "x", None),
-        (503, "<html><title>503</title><body>Service <b>Unavailable</b></body></html>", "overloaded", "503 Service Unavailable", None),
+        (
+            503,
+            "<html><title>503</title><body>Service <b>Unavailable</b></body></html>",
+            "overloaded",
+            "503 Service Unavailable",
+            None,
+        ),
         (529, "", "overloaded", "", None),
         (524, "\udcff", "timeout", "", None),
         (400, [{"error": {"code": 400, "message": "list"}}], "invalid_request", "list", None),
     ],
-)  # fmt: skip
+)
 def test_every_shape_of_error_is_understood(status: int, body: Any, kind: str, message: str, code: str | None) -> None:
     raw = body.encode("utf-8", "surrogateescape") if isinstance(body, str) else orjson.dumps(body)
 

@@ -180,18 +180,46 @@ def test_logprobs_are_written_as_the_sdk_reads_them() -> None:
     ("raw", "usage"),
     [
         (
-            {"prompt_tokens": 9, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 3, "cache_write_tokens": 2}},
+            {
+                "prompt_tokens": 9,
+                "completion_tokens": 4,
+                "prompt_tokens_details": {"cached_tokens": 3, "cache_write_tokens": 2},
+            },
             (9, 4, 3, 2, 0),
         ),
         ({"prompt_tokens": 9, "completion_tokens": 4, "prompt_cache_hit_tokens": 3}, (9, 4, 3, 0, 0)),
         ({"prompt_tokens": 9, "completion_tokens": 4, "cached_tokens": 3}, (9, 4, 3, 0, 0)),
-        ({"prompt_tokens": 9, "completion_tokens": 4, "cache_read_input_tokens": 3, "cache_creation_input_tokens": 1}, (9, 4, 3, 1, 0)),
-        ({"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 15, "completion_tokens_details": {"reasoning_tokens": 2}}, (9, 6, 0, 0, 2)),
-        ({"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13, "completion_tokens_details": {"reasoning_tokens": 2}}, (9, 4, 0, 0, 2)),
+        (
+            {
+                "prompt_tokens": 9,
+                "completion_tokens": 4,
+                "cache_read_input_tokens": 3,
+                "cache_creation_input_tokens": 1,
+            },
+            (9, 4, 3, 1, 0),
+        ),
+        (
+            {
+                "prompt_tokens": 9,
+                "completion_tokens": 4,
+                "total_tokens": 15,
+                "completion_tokens_details": {"reasoning_tokens": 2},
+            },
+            (9, 6, 0, 0, 2),
+        ),
+        (
+            {
+                "prompt_tokens": 9,
+                "completion_tokens": 4,
+                "total_tokens": 13,
+                "completion_tokens_details": {"reasoning_tokens": 2},
+            },
+            (9, 4, 0, 0, 2),
+        ),
         ({"prompt_tokens": 9, "completion_tokens": None, "prompt_tokens_details": None}, (9, 0, 0, 0, 0)),
         ({"input_tokens": 9, "output_tokens": 4}, (9, 4, 0, 0, 0)),
     ],
-)  # fmt: skip
+)
 def test_every_way_of_counting_is_understood(raw: dict[str, Any], usage: tuple[int, ...]) -> None:
     read = parse_usage(raw)
 
@@ -232,11 +260,21 @@ def read(message: dict[str, Any], finish: Any = "stop", **fields: Any) -> Choice
             "tool_calls",
             id="WIRE 120, 121",
         ),
-        ({"function_call": {"name": "f", "arguments": "{}"}}, "function_call", [ToolCall("call_0", "f", "{}")], "tool_calls"),
+        (
+            {"function_call": {"name": "f", "arguments": "{}"}},
+            "function_call",
+            [ToolCall("call_0", "f", "{}")],
+            "tool_calls",
+        ),
         pytest.param({"content": "a", "reasoning": "r"}, "stop", [Thinking("r"), Text("a")], "stop", id="WIRE 122"),
         ({"content": "a", "reasoning_content": "r", "reasoning": "r"}, "stop", [Thinking("r"), Text("a")], "stop"),
         (
-            {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "r"}]}, {"type": "text", "text": "a"}]},
+            {
+                "content": [
+                    {"type": "thinking", "thinking": [{"type": "text", "text": "r"}]},
+                    {"type": "text", "text": "a"},
+                ]
+            },
             "stop",
             [Thinking("r"), Text("a")],
             "stop",
@@ -247,9 +285,14 @@ def read(message: dict[str, Any], finish: Any = "stop", **fields: Any) -> Choice
             [ToolCall("c", "f", '{"a":1}')],
             "tool_calls",
         ),
-        ({"content": "", "images": [{"image_url": {"url": "https://x"}}]}, "stop", [Image(Source(url="https://x"))], "stop"),
+        (
+            {"content": "", "images": [{"image_url": {"url": "https://x"}}]},
+            "stop",
+            [Image(Source(url="https://x"))],
+            "stop",
+        ),
     ],
-)  # fmt: skip
+)
 def test_answers_of_all_servers_are_read(message: dict[str, Any], finish: Any, parts: list[Part], reason: str) -> None:
     choice = read(message, finish)
 
