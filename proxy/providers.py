@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from proxy.backends.backend import Timeouts
@@ -19,6 +19,9 @@ from proxy.config.model import PriceSettings, ProviderSettings, Settings, Timeou
 from proxy.config.quirks import quirks
 from proxy.config.secrets import BadSecret, NoSecret, Secret
 from proxy.config.shipped import dialects, rows
+
+if TYPE_CHECKING:
+    from proxy.backends.llamacpp import LocalModel
 
 BackendKind = Literal["http", "llamacpp", "demo"]
 ANY_MODEL: Final = "*"
@@ -43,17 +46,6 @@ class PricePerMillion:
     output: Decimal
     cached_input: Decimal | None = None
     cache_write: Decimal | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LocalModel:
-    """A GGUF file and how it is loaded."""
-
-    path: Path
-    context: int = 4096
-    gpu_layers: int = 0
-    threads: int | None = None
-    chat_format: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +120,6 @@ def _spec(
     from_environment = _address(row, environ)
     base_url = own.base_url or from_environment or row.get("base_url", "")
     keys, missing = _keys(row, own, environ)
-    local = own.models if isinstance(own.models, dict) else {}
     models = tuple(row.get("models", ()) if own.models is None else own.models)
     auth = own.auth or (ways["auth"] if row or keys or missing else "none")
     chat_path = own.chat_path or ways["chat_path"]
@@ -154,12 +145,20 @@ def _spec(
         price_source=row.get("price_source"),
         chat_path=chat_path,
         stream_path=own.stream_path or own.chat_path or ways.get("stream_path", chat_path),
-        local_models={model: LocalModel(**local_model.model_dump()) for model, local_model in local.items()},
+        local_models=_local_models(own),
         probe_model=own.probe_model or (models[0] if own.models and models else row.get("probe_model")),
         docs=row.get("docs", ""),
         configured=section is not None,
         why_off=why_off,
     )
+
+
+def _local_models(own: ProviderSettings) -> dict[str, LocalModel]:
+    if not isinstance(own.models, dict):
+        return {}
+    from proxy.backends.llamacpp import LocalModel  # only where a local model is configured
+
+    return {name: LocalModel(**settings.model_dump()) for name, settings in own.models.items()}
 
 
 def _keys(

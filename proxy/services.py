@@ -135,6 +135,9 @@ class Services:
         self.totals.setdefault(attempt.target.provider, Total()).add(attempt, status)
         if status == "aborted":
             return
+        if status == "interrupted" and failure:
+            # The executor saw the first content and took it for a success.
+            self.breakers.of(attempt.target).judge(failure)
         self.health.record(
             Seen(
                 provider=attempt.target.provider,
@@ -153,7 +156,7 @@ class Services:
         for attempt, part in zip(committed.attempts, shares(response, len(committed.attempts)), strict=True):
             usage = attempt.usage or (response.usage if len(committed.attempts) == 1 else None)
             attempt.usage = usage or await self.estimated(exchange.request, attempt, part)
-            self.price(attempt)
+            self.price(attempt, response)
 
     async def settle_partial(
         self, exchange: Exchange, committed: Committed | None, status: Status, failure: Failure | None
@@ -165,7 +168,7 @@ class Services:
             live = committed.live if committed and attempt in committed.attempts else None
             response = live.collector.response() if live else None
             attempt.usage = await self.partial_usage(exchange.request, attempt, response)
-            self.price(attempt)
+            self.price(attempt, response)
         try:
             await exchange.settle(status, failure)
         except LedgerUnavailable as error:
@@ -200,10 +203,12 @@ class Services:
 
         return await asyncio.to_thread(count)
 
-    def price(self, attempt: Attempt) -> None:
+    def price(self, attempt: Attempt, response: Response | None) -> None:
         """Put the cost of its usage on *attempt*; unknown stays None and is said once for each model."""
         target = attempt.target
-        cost = self.prices.cost(target.provider, target.model, attempt.usage or Usage(), datetime.now(UTC))
+        tier = response.native.get("openai_chat", {}).get("service_tier") if response else None
+        context = {"service_tier": tier} if isinstance(tier, str) else None
+        cost = self.prices.cost(target.provider, target.model, attempt.usage or Usage(), datetime.now(UTC), context)
         if cost is None:
             if target.name not in self._unpriced and len(self._unpriced) < 1000:
                 self._unpriced.add(target.name)

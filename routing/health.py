@@ -140,7 +140,7 @@ class Health:
             "last_success": iso(record.last_success),
             "last_failure": iso(record.last_failure),
             "last_error": record.last_error,
-            "cooldown_s": round(max(breaker_s, keys.free_in_s()), 1),
+            "cooldown_s": round(max(breaker_s, keys.cooldown_s), 1),
             "keys": {"total": keys.total, "available": available},
         }
 

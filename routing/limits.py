@@ -3,7 +3,7 @@
 A key rests after a failure that is about the key. A wait that the vendor asked for is *firm*: the key is not used
 before. A wait that we chose ourselves is not: when nothing else is left the key is tried all the same, so that one
 stray 401 does not switch a provider off for everyone.
-A 403 may be about one model only, so it rests the key for that model alone.
+Vendors limit rates for each model, and a 403 may be about one model only: both rest the key for that model alone.
 """
 
 from __future__ import annotations
@@ -60,8 +60,18 @@ class KeyRing(Generic[K]):
 
     @property
     def available(self) -> int:
-        """How many keys do not rest as a whole."""
-        return sum(1 for index in range(len(self.keys)) if self._rest(index, WHOLE_KEY) is None)
+        """How many keys do not rest, neither as a whole nor for any model."""
+        resting = {index for index, scope in tuple(self._rests) if self._rest(index, scope) is not None}
+        return len(self.keys) - len(resting)
+
+    @property
+    def cooldown_s(self) -> float:
+        """Seconds until the first key has no rest at all, neither as a whole nor for any model; 0 when one has none."""
+        until = [0.0] * len(self.keys)
+        for index, scope in tuple(self._rests):
+            if (rest := self._rest(index, scope)) is not None:
+                until[index] = max(until[index], rest.until)
+        return max(0.0, min(until) - self._now())
 
     def take(self, model: str = WHOLE_KEY, tried: Collection[int] = ()) -> int | None:
         """The position of the next free key that was not *tried*; None when there is none."""
@@ -107,7 +117,7 @@ class KeyRing(Generic[K]):
         if failure.kind == "rate_limit" and asked is None:
             seconds = min(LONGEST_GUESS_S, seconds * 2 ** min(self._repeats[index], 10))
             self._repeats[index] += 1
-        scope = model if failure.kind == "permission" else WHOLE_KEY
+        scope = model if failure.kind in {"permission", "rate_limit"} else WHOLE_KEY
         until = self._now() + (asked if asked is not None else seconds)
         self._keep((index, scope), Rest(until, asked is not None, failure.kind, failure.status))
 

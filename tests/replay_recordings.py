@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -292,7 +293,7 @@ def _anthropic_usage(usage: Mapping[str, Any]) -> dict[str, int]:
     return {key: n for key, n in found.items() if n or key.endswith("_tokens")}
 
 
-_GEMINI_FINISH: Final = {"STOP": "stop", 1: "stop", "MAX_TOKENS": "length", 2: "length"}
+_GEMINI_FINISH: Final = {None: "stop", "STOP": "stop", 1: "stop", "MAX_TOKENS": "length", 2: "length"}
 _GEMINI_FAILED: Final = frozenset(
     {"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "MALFORMED_RESPONSE", "TOO_MANY_TOOL_CALLS"}
 )
@@ -321,6 +322,8 @@ def _expected_gemini(values: Sequence[dict[str, Any]]) -> Expected:
             return Expected(statuses={502, 503})
         finish = _GEMINI_FINISH.get(reasons[index], "content_filter")
         said.finish = {"tool_calls"} if said.calls and finish == "stop" else {finish}
+    if not found.choices and not any("promptFeedback" in value for value in values):
+        return Expected(statuses={502, 503})
     if not found.choices:
         found.choices[0] = Said(finish={"content_filter"})
     return found
@@ -681,23 +684,67 @@ def _finely(answer: Answer) -> Answer:
 
 
 async def replay_all(cases: Sequence[Case], url: str) -> list[Result]:
-    """Every case, a dozen at a time."""
+    """Every case, a dozen at a time; then the ledger's rows of all of them."""
     gate = asyncio.Semaphore(CONCURRENT)
     timeout = aiohttp.ClientTimeout(total=60)
     connector = aiohttp.TCPConnector(limit=CONCURRENT)
 
-    async def one(case: Case, session: aiohttp.ClientSession) -> Result:
+    async def one(case: Case, session: aiohttp.ClientSession) -> tuple[str, Result]:
         recording = case.recording
+        request_id = ""
         async with gate:
             try:
                 got = await ask(session, url, case)
+                request_id = got.headers.get("x-request-id", "")
                 wrong = compare(case, expected_of(recording), got)
             except (aiohttp.ClientError, TimeoutError) as error:
                 wrong = [f"no answer: {error!r}"]
-        return Result(recording["id"], recording["provider"], str(case.split), wrong, EXCEPTIONS.get(recording["id"]))
+        excepted = EXCEPTIONS.get(recording["id"])
+        return request_id, Result(recording["id"], recording["provider"], str(case.split), wrong, excepted)
 
     async with aiohttp.ClientSession(timeout=timeout, connector=connector, read_bufsize=1 << 20) as session:
-        return await asyncio.gather(*(one(case, session) for case in cases))
+        asked = await asyncio.gather(*(one(case, session) for case in cases))
+        rows = await _ledger(session, url)
+    for case, (request_id, result) in zip(cases, asked, strict=True):
+        result.wrong += _compare_row(expected_of(case.recording), rows.get(request_id))
+    return [result for _, result in asked]
+
+
+async def _ledger(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
+    """All rows by their id."""
+    rows: dict[str, Any] = {}
+    cursor = ""
+    while True:
+        async with session.get(f"{url}/api/v1/exchanges?limit=1000{cursor}") as answer:
+            page = await answer.json()
+        rows |= {row["id"]: row for row in page["data"]}
+        if not page["next"]:
+            return rows
+        cursor = f"&cursor={quote(str(page['next']))}"
+
+
+def _compare_row(expected: Expected, row: Mapping[str, Any] | None) -> list[str]:
+    """The ledger has what the vendor reported, whether or not the client asked to see it."""
+    if expected.statuses:
+        return [f"the ledger's row is {row['status']}"] if row and row["status"] != "failed" else []
+    if row is None or row["status"] != "ok":
+        return [f"the ledger's row is {row and row['status']}"]
+    wrong = [
+        f"the ledger's {name} {row[name]}, not {expected.usage.get(key, 0)}"
+        for name, key in _COLUMNS.items()
+        if expected.usage and row[name] != expected.usage.get(key, 0)
+    ]
+    if row["estimated"] is bool(expected.usage):
+        wrong.append(f"the ledger's row has estimated = {row['estimated']}")
+    return wrong
+
+
+_COLUMNS: Final = {
+    "input_tokens": "prompt_tokens",
+    "output_tokens": "completion_tokens",
+    "cached_input_tokens": "cached",
+    "reasoning_tokens": "reasoning",
+}
 
 
 def run(folder: Path, splits: Sequence[Split], provider: str | None = None, only: str | None = None) -> list[Result]:

@@ -39,7 +39,12 @@ UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9
 
 
 def write_model(
-    path: Path, reply: str = "Hello from the tiny model.", *, endless: bool = False, context: int = 2048
+    path: Path,
+    reply: str = "Hello from the tiny model.",
+    *,
+    endless: bool = False,
+    context: int = 2048,
+    template: str = TEMPLATE,
 ) -> Path:
     """Write the model; *reply* is cut into pieces of three and more characters, no two alike."""
     pieces = _pieces(reply)
@@ -69,7 +74,7 @@ def write_model(
         ("tokenizer.ggml.bos_token_id", UINT32, end - 2),
         ("tokenizer.ggml.eos_token_id", UINT32, end),
         ("tokenizer.ggml.add_bos_token", BOOL, False),
-        ("tokenizer.chat_template", STRING, TEMPLATE),
+        ("tokenizer.chat_template", STRING, template),
     ]
     path.write_bytes(_file(fields, tensors))
     return path

@@ -186,9 +186,15 @@ def _last_user_text(request: Mapping[str, Any]) -> str:
             continue
         content = message.get("content")
         if isinstance(content, list):
-            return " ".join(part.get("text", f"[{part.get('type')}]") for part in content)
+            return " ".join(_spoken(part) for part in content)
         return str(content)
     return ""
+
+
+def _spoken(part: Any) -> str:
+    if isinstance(part, dict):
+        return str(part.get("text", f"[{part.get('type')}]"))
+    return str(part)
 
 
 def _calls(request: Mapping[str, Any], text: str, digest: str) -> list[dict[str, Any]]:

@@ -117,7 +117,7 @@ class HttpBackend:
         response = None
         try:
             try:
-                async with asyncio.timeout(clock.connect_s + wait_s):
+                async with asyncio.timeout(wait_s):
                     response = await self._session.post(
                         self._url(call.model, call.stream),
                         data=call.body,

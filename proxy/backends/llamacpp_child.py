@@ -69,23 +69,29 @@ class Watch:
         """Forget the request before."""
         self._request = request
         self._evaluated = 0
-        self.prompt = self.cached = self.written = 0
-        self.thinking = False
+        self.prompt = self.cached = 0
+        self.thinking = self.ended = self.ended_itself = False
+        self._prompt: Sequence[int] = ()
+        self._tokens: list[int] = []
         self._began_s = self._first_s = time.monotonic()
 
     def generate(self, tokens: Sequence[int], *arguments: Any, **named: Any) -> Iterator[int]:
         """The tokens of the answer."""
-        self.prompt = len(tokens)
+        self._prompt, self.prompt = tokens, len(tokens)
         tail = self._engine.detokenize(list(tokens[-16:]), special=True).decode("utf-8", "replace")
         self.thinking = tail.rstrip().endswith("<think>")
-        for number, token in enumerate(self._generate(tokens, *arguments, **named)):
-            if number == 0:
-                self._first_s = time.monotonic()
-                self.cached = max(0, self.prompt - self._evaluated)
-            self._check()
-            if not self._ends(token):
-                self.written += 1
-            yield token
+        try:
+            for number, token in enumerate(self._generate(tokens, *arguments, **named)):
+                if number == 0:
+                    self._first_s = time.monotonic()
+                    self.cached = max(0, self.prompt - self._evaluated)
+                self._check()
+                self.ended_itself = self._ends(token)
+                if not self.ended_itself:
+                    self._tokens.append(token)
+                yield token
+        finally:
+            self.ended = True
 
     def eval(self, tokens: Sequence[int]) -> None:
         """Evaluate *tokens* batch by batch."""
@@ -95,6 +101,16 @@ class Watch:
             batch = tokens[start : start + size]
             self._eval(batch)
             self._evaluated += len(batch)
+
+    @property
+    def written(self) -> int:
+        """Tokens of the answer so far, without the one that ends it."""
+        return len(self._tokens)
+
+    def text(self) -> str:
+        """What they say, up to a character that is not whole."""
+        written: bytes = self._engine.detokenize(self._tokens, prev_tokens=list(self._prompt))
+        return written.decode("utf-8", "ignore")
 
     def _check(self) -> None:
         if self._cancelled(self._request):
@@ -162,14 +178,48 @@ class Model:
         top = arguments.get("top_logprobs")
         result = self._begun(arguments)
         if not body.get("stream"):
+            _stop_in_time(result, body.get("stop") or [])
             whole = {**result, **self.watch.account(), HINTS: {**hints, "thinking": self.watch.thinking}}
             send(request, "line", _cut_logprobs(whole, top))
             return
-        for number, chunk in enumerate(result):
+        chunks = result if top is not None else self._mended(result, body.get("stop") or [])
+        for number, chunk in enumerate(chunks):
             if number == 0:
                 send(request, "line", {HINTS: {**hints, "thinking": self.watch.thinking}})
             send(request, "line", _cut_logprobs(chunk, top))
         send(request, "line", self.watch.account())
+
+    def _mended(self, chunks: Iterator[Frame], stop: Sequence[str]) -> Iterator[Frame]:
+        """*chunks* with the text of the last ones made anew.
+
+        What the library still holds back when the last token has come it decodes token by token, and so drops
+        characters that are spread over several.
+        """
+        sent, kept = "", ""
+        for chunk in chunks:
+            choice = chunk["choices"][0]
+            text = choice["delta"].get("content")
+            if choice["finish_reason"] is not None:
+                rest, reason = self._rest(len(sent), stop, choice["finish_reason"], kept)
+                if rest:
+                    yield {**chunk, "choices": [{**choice, "delta": {"content": rest}, "finish_reason": None}]}
+                yield {**chunk, "choices": [{**choice, "finish_reason": reason}]}
+            elif text is None or not self.watch.ended:
+                sent += text or ""
+                yield chunk
+            else:
+                kept += text
+
+    def _rest(self, sent: int, stop: Sequence[str], reason: str, kept: str) -> tuple[str, str]:
+        """The text after the first *sent* characters, and why it ended; *kept* is the library's text.
+
+        The library's holds when a stop sequence of the chat template has ended the answer.
+        """
+        text = self.watch.text()
+        at = _first_stop(text, stop)
+        if at is not None:
+            return text[sent:at], "stop"
+        return (text[sent:] if reason == "length" or self.watch.ended_itself else kept), reason
 
     def _arguments(self, body: Frame) -> Frame:
         arguments = dict(body)
@@ -354,6 +404,22 @@ def _with_object(function: Frame) -> Frame:
     except ValueError:
         return function
     return {**function, "arguments": value} if isinstance(value, dict) else function
+
+
+def _first_stop(text: str, stop: Sequence[str]) -> int | None:
+    return min((at for sequence in stop if (at := text.find(sequence)) >= 0), default=None)
+
+
+def _stop_in_time(whole: Frame, stop: Sequence[str]) -> None:
+    """Cut the text at its first stop sequence.
+
+    The library does not look for one while it waits for the rest of a character, and for some tokens more.
+    """
+    for choice in whole["choices"]:
+        text = choice["message"].get("content")
+        if isinstance(text, str) and (at := _first_stop(text, stop)) is not None:
+            choice["message"]["content"] = text[:at]
+            choice["finish_reason"] = "stop"
 
 
 def _cut_logprobs(body: Frame, top: int | None) -> Frame:

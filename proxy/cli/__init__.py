@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 
@@ -17,6 +18,8 @@ def main() -> None:
         sys.stderr.write(f"modelport: {other}\n")
         sys.exit(2)
     if sys.argv[1:2] == ["serve"]:
+        # Importing makes many objects and hardly any garbage: collecting meanwhile is a seventh of the time to start.
+        gc.disable()
         from proxy.cli.serve import serve
 
         sys.exit(serve(sys.argv[2:]))

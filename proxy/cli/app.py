@@ -15,8 +15,8 @@ from proxy.cli import reports
 from proxy.cli.client import Refused, server
 from proxy.cli.serve import serve as run_server
 from proxy.cli.terminal import fail, write
-from proxy.cli.version import version as own_version
 from proxy.config import ConfigError
+from proxy.version import version as installed
 
 P = ParamSpec("P")
 
@@ -60,7 +60,7 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
 def begin(show_version: Annotated[bool, typer.Option("--version", help="Say the version.")] = False) -> None:
     """One local port for every model."""
     if show_version:
-        write(own_version())
+        write(f"modelport {installed()}")
         raise typer.Exit
 
 
@@ -146,7 +146,7 @@ def try_provider(
 @app.command()
 def version() -> None:
     """Say the version."""
-    write(own_version())
+    write(f"modelport {installed()}")
 
 
 @config_app.command("check")

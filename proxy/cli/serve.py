@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -40,6 +41,8 @@ def serve(arguments: Sequence[str]) -> int:
         return 2
     from proxy.app import serve as run
 
+    gc.freeze()  # what was imported stays: no collection need look at it again
+    gc.enable()
     return run(loaded, read)
 
 

@@ -242,12 +242,14 @@ class _Resolver:
             }
         if isinstance(section.models, dict):
             update["models"] = {
-                model: self._local((*key, "models", model, "path"), local) for model, local in section.models.items()
+                model: self._local((*key, "models", model), local) for model, local in section.models.items()
             }
         return section.model_copy(update=update) if update else section
 
     def _local(self, key: Path_, local: LocalModelSettings) -> LocalModelSettings:
-        return local.model_copy(update={"path": self._path(key, local.path)})
+        paths = {"path": local.path, "projector": local.projector}
+        absolute = {name: self._path((*key, name), path) for name, path in paths.items() if path}
+        return local.model_copy(update=absolute)
 
     def _secrets(self, key: Path_, written: Sequence[Secret], *, literal: bool = False) -> tuple[Secret, ...]:
         """Those of *written* that lead somewhere; the others are warned of and left out."""

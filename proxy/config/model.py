@@ -207,6 +207,8 @@ class LocalModelSettings(Section):
     gpu_layers: int = Field(0, ge=-1, description="Layers that go to the GPU; -1 is all of them.")
     threads: Count | None = Field(None, description="Threads to compute with. Default: llama.cpp's choice.")
     chat_format: str | None = Field(None, description="Chat template by name. Default: the one in the file.")
+    logits_all: bool = Field(False, description="Keep what logprobs need: a number for each token and word, in memory.")
+    projector: Path | None = Field(None, description="The file (mmproj) that turns pictures into tokens.")
 
 
 def _table_or(other: str) -> Discriminator:

@@ -33,7 +33,7 @@ BAD_BODIES = [
     ("null", b"null", None),
     ("a number", b"1e999", None),
     ("bad UTF-8", b'{"model": "demo/echo", "messages": [{"role": "user", "content": "\xff\xfe"}]}', None),
-    ("lone surrogate", b'{"model": "demo/echo", "messages": [{"role": "user", "content": "\\ud800"}]}', "messages[0]"),
+    ("lone surrogate", b'{"model": "demo/echo", "messages": [{"role": "user", "content": "\\ud800"}]}', None),
     ("too deep", b'{"model": "demo/echo", "messages": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", None),
     ("no model", json.dumps({"messages": [HELLO]}).encode(), "model"),
     ("model is a number", json.dumps({"model": 5, "messages": [HELLO]}).encode(), "model"),

@@ -455,18 +455,17 @@ def test_two_answers_from_a_vendor_that_gives_one(client: OpenAI, backends: Back
 
 
 def test_losses_are_reported(client: OpenAI, backends: Backends) -> None:
-    """Anthropic has no seed: it is dropped, and the answer says so; `reject` refuses instead."""
+    """Anthropic has no presence penalty: it is dropped, and the answer says so; `reject` refuses instead."""
     model = backends.says("anthropic", cassette("anthropic/text"))
+    strict = {"modelport": {"losses": "reject"}}
 
-    raw = client.chat.completions.with_raw_response.create(model=model, messages=QUESTION, seed=7)
+    raw = client.chat.completions.with_raw_response.create(model=model, messages=QUESTION, presence_penalty=0.5)
     with pytest.raises(openai.BadRequestError) as refused:
-        client.chat.completions.create(
-            model=model, messages=QUESTION, seed=7, extra_body={"modelport": {"losses": "reject"}}
-        )
+        client.chat.completions.create(model=model, messages=QUESTION, presence_penalty=0.5, extra_body=strict)
 
-    assert "seed" in raw.headers["x-modelport-losses"]
-    assert "seed" not in backends.asked(model)[0]
-    assert "seed" in str(refused.value)
+    assert "presence_penalty" in raw.headers["x-modelport-losses"]
+    assert "presence_penalty" not in backends.asked(model)[0]
+    assert "presence_penalty" in str(refused.value)
     assert len(backends.asked(model)) == 1
 
 

@@ -8,7 +8,8 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import pytest
 
@@ -32,6 +33,12 @@ class Client:
         """The answer's head; its body can be read piece by piece."""
         self._answer = self._connection.getresponse()
         return self._answer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.leave()
 
     def leave(self) -> None:
         """Close the connection, whatever is under way."""
@@ -112,18 +119,14 @@ def test_leaving_after_the_last_byte_is_success(modelport: Modelport, backends: 
 
 def test_one_of_two_equal_questions_leaves(modelport: Modelport, backends: Backends) -> None:
     """Single flight: the one that stays gets its answer."""
-    model = backends.says("openai_chat", cassette("openai_chat/text", hold_at=0))
+    model = backends.says("openai_chat", cassette("openai_chat/text", hold_at=0), cassette("openai_chat/text"))
     body = {"model": model, "messages": QUESTION, "temperature": 0}
-    connections = [http.client.HTTPConnection("127.0.0.1", modelport.port, timeout=10) for _ in range(2)]
-    first, second = connections
+    first, second = (http.client.HTTPConnection("127.0.0.1", modelport.port, timeout=10) for _ in range(2))
     first.request("POST", CHAT, json.dumps(body), {"content-type": "application/json"})
     asked = backends.upstream.wait_asked(bare(model))
     second.request("POST", CHAT, json.dumps(body), {"content-type": "application/json"})
     first.close()
-    for request in backends.upstream.asked(bare(model)):
-        request.release()
-    if asked.wait_left(0.3):
-        backends.upstream.wait_asked(bare(model), 2).release()
+    asked.release()
 
     answer = second.getresponse()
     text = json.loads(answer.read())["choices"][0]["message"]["content"]
@@ -142,16 +145,15 @@ def own(upstream: Upstream, tmp_path: Path) -> Iterator[Modelport]:
 def test_sigterm_lets_a_stream_finish(own: Modelport, upstream: Upstream) -> None:
     """It takes nothing new, ends the old, settles it, and exits with 0."""
     upstream.script("draining", _half("openai_chat"))
-    client = Client(own, "own/draining", stream=True)
-    answer = client.answer()
-    while b"Paris" not in answer.readline():
-        pass
+    with Client(own, "own/draining", stream=True) as client:
+        answer = client.answer()
+        while b"Paris" not in answer.readline():
+            pass
 
-    own.signal(signal.SIGTERM)
-    _wait_until_refused(own)
-    upstream.asked("draining")[0].release()
-    rest = answer.read()
-    client.leave()
+        own.signal(signal.SIGTERM)
+        _wait_until_refused(own)
+        upstream.asked("draining")[0].release()
+        rest = answer.read()
 
     assert rest.rstrip().endswith(b"data: [DONE]")
     assert own.wait() == 0
@@ -163,7 +165,7 @@ def _wait_until_refused(own: Modelport, within_s: float = 5) -> None:
     until = time.monotonic() + within_s
     while time.monotonic() < until:
         try:
-            if own.get("/health/ready").status == 503:
+            if own.get("/health/ready", timeout_s=1).status == 503:
                 return
         except (OSError, http.client.HTTPException):
             return
@@ -182,12 +184,11 @@ def test_sigterm_when_idle_is_quick(own: Modelport) -> None:
 def test_a_killed_servers_open_exchange_is_closed_at_the_next_start(own: Modelport, upstream: Upstream) -> None:
     """`interrupted`, with an estimate, and nothing counted twice."""
     upstream.script("killed", _half("openai_chat"))
-    client = Client(own, "own/killed", stream=True)
-    answer = client.answer()
-    while b"Paris" not in answer.readline():
-        pass
-    own.kill()
-    client.leave()
+    with Client(own, "own/killed", stream=True) as client:
+        answer = client.answer()
+        while b"Paris" not in answer.readline():
+            pass
+        own.kill()
 
     own.start()
 

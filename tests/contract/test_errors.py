@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
+import json
+import re
 from typing import Any
 
 import openai
@@ -63,7 +67,7 @@ def test_a_vendors_error(
     assert int(headers["x-modelport-attempts"]) == len(backends.asked(model))
     assert UPSTREAM_KEY not in error.response.text
     if "429" in name:
-        assert 0 < float(headers["retry-after"]) <= 7
+        assert 0 < float(headers["retry-after"]) <= 1
 
 
 def test_a_refused_key_is_named_for_what_it_is(client: OpenAI, backends: Backends) -> None:
@@ -144,29 +148,34 @@ def test_an_sdk_timeout_reaches_the_vendor(client: OpenAI, backends: Backends) -
     assert backends.upstream.asked(bare(model))[0].wait_left(1)
 
 
-def _cut(name: str, end: Any) -> Answer:
+BROKEN = [
+    ("openai_chat/text_stream", "close"),
+    ("openai_chat/text_stream", "reset"),
+    ("openai_chat/text_stream", "complete"),
+    ("anthropic/text_stream", "close"),
+    ("anthropic/text_stream", "complete"),
+    ("anthropic/error_in_stream", "complete"),
+    ("gemini/text_stream", "close"),
+    ("gemini/text_stream", "complete"),
+]
+
+
+def _breaking(name: str, end: Any) -> Answer:
+    """An answer that waits after two thirds, so that content is through before it breaks off."""
     whole = cassette(name)
-    return cassette(name, stop_at=len(whole.body) * 2 // 3, end=end)
+    places = [found.end() for found in re.finditer(rb"\r?\n\r?\n", whole.body)]
+    middle = len(places) * 2 // 3
+    stop = None if "error" in name else places[middle]
+    return cassette(name, hold_at=places[middle - 1], stop_at=stop, end=end)
 
 
-@pytest.mark.parametrize(
-    ("dialect", "answer"),
-    [
-        ("openai_chat", _cut("openai_chat/text_stream", "close")),
-        ("openai_chat", _cut("openai_chat/text_stream", "reset")),
-        ("openai_chat", _cut("openai_chat/text_stream", "complete")),
-        ("anthropic", _cut("anthropic/text_stream", "close")),
-        ("anthropic", _cut("anthropic/text_stream", "complete")),
-        ("anthropic", cassette("anthropic/error_in_stream")),
-        ("gemini", _cut("gemini/text_stream", "close")),
-        ("gemini", _cut("gemini/text_stream", "complete")),
-    ],
-)
-def test_a_stream_that_breaks_raises(client: OpenAI, backends: Backends, dialect: str, answer: Answer) -> None:
+@pytest.mark.parametrize(("name", "end"), BROKEN)
+def test_a_stream_that_breaks_raises(client: OpenAI, backends: Backends, name: str, end: str) -> None:
     """What came is there, then one error; a broken answer never looks complete."""
-    model = backends.says(dialect, answer)
+    model = backends.says(name.split("/", maxsplit=1)[0], _breaking(name, end))
     stream = client.chat.completions.create(model=model, messages=QUESTION, stream=True)
-    chunks: list[Any] = []
+    chunks: list[Any] = [next(iter(stream)) for _ in range(2)]
+    backends.upstream.asked(bare(model))[0].release()
 
     with pytest.raises(openai.APIError) as raised:
         _read_into(chunks, stream)
@@ -183,10 +192,28 @@ def _read_into(chunks: list[Any], stream: Any) -> None:
 
 
 def test_a_broken_stream_has_one_error_event_and_no_terminator(modelport: Modelport, backends: Backends) -> None:
-    model = backends.says("anthropic", cassette("anthropic/error_in_stream"))
+    model = backends.says("anthropic", _breaking("anthropic/error_in_stream", "complete"))
+    connection = http.client.HTTPConnection("127.0.0.1", modelport.port, timeout=10)
+    body = json.dumps({"model": model, "messages": QUESTION, "stream": True})
+    with contextlib.closing(connection):
+        connection.request("POST", "/v1/chat/completions", body, {"content-type": "application/json"})
+        answer = connection.getresponse()
+        begin = answer.readline()
+        backends.upstream.asked(bare(model))[0].release()
+        rest = answer.read()
 
-    reply = modelport.post("/v1/chat/completions", {"model": model, "messages": QUESTION, "stream": True})
+    frames = [line for line in (begin + rest).decode().splitlines() if line.startswith("data:")]
+    assert [frame for frame in frames if '"error"' in frame] == frames[-1:]
+    assert len(frames) > 2
+    assert b"[DONE]" not in rest
 
-    lines = [line for line in reply.body.decode().splitlines() if line.startswith("data:")]
-    assert [line for line in lines if '"error"' in line] == lines[-1:]
-    assert b"[DONE]" not in reply.body
+
+def test_an_error_that_comes_at_once_is_a_status(client: OpenAI, backends: Backends) -> None:
+    """Until content has gone out an error inside a 200 stream is an ordinary error."""
+    failed = 'data: {"error":{"message":"The server is overloaded.","code":503}}\n\n'
+    model = backends.says("openai_chat", Answer.sse(failed), own_row=True)
+
+    with pytest.raises(openai.InternalServerError) as raised:
+        client.chat.completions.create(model=model, messages=QUESTION, stream=True)
+
+    assert raised.value.status_code in {502, 503}

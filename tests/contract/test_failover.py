@@ -25,6 +25,7 @@ FAILURES = {
     "html": Answer.json(b"<html>", 502, {"content-type": "text/html"}),
     "not json": Answer.json(b"<html>"),
     "role only, then cut": cassette("openai_chat/text_stream", stop_at=300, end="close"),
+    "hangs up": Answer(raw_head=b"", end="close"),
     "error in the first event": Answer.sse('data: {"error":{"message":"overloaded","code":503}}\n\n'),
     "empty stream": Answer.sse(""),
 }

@@ -245,11 +245,12 @@ def test_a_provider_of_ones_own_may_speak_another_dialect_at_another_path(tmp_pa
 
 
 def test_a_local_model_is_a_file_with_a_name(tmp_path: Path) -> None:
-    text = "[providers.local]\ndialect = 'llamacpp'\nmodels = { tiny = { path = 'tiny.gguf', context = 512 } }\n"
+    text = "[providers.local]\ndialect = 'llamacpp'\nmodels = { tiny = { path = 'tiny.gguf', context = 512, projector = 'p' } }\n"  # noqa: E501 -- one section a line
     found = spec(tmp_path, "local", text)
 
     assert (found.backend, found.models, found.enabled) == ("llamacpp", ("tiny",), True)
     assert found.local_models["tiny"].path == tmp_path / "tiny.gguf"
+    assert found.local_models["tiny"].projector == tmp_path / "p"
     assert found.local_models["tiny"].context == 512
 
 

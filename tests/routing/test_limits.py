@@ -69,7 +69,15 @@ def test_a_403_rests_the_key_for_that_model_alone(clock) -> None:
     ring = KeyRing(("a",), clock)
     ring.refused(0, Failure("permission", "", 403), "forbidden")
 
-    assert (ring.take("forbidden"), ring.take("allowed"), ring.available) == (None, 0, 1)
+    assert (ring.take("forbidden"), ring.take("allowed"), ring.available) == (None, 0, 0)
+
+
+def test_a_429_rests_the_key_for_that_model_alone(clock) -> None:
+    """Vendors limit rates for each model: the others are still served; health says when the rest is over."""
+    ring = KeyRing(("a",), clock)
+    ring.refused(0, Failure("rate_limit", "", 429, retry_after_s=7), "busy")
+
+    assert (ring.take("busy"), ring.take("idle"), ring.available, ring.cooldown_s) == (None, 0, 0, 7)
 
 
 def test_a_guessed_rest_can_be_broken_and_a_firm_one_cannot(clock) -> None:

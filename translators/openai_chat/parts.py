@@ -18,6 +18,27 @@ from translators.neutral import NO_NATIVE, Audio, Document, Image, Native, Sourc
 DIALECT: Final = "openai_chat"
 NO_EXTRA: Final[Mapping[str, Any]] = {}
 
+MAX_CHOICES: Final = 128
+"""OpenAI's own bound of `n`."""
+MAX_COUNT: Final = 2**53
+"""JSON numbers beyond this are not exact in most readers; nothing here is counted that far."""
+
+
+def objects_in(value: Any) -> list[dict[str, Any]]:
+    """The objects in a list; whatever else a server put there or in its place is left out."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def choice_index(value: Any, default: int) -> int:
+    """A choice's index, or *default* where the server gave none that can be."""
+    return value if type(value) is int and 0 <= value < MAX_CHOICES else default
+
+
+def created_s(value: Any) -> int:
+    """`created` as Unix seconds; 0 when unknown."""
+    return int(value) if isinstance(value, int | float) and 0 <= value < MAX_COUNT else 0
+
+
 # --- extra_content -------------------------------------------------------------------------------
 
 
@@ -50,12 +71,8 @@ def native_of_extra(extra: Any) -> dict[str, dict[str, Any]]:
 
 def blocks_in(fields: dict[str, Any]) -> list[dict[str, Any]]:
     """The opaque blocks in one dialect's `extra_content`, taken out of it, without their place in the stream."""
-    blocks = fields.pop("blocks", None)
-    return [
-        {key: value for key, value in block.items() if key != "index"}
-        for block in (blocks if isinstance(blocks, list) else ())
-        if isinstance(block, dict)
-    ]
+    blocks = objects_in(fields.pop("blocks", None))
+    return [{key: value for key, value in block.items() if key != "index"} for block in blocks]
 
 
 def native_of(own: Mapping[str, Any], **others: Mapping[str, Any]) -> Native:
@@ -107,9 +124,7 @@ def details_only_opaque(details: Any) -> bool:
 def merged_details(pieces: Any) -> list[dict[str, Any]]:
     """`reasoning_details` of several deltas as one list: neighbours of one type and index are joined."""
     merged: list[dict[str, Any]] = []
-    for piece in pieces if isinstance(pieces, list) else ():
-        if not isinstance(piece, dict):
-            continue
+    for piece in objects_in(pieces):
         last = merged[-1] if merged else None
         if last is None or any(last.get(key) != piece.get(key) for key in ("type", "index")) or "data" in piece:
             merged.append(dict(piece))
@@ -287,8 +302,8 @@ def parse_logprobs(logprobs: Any) -> tuple[TokenLogprob, ...] | None:
     """`choices[].logprobs`; text and refusal in one sequence. None when there are none."""
     if not isinstance(logprobs, dict):
         return None
-    entries = [*(logprobs.get("content") or ()), *(logprobs.get("refusal") or ())]
-    found = tuple(_parse_logprob(entry) for entry in entries if isinstance(entry, dict))
+    entries = [*objects_in(logprobs.get("content")), *objects_in(logprobs.get("refusal"))]
+    found = tuple(_parse_logprob(entry) for entry in entries)
     return found or None
 
 
@@ -299,7 +314,7 @@ def _parse_logprob(entry: Mapping[str, Any]) -> TokenLogprob:
         token=str(entry.get("token", "")),
         logprob=float(value) if isinstance(value, int | float) else 0.0,
         bytes=tuple(raw) if isinstance(raw, list) else None,
-        top=tuple(_parse_logprob(top) for top in entry.get("top_logprobs") or () if isinstance(top, dict)),
+        top=tuple(_parse_logprob(top) for top in objects_in(entry.get("top_logprobs"))),
     )
 
 

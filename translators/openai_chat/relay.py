@@ -18,7 +18,15 @@ from translators.neutral import Event, Failure, Finish, Request, Response, Usage
 from translators.openai_chat.chunks import DONE
 from translators.openai_chat.error import error_envelope
 from translators.openai_chat.outgoing import write_reasoning
-from translators.openai_chat.parts import details_text, named_reasoning, reasoning_text, spoken_parts
+from translators.openai_chat.parts import (
+    MAX_CHOICES,
+    choice_index,
+    details_text,
+    named_reasoning,
+    objects_in,
+    reasoning_text,
+    spoken_parts,
+)
 from translators.openai_chat.quirks import fitted
 from translators.openai_chat.request import PROXY_FIELDS
 from translators.openai_chat.response import (
@@ -157,8 +165,8 @@ def _mend_response(body: dict[str, Any], head: Mapping[str, Any], response: Resp
             body[name] = value
             changed = True
     for position, (choice, parsed) in enumerate(zip(body["choices"], response.choices, strict=True)):
-        if type(choice.get("index")) is not int:
-            choice["index"] = position
+        if choice.get("index") != parsed.index or type(choice["index"]) is not int:
+            choice["index"] = parsed.index
             changed = True
         word = choice.get("finish_reason")
         reason = parsed.finish_reason or "stop"
@@ -166,7 +174,7 @@ def _mend_response(body: dict[str, Any], head: Mapping[str, Any], response: Resp
             choice["finish_reason"] = reason
             changed = True
         if not isinstance(choice.get("message"), dict):
-            choice["message"] = {"role": "assistant", "content": choice.get("text")}
+            choice["message"] = {"role": "assistant", "content": choice.get("text") or ""}
             changed = True
         changed |= _mend_message(choice["message"], position, think_tags)
         changed |= _mend_logprobs(choice)
@@ -188,8 +196,9 @@ def _mend_message(message: dict[str, Any], position: int, think_tags: bool) -> b
     if not isinstance(message.get("reasoning_content"), str) and (text := reasoning_text(message)):
         message["reasoning_content"] = text
         changed = True
-    if "content" not in message:
-        message["content"] = None if message.get("tool_calls") or message.get("function_call") else ""
+    silent = any(message.get(name) for name in ("tool_calls", "function_call", "refusal", "audio"))
+    if "content" not in message or (message["content"] is None and not silent):
+        message["content"] = None if silent else ""
         changed = True
     calls = message.get("tool_calls")
     for ordinal, call in enumerate(calls if isinstance(calls, list) else ()):
@@ -232,9 +241,11 @@ def _mend_logprobs(choice: dict[str, Any]) -> bool:
     """Entries without `top_logprobs` (vLLM, DeepSeek), which the SDK's type requires."""
     logprobs = choice.get("logprobs")
     changed = False
+    if not isinstance(logprobs, dict):
+        return False
     for name in ("content", "refusal"):
-        for entry in (logprobs.get(name) or ()) if isinstance(logprobs, dict) else ():
-            if isinstance(entry, dict) and not isinstance(entry.get("top_logprobs"), list):
+        for entry in objects_in(logprobs.get(name)):
+            if not isinstance(entry.get("top_logprobs"), list):
                 entry["top_logprobs"] = []
                 changed = True
     return changed
@@ -255,9 +266,6 @@ def _mend_usage(body: dict[str, Any]) -> bool:
         changed = True
     return changed
 
-
-MAX_CHOICES: Final = 128
-"""OpenAI's own bound of `n`."""
 
 # --- streams -------------------------------------------------------------------------------------
 
@@ -450,9 +458,9 @@ class _ChunkMender:
 
     def _mend_choice(self, choice: dict[str, Any], position: int) -> bool:
         changed = False
-        number = choice.get("index")
-        if type(number) is not int:
-            number = choice["index"] = position
+        number = choice_index(choice.get("index"), position)
+        if choice.get("index") != number or type(choice["index"]) is not int:
+            choice["index"] = number
             changed = True
         delta = choice.get("delta")
         if not isinstance(delta, dict):
@@ -520,7 +528,7 @@ class _ChunkMender:
                 calls = delta["tool_calls"] = calls if isinstance(calls, list) else []
                 calls.append({"index": ordinal, "function": {"arguments": "{}"}})
                 changed = True
-        if word in OUTWARD_REASONS and (word != "stop" or state is None):
+        if isinstance(word, str) and word in OUTWARD_REASONS and (word != "stop" or state is None):
             return changed
         reason = FINISH_REASONS.get(word.lower(), "stop") if isinstance(word, str) else "stop"
         choice["finish_reason"] = "tool_calls" if state is not None and reason == "stop" else reason

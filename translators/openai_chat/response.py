@@ -27,6 +27,8 @@ from translators.openai_chat.parts import (
     DIALECT,
     audio_of_answer,
     blocks_in,
+    choice_index,
+    created_s,
     details_only_opaque,
     extra_content,
     image_of_answer,
@@ -34,6 +36,7 @@ from translators.openai_chat.parts import (
     merged_details,
     native_of,
     native_of_extra,
+    objects_in,
     parse_logprobs,
     reasoning_text,
     render_logprobs,
@@ -118,11 +121,10 @@ def parse_response(body: Mapping[str, Any], *, think_tags: bool = False) -> Resp
     choices = body.get("choices")
     if not isinstance(choices, list) or not choices:
         raise BadAnswer(f"choices: expected an array with a choice, found {type_name(choices)}")
-    created = body.get("created")
     return Response(
         id=_text(body.get("id")),
         model=_text(body.get("model")),
-        created=int(created) if isinstance(created, int | float) else 0,
+        created=created_s(body.get("created")),
         choices=tuple(_choice(choice, position, think_tags) for position, choice in enumerate(choices)),
         usage=usage_in(body),
         native=native_of(_rest(body, _RESPONSE_FIELDS)),
@@ -137,7 +139,6 @@ def _choice(choice: Any, position: int, think_tags: bool) -> Choice:
         # Azure leaves the message out when its filter took it; a few servers answer like /v1/completions.
         message = {"content": choice.get("text")}
     parts = tuple(_parts(message, position, think_tags))
-    index = choice.get("index")
     own: dict[str, Any] = _rest(choice, _CHOICE_FIELDS)
     if unknown := _rest(message, _MESSAGE_FIELDS):
         own["message"] = unknown
@@ -146,7 +147,7 @@ def _choice(choice: Any, position: int, think_tags: bool) -> Choice:
         finish_reason=finish_reason(
             choice.get("finish_reason"), has_calls=any(isinstance(part, ToolCall) for part in parts)
         ),
-        index=index if isinstance(index, int) else position,
+        index=choice_index(choice.get("index"), position),
         logprobs=parse_logprobs(choice.get("logprobs")),
         native=native_of(own, **native_of_extra(choice.get("extra_content"))),
     )
@@ -160,7 +161,7 @@ def _parts(message: Mapping[str, Any], position: int, think_tags: bool) -> Itera
         yield from (Opaque(dialect, str(block.get("type", "")), block) for block in found)
     signatures: Native = {dialect: fields for dialect, fields in extra.items() if fields}
     content = message.get("content")
-    annotations = tuple(item for item in message.get("annotations") or () if isinstance(item, dict))
+    annotations = tuple(objects_in(message.get("annotations")))
     if isinstance(content, list):
         for is_reasoning, text in spoken_parts(content):
             yield Thinking(text) if is_reasoning else Text(text, annotations)
@@ -186,9 +187,8 @@ def _parts(message: Mapping[str, Any], position: int, think_tags: bool) -> Itera
 
 
 def _thinking(message: Mapping[str, Any]) -> Iterator[Thinking]:
-    blocks = message.get("thinking_blocks")
-    if isinstance(blocks, list) and blocks:
-        yield from (thinking_of_block(block) for block in blocks if isinstance(block, dict))
+    if blocks := objects_in(message.get("thinking_blocks")):
+        yield from (thinking_of_block(block) for block in blocks)
         return
     text = reasoning_text(message)
     details = message.get("reasoning_details")

@@ -8,7 +8,7 @@ content as a list of parts, no `[DONE]`, an `error` key in a data line.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -38,6 +38,8 @@ from translators.openai_chat.parts import (
     DIALECT,
     audio_of_answer,
     blocks_in,
+    choice_index,
+    created_s,
     details_only_opaque,
     details_text,
     image_of_answer,
@@ -46,6 +48,7 @@ from translators.openai_chat.parts import (
     named_reasoning,
     native_of,
     native_of_extra,
+    objects_in,
     parse_logprobs,
     spoken_parts,
     thinking_of_block,
@@ -139,8 +142,7 @@ class ChunkReader:
             events.append(ResponseNative(native_of(changed)))
         for position, choice in enumerate(choices if isinstance(choices, list) else ()):
             if isinstance(choice, dict):
-                index = choice.get("index")
-                self._choice(choice, index if isinstance(index, int) else position, events)
+                self._choice(choice, choice_index(choice.get("index"), position), events)
         if (usage := usage_in(chunk)) is not None and usage.raw != self._usage:
             self._usage = usage.raw
             events.append(UsageReport(usage))
@@ -153,7 +155,7 @@ class ChunkReader:
         choice = choices[0]
         if type(choice) is not dict or len(choice) > 3 + ("logprobs" in choice):
             return None
-        state, delta = self._choices.get(choice.get("index", 0)), choice.get("delta")
+        state, delta = self._choices.get(choice_index(choice.get("index"), 0)), choice.get("delta")
         if state is None or state.current is not Text or type(delta) is not dict or len(delta) != 1:
             return None
         content = delta.get("content")
@@ -166,11 +168,10 @@ class ChunkReader:
     def _start(self, chunk: Mapping[str, Any]) -> Start:
         self.started = True
         self._keep_native(chunk)
-        created = chunk.get("created")
         return Start(
             _text(chunk.get("id")),
             _text(chunk.get("model")),
-            int(created) if isinstance(created, int | float) else 0,
+            created_s(chunk.get("created")),
             native_of(dict(self._native)),
         )
 
@@ -247,13 +248,13 @@ def _read_delta(state: _OpenChoice, delta: Mapping[str, Any], events: list[Event
         for inside, text in spoken_parts(content):
             if text:
                 _say(state, Thinking if inside else Text, text, events)
-    if (annotations := delta.get("annotations")) and isinstance(annotations, list):
-        _annotate(state, tuple(item for item in annotations if isinstance(item, dict)), events)
+    if annotations := objects_in(delta.get("annotations")):
+        _annotate(state, tuple(annotations), events)
     if isinstance(refusal := delta.get("refusal"), str) and refusal:
         _say(state, Refusal, refusal, events)
     _attach(state, delta, events)
     calls = delta.get("tool_calls")
-    for call in _objects(calls):
+    for call in objects_in(calls):
         _call(state, call, events)
     # llama-cpp-python writes every call twice, in the older form too.
     if isinstance(legacy := delta.get("function_call"), dict) and not calls:
@@ -266,15 +267,13 @@ def _attach(state: _OpenChoice, delta: Mapping[str, Any], events: list[Event]) -
         _message_extra(state, extra, events)
     if isinstance(audio := delta.get("audio"), dict):
         _hear(state, audio)
-    for item in _objects(delta.get("images")):
+    for item in objects_in(delta.get("images")):
         if (image := image_of_answer(item)) is not None:
             _whole(state, image, events)
 
 
 def _think(state: _OpenChoice, delta: Mapping[str, Any], events: list[Event]) -> None:
-    blocks = delta.get("thinking_blocks")
-    if isinstance(blocks, list):
-        _signed_blocks(state, blocks, events)
+    _signed_blocks(state, objects_in(delta.get("thinking_blocks")), events)
     details = delta.get("reasoning_details")
     if reasoning := named_reasoning(delta):
         state.reasoning_is_named = True
@@ -322,9 +321,9 @@ def _whole(state: _OpenChoice, part: Part, events: list[Event]) -> None:
     state.parts += 1
 
 
-def _signed_blocks(state: _OpenChoice, blocks: list[Any], events: list[Event]) -> None:
+def _signed_blocks(state: _OpenChoice, blocks: list[dict[str, Any]], events: list[Event]) -> None:
     """Signed thinking, which our own renderer sends on the delta that ends the part with its readable text."""
-    for block in _objects(blocks):
+    for block in blocks:
         part = thinking_of_block(block)
         if state.current is not Thinking:
             _open(state, Thinking(""), events)
@@ -367,7 +366,7 @@ def _call(state: _OpenChoice, call: Mapping[str, Any], events: list[Event]) -> N
     inner = custom if isinstance(custom, dict) else function if isinstance(function, dict) else {}
     call_id, name = _text(call.get("id")), _text(inner.get("name"))
     wire_index = call.get("index")
-    if not isinstance(wire_index, int):
+    if type(wire_index) is not int:
         wire_index = len(state.all_calls) if call_id or not state.all_calls else len(state.all_calls) - 1
     known = state.calls.get(wire_index)
     text = inner.get("input") if kind == "custom" else inner.get("arguments")
@@ -405,10 +404,6 @@ def _end_choice(state: _OpenChoice, events: list[Event]) -> None:
     if state.finish_word is not None:
         reason = finish_reason(state.finish_word, has_calls=bool(state.all_calls))
         events.append(Finish(reason, state.number, native_of(state.native, **state.extra)))
-
-
-def _objects(value: Any) -> Iterator[dict[str, Any]]:
-    return (item for item in value if isinstance(item, dict)) if isinstance(value, list | tuple) else iter(())
 
 
 def _text(value: Any) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from translators.neutral import Usage
+from translators.openai_chat.parts import MAX_COUNT
 
 _CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "num_cached_tokens", "cache_read_input_tokens")
 
@@ -73,7 +74,7 @@ def render_usage(usage: Usage) -> dict[str, Any]:
 
 def _count(raw: Mapping[str, Any], key: str) -> int:
     value = raw.get(key)
-    return int(value) if isinstance(value, int | float) and value > 0 else 0
+    return int(value) if isinstance(value, int | float) and 0 < value < MAX_COUNT else 0
 
 
 def _details(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -5,18 +5,21 @@ Run with: python -m pytest -m local tests/proxy/backends/test_llamacpp_real.py
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from proxy.backends.backend import BackendError, Call, Timeouts
-from proxy.backends.llamacpp import LlamaCppBackend, LocalModel
-from tests.tiny_gguf import write_model
+from proxy.backends.llamacpp import CHILD, LlamaCppBackend, LocalModel
+from tests.tiny_gguf import TEMPLATE, write_model
 from translators import llamacpp
 from translators.assemble import collect
 from translators.codec import dumps
@@ -38,13 +41,14 @@ from translators.neutral import (
 
 pytestmark = [
     pytest.mark.local,
+    pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.skipif(importlib.util.find_spec("llama_cpp") is None, reason="llama-cpp-python is not installed"),
 ]
 
 REPLY = "Hello from the tiny model."
 HERMES = '<tool_call>\n{"name": "get_time", "arguments": {"city": "Oslo"}}\n</tool_call>'
 THOUGHT = "<think>\nThe user says hi.\n</think>\n\nHi there."
-MODELS = {"tiny": REPLY, "calls": HERMES, "thinks": THOUGHT, "umlauts": "Grüße, 世界! 😀"}
+MODELS = {"tiny": REPLY, "calls": HERMES, "thinks": THOUGHT, "umlauts": "Grüße, 世界! 😀", "smile": "Well 😀."}
 CITY = {
     "type": "object",
     "properties": {"city": {"type": "string"}},
@@ -60,13 +64,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("models")
     for name, reply in MODELS.items():
         write_model(made / f"{name}.gguf", reply)
+    opening = TEMPLATE.replace("assistant\\n", "assistant\\n<think>\\n")
+    write_model(made / "opened.gguf", "Hm, well.\n</think>\n\nYes.", template=opening)
+    adding = TEMPLATE.replace("call.function.arguments.city", "'' + call.function.arguments")
+    write_model(made / "adding.gguf", REPLY, template=adding)
     write_model(made / "endless.gguf", "la", endless=True, context=65536)
     (made / "text.gguf").write_text("This is no model.")
     (made / "cut.gguf").write_bytes((made / "tiny.gguf").read_bytes()[:5000])
     return made
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def local(folder: Path) -> AsyncIterator[LlamaCppBackend]:
     models = {path.stem: LocalModel(path, context=512, threads=1) for path in folder.glob("*.gguf")}
     models["endless"] = LocalModel(folder / "endless.gguf", context=65536, threads=1)
@@ -145,7 +153,7 @@ async def test_a_prompt_sent_again_is_reported_as_cached(local: LlamaCppBackend,
         ({"stop": (" tiny",)}, "Hello from the", "stop"),
         ({"stop": ("", "ny")}, "Hello from the ti", "stop"),
         ({"seed": -1, "top_p": 0.5, "top_k": 3, "presence_penalty": 0.1, "frequency_penalty": 0.1}, REPLY, "stop"),
-        ({"logit_bias": {"258": 100}}, " fr", "length"),
+        ({"logit_bias": {"258": 100}}, "fro", "length"),
     ],
 )
 async def test_sampling_settings_reach_the_model(
@@ -160,8 +168,15 @@ async def test_sampling_settings_reach_the_model(
 
 
 @both
-async def test_characters_of_several_bytes_arrive_whole(local: LlamaCppBackend, stream: bool) -> None:
-    assert texts(await asked(local, request(model="umlauts", stream=stream))) == MODELS["umlauts"]
+@pytest.mark.parametrize("model", ["umlauts", "smile"])
+@pytest.mark.parametrize("fields", [{}, {"stop": ("xyz",)}, {"stop": (".",)}], ids=["free", "no stop met", "stopped"])
+async def test_characters_of_several_bytes_arrive_whole(
+    local: LlamaCppBackend, stream: bool, model: str, fields: dict[str, Any]
+) -> None:
+    """Also where a token ends within the last one, which the library's stream drops."""
+    answer = await asked(local, request(model=model, stream=stream, **fields))
+
+    assert texts(answer) == (MODELS[model].removesuffix(".") if fields == {"stop": (".",)} else MODELS[model])
 
 
 @both
@@ -239,6 +254,24 @@ async def test_reasoning_is_split_off(local: LlamaCppBackend, stream: bool) -> N
 
     assert isinstance(answer, Response)
     assert answer.choices[0].parts == (Thinking("The user says hi."), Text("Hi there."))
+
+
+@both
+async def test_reasoning_that_the_template_has_opened_is_split_off(local: LlamaCppBackend, stream: bool) -> None:
+    answer = await asked(local, request(model="opened", stream=stream))
+
+    assert isinstance(answer, Response)
+    assert answer.choices[0].parts == (Thinking("Hm, well."), Text("Yes."))
+
+
+@both
+async def test_a_template_that_adds_arguments_as_text_gets_text(local: LlamaCppBackend, stream: bool) -> None:
+    messages = (
+        Message("assistant", (ToolCall("c1", "get_time", '{"city":"Oslo"}'),)),
+        Message("tool", (ToolResult("c1", (Text("12:00"),)),)),
+    )
+
+    assert texts(await asked(local, request(model="adding", stream=stream, messages=messages))) == REPLY
 
 
 @both
@@ -341,6 +374,23 @@ async def test_an_endless_answer_ends_when_its_client_leaves(local: LlamaCppBack
 
     assert texts(answer_after) == "lala"
     assert local._workers["endless"]._known_child() is before
+
+
+async def test_the_process_ends_with_its_parent_even_in_mid_answer(folder: Path) -> None:
+    """A parent that is killed closes the pipe; nothing else tells the child."""
+    child = await asyncio.create_subprocess_exec(*CHILD, stdin=PIPE, stdout=PIPE)
+    assert child.stdin is not None
+    assert child.stdout is not None
+    load = {"op": "load", "id": 0, "path": str(folder / "endless.gguf"), "context": 65536}
+    body = {"messages": [{"role": "user", "content": "Hi"}], "stream": True}
+    for frame in (load, {"op": "chat", "id": 1, "body": body}):
+        child.stdin.write(dumps(frame) + b"\n")
+    while not (await child.stdout.readline()).startswith(b"1 line"):
+        pass
+
+    child.stdin.close()
+
+    assert await asyncio.wait_for(child.wait(), 5) == 0
 
 
 async def test_a_long_prompt_is_left_between_its_batches(local: LlamaCppBackend) -> None:

@@ -1,5 +1,6 @@
 """Streams, read from any server at any cut, and written as OpenAI would."""
 
+from random import Random
 from typing import Any
 
 import orjson
@@ -30,7 +31,7 @@ from translators.neutral import (
     Usage,
     UsageReport,
 )
-from translators.openai_chat import StreamParser, StreamRenderer, parse_response, render_response
+from translators.openai_chat import StreamParser, StreamRelay, StreamRenderer, parse_response, render_response
 
 DONE = b"data: [DONE]\n\n"
 HEAD = {"id": "i", "object": "chat.completion.chunk", "created": 1, "model": "m"}
@@ -282,6 +283,69 @@ def test_think_tags_are_split_at_every_cut(size: int) -> None:
     response = collect(parsed(raw + line(delta("stop")) + DONE, rules=Rules(think_tags=True)))
 
     assert response.choices[0].parts == (Thinking("r\n\nr2"), Text("answer <think>"))
+
+
+JUNK: list[Any] = [None, 0, -1, "", [], {}, "x", True, [None], [1], {"a": 1}, 1.5, 1e300]
+
+
+def mutated(value: Any, rng: Random) -> Any:
+    if rng.random() < 0.08:
+        return rng.choice(JUNK)
+    if isinstance(value, dict):
+        return {key: mutated(item, rng) for key, item in value.items()}
+    return [mutated(item, rng) for item in value] if isinstance(value, list) else value
+
+
+RICH = [
+    {
+        "index": 0,
+        "delta": {"role": "assistant", "content": "a", "annotations": [{"type": "url_citation"}]},
+        "finish_reason": None,
+    },
+    {
+        "index": 0,
+        "delta": {"reasoning": "r", "reasoning_details": [{"text": "r", "index": 0}]},
+        "logprobs": {"content": [{"token": "a", "logprob": -1, "top_logprobs": []}]},
+    },
+    {
+        "index": 1,
+        "delta": {"tool_calls": [call(0, id="c", name="f", arguments="{}"), call(1, id="d", name="g", arguments="")]},
+    },
+    {
+        "index": 0,
+        "delta": {
+            "thinking_blocks": [{"type": "thinking", "thinking": "t", "signature": "s"}],
+            "extra_content": {"x": {"blocks": [{}]}},
+        },
+    },
+    {
+        "index": 0,
+        "delta": {
+            "audio": {"id": "a", "data": "AA==", "transcript": "t"},
+            "images": [{"image_url": {"url": "u"}}],
+            "refusal": "no",
+        },
+    },
+    {"index": 0, "delta": {"function_call": {"name": "f"}}, "finish_reason": "stop", "message": {"content": "x"}},
+]
+
+
+@pytest.mark.parametrize("seed", range(150))
+@pytest.mark.parametrize("think_tags", [False, True])
+def test_nothing_that_a_server_may_send_raises(seed: int, think_tags: bool) -> None:
+    rng = Random(seed)
+    chunks = [{**HEAD, "choices": [choice], "usage": {"prompt_tokens": 1}} for choice in RICH]
+    raw = b"".join(b"data: " + orjson.dumps(mutated(chunk, rng)) + b"\n\n" for chunk in chunks) + DONE
+    rules = Rules(think_tags=think_tags)
+    options: dict[str, Any] = {"include_usage": True, "fallback_id": "f", "fallback_model": "m", "created": 1}
+    relay = StreamRelay(rules, **options)
+
+    events = parsed(raw, rules=rules)
+    passed = relay.feed(raw)
+
+    assert isinstance(events[-1], Finish | UsageReport | Failure)
+    assert passed.events == events
+    StreamRenderer(**options).render(events)
 
 
 # --- writing -------------------------------------------------------------------------------------
