@@ -7,6 +7,7 @@ take over unseen; a failure up to that point is an AttemptFailed.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -21,7 +22,6 @@ from proxy.media import Fetch, inline_remote
 from proxy.providers import ProviderSpec
 from proxy.setup import Key
 from proxy.wire import Passed, Translated, Wire, is_content
-from routing.catalog import rules_for
 from routing.errors import AttemptFailed
 from routing.targets import Target
 from translators import openai_chat
@@ -64,6 +64,8 @@ class Committed:
     payload: bytes | None = None
     """The whole answer in the client's dialect, when it was relayed."""
     live: Live | None = None
+    deadline: float = math.inf
+    """A moment of `time.monotonic()` at which a stream must have ended."""
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def enter(self, sending: AbstractAsyncContextManager[Answer]) -> Answer:
@@ -243,7 +245,7 @@ class Attempter:
 
     async def _prepare(self, target: Target, spec: ProviderSpec) -> Prepared:
         asked = self._asked
-        rules = rules_for(spec.dialect, target.model, spec.quirks)
+        rules = spec.rules(target.model)
         dialect = BACKENDS[spec.dialect]
         request = await inline_remote(asked.request, rules, self._fetch)
         if request is asked.request and request.dialect == spec.dialect == "openai_chat":
@@ -280,7 +282,8 @@ class Attempter:
 
     async def _one(self, prepared: Prepared, key: Key | None, deadline: float, *, stream: bool) -> Committed:
         attempt = await self._exchange.begin(prepared.target, key.index if key else None)
-        committed = Committed(self._exchange, [attempt], prepared.spec)
+        deadline = min(deadline, self._now() + prepared.spec.timeouts.total_s)
+        committed = Committed(self._exchange, [attempt], prepared.spec, deadline=deadline)
         try:
             call = self._call(prepared, key, deadline, stream=stream)
             attempt.sent = True
@@ -386,6 +389,7 @@ class Attempter:
 
     async def _fan_out(self, prepared: Prepared, key: Key | None, deadline: float) -> Committed:
         """Ask as often as choices are wanted, and join the answers (WIRE case 6)."""
+        before = len(self._exchange.attempts)
         calls = [
             asyncio.ensure_future(self._one(prepared, key, deadline, stream=False)) for _ in range(prepared.fan_out)
         ]
@@ -395,6 +399,8 @@ class Attempter:
             for call in calls:
                 call.cancel()
             await asyncio.gather(*calls, return_exceptions=True)
+            for attempt in self._exchange.attempts[before:]:
+                attempt.abandoned = True
             raise
         for answer in answers:
             await answer.close()

@@ -90,7 +90,7 @@ class Delivery:
         exchange = self.exchange
         stream = web.StreamResponse(headers={**STREAM_HEADERS, **committed.headers, **exchange.headers(final=False)})
         await stream.prepare(self.incoming.http)
-        await self._relay(stream, live)
+        await self._relay(stream, live, committed.deadline)
         await committed.close()
         if live.failure is not None:
             await self.services.settle_partial(exchange, committed, "interrupted", live.failure)
@@ -104,10 +104,10 @@ class Delivery:
         await stream.write_eof(live.close(exchange.receipt()))
         return stream
 
-    async def _relay(self, stream: web.StreamResponse, live: Live) -> None:
+    async def _relay(self, stream: web.StreamResponse, live: Live, deadline: float) -> None:
         """Everything up to the closing frames; a failure's own frame included."""
         try:
-            async with asyncio.timeout(max(0.0, self.exchange.deadline - time.monotonic())):
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                 if live.held:
                     await stream.write(live.held)
                 async for frames in live.frames():

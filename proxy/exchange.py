@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -35,6 +36,8 @@ class Attempt:
     price_source: str | None = None
     price_version: str | None = None
     settled: bool = False
+    abandoned: bool = False
+    """Whether its answer is not wanted any more, because one that belongs with it failed."""
 
     def elapsed_ms(self) -> float:
         """Milliseconds since it began."""
@@ -158,14 +161,23 @@ class Exchange:
         if not self._opened:
             await self._ledger.record(self._open_row(), self._settled_row(status, failure))
             return
-        self._closing.extend(attempt.row(self.id, status, failure) for attempt in self.attempts if not attempt.settled)
+        for attempt in self.attempts:
+            if not attempt.settled:
+                self._close(attempt, "aborted" if attempt.abandoned else status, failure)
+        # Several writes may follow one another: a caller that is cancelled between them must not leave a row open.
+        await asyncio.shield(asyncio.ensure_future(self._settle_rows(self._settled_row(status, failure))))
+
+    async def _settle_rows(self, settled: SettledExchange) -> None:
         last = self._closing.pop() if self._closing else None
         await self._close_failed()
-        await self._ledger.settle(self._settled_row(status, failure), last)
+        await self._ledger.settle(settled, last)
+
+    def _told(self, failure: Failure | None) -> str | None:
+        return self._clean(failure.message)[:500] if failure else None
 
     def _close(self, attempt: Attempt, status: Status, failure: Failure | None) -> None:
         if failure is not None:
-            failure = replace(failure, message=self._clean(failure.message)[:500])
+            failure = replace(failure, message=self._told(failure) or "")
         self._closing.append(attempt.row(self.id, status, failure))
         self._seen(attempt, status, failure)
 
@@ -199,7 +211,7 @@ class Exchange:
             latency_ms=round((time.perf_counter() - self._started) * 1000, 3),
             first_event_ms=self.first_event_ms,
             losses=self.losses,
-            error=failure.message[:500] if failure else None,
+            error=self._told(failure),
             input_tokens=stored.input_tokens,
             cached_input_tokens=stored.cached_input_tokens,
             cache_write_tokens=stored.cache_write_tokens,

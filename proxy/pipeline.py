@@ -26,7 +26,6 @@ from proxy.setup import Setup
 from proxy.stored import Land, Stored
 from routing import executor
 from routing.abilities import able
-from routing.catalog import rules_for
 from routing.errors import ChainExhausted, LacksAbilities, NoProvider, TooManyTargets, UnknownModel
 from routing.policies import POLICIES, View
 from routing.targets import Route, Target
@@ -178,8 +177,7 @@ def _order(errand: Errand) -> list[Target]:
     services, setup = errand.services, errand.setup
 
     def rules_of(target: Target) -> Rules:
-        spec = setup.specs[target.provider]
-        return rules_for(spec.dialect, target.model, spec.quirks)
+        return setup.specs[target.provider].rules(target.model)
 
     try:
         candidates = able(errand.asked.request, errand.route.targets, rules_of)

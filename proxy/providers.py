@@ -19,9 +19,11 @@ from proxy.config.model import PriceSettings, ProviderSettings, Settings, Timeou
 from proxy.config.quirks import quirks
 from proxy.config.secrets import BadSecret, NoSecret, Secret
 from proxy.config.shipped import dialects, rows
+from routing.catalog import rules_for
 
 if TYPE_CHECKING:
     from proxy.backends.llamacpp import LocalModel
+    from translators.dialect import Rules
 
 BackendKind = Literal["http", "llamacpp", "demo"]
 ANY_MODEL: Final = "*"
@@ -54,7 +56,7 @@ class ProviderSpec:
 
     *models* are names, *patterns* globs of bare names that lead here as well. *price* maps model names and globs to
     prices and is empty where the catalog decides; *price_source* is the provider's id there. *quirks* are fields of
-    Rules. *base_url* is empty for a provider without network.
+    Rules; *model_quirks* stand in their place for single models. *base_url* is empty for a provider without network.
     """
 
     name: str
@@ -74,6 +76,7 @@ class ProviderSpec:
     price_source: str | None = None
     chat_path: str = ""
     stream_path: str = ""
+    model_quirks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     local_models: Mapping[str, LocalModel] = field(default_factory=dict)
     probe_model: str | None = None
     docs: str = ""
@@ -84,6 +87,10 @@ class ProviderSpec:
     def enabled(self) -> bool:
         """Whether requests may go here."""
         return not self.why_off
+
+    def rules(self, model: str) -> Rules:
+        """What requests for *model* may hold: the dialect's and the model's rules, then this provider's quirks."""
+        return rules_for(self.dialect, model, self.model_quirks.get(model, self.quirks))
 
     def offers(self, model: str) -> bool:
         """Whether a bare *model* name leads here."""
@@ -127,6 +134,8 @@ def _spec(
     if own.enabled and backend == "http" and not base_url:
         addressless = f"no base_url: set {' or '.join(row.get('base_url_env', ()))}"
         why_off = f"{why_off}; {addressless}" if why_off else addressless
+    own_quirks = quirks({**row.get("quirks", {}), **own.quirks})
+    local_models = _local_models(own)
     return ProviderSpec(
         name=name,
         title=row.get("title", name),
@@ -139,7 +148,8 @@ def _spec(
         patterns=tuple(row.get("patterns", ()) if own.patterns is None else own.patterns),
         timeouts=_timeouts(row.get("timeouts", {}), own.timeouts),
         limits=Limits(**{name: getattr(own.limits, name) for name in Limits.__dataclass_fields__}),
-        quirks=quirks({**row.get("quirks", {}), **own.quirks}),
+        quirks=own_quirks,
+        model_quirks={model: {**own_quirks, **each.quirks()} for model, each in local_models.items()},
         headers={**row.get("headers", {}), **{header: secret.reveal() for header, secret in own.headers.items()}},
         price=_price(row, own),
         price_source=row.get("price_source"),

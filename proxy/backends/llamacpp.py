@@ -21,11 +21,10 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from proxy.backends.backend import Answer, BackendError, Call
 from translators.codec import dumps, loads_object
-from translators.dialect import Rules
 from translators.llamacpp import error_in
 from translators.neutral import ErrorKind, Failure
 
@@ -55,15 +54,14 @@ class LocalModel:
     logits_all: bool = False
     projector: Path | None = None
 
-    def rules(self) -> Rules:
-        """What requests to this model may hold."""
-        return Rules(
-            dialect="llamacpp",
-            refuses=frozenset() if self.logits_all else frozenset({"logprobs", "top_logprobs"}),
-            modalities=frozenset({"text", "image"}) if self.projector else frozenset({"text"}),
-            image_urls=False,
-            developer_role=False,
-        )
+    def quirks(self) -> dict[str, Any]:
+        """What this model deviates in from the dialect's defaults: fields of Rules, as a provider's row has them."""
+        deviations: dict[str, Any] = {}
+        if not self.logits_all:
+            deviations["refuses"] = frozenset({"logprobs", "top_logprobs"})
+        if self.projector is None:
+            deviations["modalities"] = frozenset({"text"})
+        return deviations
 
 
 @dataclass(frozen=True, slots=True)

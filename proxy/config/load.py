@@ -240,6 +240,8 @@ class _Resolver:
                 for header, secret in section.headers.items()
                 for found in self._secrets((*key, "headers", header), [secret], literal=True)
             }
+        if section.limits.model_fields_set:
+            self.warnings.append(f"{dotted((*key, 'limits'))}: accepted, but not enforced by this version")
         if isinstance(section.models, dict):
             update["models"] = {
                 model: self._local((*key, "models", model), local) for model, local in section.models.items()

@@ -17,7 +17,6 @@ from proxy.providers import ProviderSpec
 from proxy.server import Incoming
 from proxy.services import Services
 from proxy.version import version
-from routing.catalog import rules_for
 from storage.db import SQLITE_VERSION
 from translators.codec import dumps
 from translators.dialects import BACKENDS
@@ -101,7 +100,7 @@ async def _probe(services: Services, incoming: Incoming) -> dict[str, Any]:
 
 async def _probe_one(services: Services, spec: ProviderSpec) -> Mapping[str, Any]:
     model = spec.probe_model or spec.models[0]
-    rules = rules_for(spec.dialect, model, spec.quirks)
+    rules = spec.rules(model)
     question = Request("openai_chat", model, (Message("user", (Text("Say ok."),)),), max_output_tokens=PROBE_TOKENS)
     rendered = BACKENDS[spec.dialect].render_request(question, rules)
     key = spec.keys[0].reveal() if spec.keys else None

@@ -44,7 +44,7 @@ BAD_BODIES = [
     ("no role", asking({"content": "x"}), "messages[0].role"),
     ("unknown role", asking({"role": "robot", "content": "x"}), "messages[0].role"),
     ("content is a number", asking(HELLO, ANSWER, {"role": "user", "content": 5}), "messages[2].content"),
-    ("part is text", asking({"role": "user", "content": ["x"]}), "messages[0].content[0]"),
+    ("part is a number", asking({"role": "user", "content": [5]}), "messages[0].content[0]"),
     ("part without type", asking({"role": "user", "content": [{"text": "x"}]}), "messages[0].content[0].type"),
     ("picture without url", asking({"role": "user", "content": [NO_PICTURE]}), "messages[0].content[0].image_url.url"),
     ("temperature is text", asking(HELLO, temperature="hot"), "temperature"),

@@ -187,10 +187,11 @@ def test_deepseek_wants_its_reasoning_back_on_tool_turns() -> None:
     assert list(replay.values()) == ["tool_turns", "tool_turns", "never", "never"]
 
 
-def test_llamacpp_in_process_takes_text_alone() -> None:
+def test_llamacpp_in_process_takes_text_and_pictures_that_come_with_the_request() -> None:
+    """A model without a projector loses the pictures by its own quirks."""
     rules = rules_for("llamacpp", "tiny")
 
-    assert (rules.modalities, rules.thinking, rules.image_urls) == ({"text"}, "none", False)
+    assert (rules.modalities, rules.thinking, rules.image_urls) == ({"text", "image"}, "none", False)
 
 
 def test_an_unknown_model_of_a_compatible_server_is_taken_for_conformant() -> None:

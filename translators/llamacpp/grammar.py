@@ -1,8 +1,8 @@
 """JSON Schema as llama-cpp-python's grammar converter can take it, and schemas for calls.
 
 The converter (llama_cpp/llama_grammar.py, 0.3.36) raises on schemas without a type, on boolean schemas and on
-patterns without anchors, resolves two refs with the same last name to one, and takes objects as closed. `numbers` and
-lengths of lists it does not know it ignores.
+patterns without anchors, and resolves two refs with the same last name to one. Keywords that it does not know, such as
+the bounds of numbers, it passes over in silence.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ from translators.openai_chat.response import (
 )
 from translators.openai_chat.stream import ChunkReader, chunk_of
 from translators.openai_chat.think_tags import ThinkSplitter, split_thinking
-from translators.openai_chat.usage import render_usage
+from translators.openai_chat.usage import parse_usage, render_usage
 from translators.sse import SseDecoder, SseError, SseEvent, comment, frame
 
 # --- requests ------------------------------------------------------------------------------------
@@ -252,19 +252,15 @@ def _mend_logprobs(choice: dict[str, Any]) -> bool:
 
 
 def _mend_usage(body: dict[str, Any]) -> bool:
-    """The three counts that the SDK's type requires."""
+    """The three counts that the SDK's type requires. The server's own object stays as it is for the ledger."""
     usage = body.get("usage")
     if not isinstance(usage, dict):
         return False
-    changed = False
-    for name in ("prompt_tokens", "completion_tokens"):
-        if type(usage.get(name)) is not int:
-            usage[name] = 0
-            changed = True
-    if type(usage.get("total_tokens")) is not int:
-        usage["total_tokens"] = usage["prompt_tokens"] + usage["completion_tokens"]
-        changed = True
-    return changed
+    if all(type(usage.get(name)) is int for name in ("prompt_tokens", "completion_tokens", "total_tokens")):
+        return False
+    counted = render_usage(parse_usage(usage))
+    body["usage"] = usage | {name: counted[name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
+    return True
 
 
 # --- streams -------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import pytest
 
 from proxy.backends.backend import BackendError, Call, Timeouts
 from proxy.backends.llamacpp import CHILD, Limits, LlamaCppBackend, LocalModel
+from routing.catalog import rules_for
 
 FAKE = (sys.executable, "-S", str(Path(__file__).with_name("fake_child.py")))
 
@@ -294,6 +295,7 @@ async def test_without_the_library_the_error_names_the_extra(tmp_path: Path) -> 
     ],
 )
 def test_rules_follow_from_how_the_model_is_loaded(model: LocalModel, refuses: set[str], modalities: set[str]) -> None:
-    rules = model.rules()
+    plain = rules_for("llamacpp", "x")
+    rules = rules_for("llamacpp", "x", model.quirks())
 
-    assert (rules.refuses, rules.modalities, rules.image_urls) == (refuses, modalities, False)
+    assert (rules.refuses - plain.refuses, rules.modalities, rules.image_urls) == (refuses, modalities, False)

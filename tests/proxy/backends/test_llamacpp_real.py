@@ -19,6 +19,7 @@ import pytest_asyncio
 
 from proxy.backends.backend import BackendError, Call, Timeouts
 from proxy.backends.llamacpp import CHILD, LlamaCppBackend, LocalModel
+from routing.catalog import rules_for
 from tests.tiny_gguf import TEMPLATE, write_model
 from translators import llamacpp
 from translators.assemble import collect
@@ -64,7 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("models")
     for name, reply in MODELS.items():
         write_model(made / f"{name}.gguf", reply)
-    opening = TEMPLATE.replace("assistant\\n", "assistant\\n<think>\\n")
+    opening = TEMPLATE.replace("assistant\n", "assistant\n<think>\n")
     write_model(made / "opened.gguf", "Hm, well.\n</think>\n\nYes.", template=opening)
     adding = TEMPLATE.replace("call.function.arguments.city", "'' + call.function.arguments")
     write_model(made / "adding.gguf", REPLY, template=adding)
@@ -90,9 +91,14 @@ def request(text: str = "Hi", *, model: str = "tiny", **fields: Any) -> Request:
     return Request("openai_chat", model, messages, **{"temperature": 0, **fields})
 
 
+TEXT_ONLY = rules_for("llamacpp", "x", LocalModel(Path("x")).quirks())
+WITH_LOGPROBS = rules_for("llamacpp", "x", LocalModel(Path("x"), logits_all=True).quirks())
+WITH_PICTURES = rules_for("llamacpp", "x", LocalModel(Path("x"), projector=Path("y")).quirks())
+
+
 async def asked(local: LlamaCppBackend, sent: Request, **clocks: float) -> Response | Failure:
     """The answer by way of the dialect, parsed at awkward borders when it is a stream."""
-    body = dumps(llamacpp.render_request(sent, LocalModel(Path("x"), logits_all=True).rules()).body)
+    body = dumps(llamacpp.render_request(sent, WITH_LOGPROBS).body)
     async with local.send(Call(sent.model, body, sent.stream, timeouts=Timeouts(**clocks))) as answer:
         got = await answer.read()
     if answer.status != 200:
@@ -329,9 +335,7 @@ async def test_what_the_model_cannot_answer_is_a_400_that_says_why(
 
 async def test_a_picture_for_a_model_without_projector_is_refused_by_the_child_too(local: LlamaCppBackend) -> None:
     picture = Message("user", (Image(Source("image/png", data="AAAA")),))
-    body = llamacpp.render_request(
-        request(messages=(picture,)), LocalModel(Path("x"), projector=Path("y")).rules()
-    ).body
+    body = llamacpp.render_request(request(messages=(picture,)), WITH_PICTURES).body
 
     async with local.send(Call("tiny", dumps(body), False)) as answer:
         got = await answer.read()
@@ -359,7 +363,7 @@ async def test_a_file_that_is_no_model_is_said(local: LlamaCppBackend, model: st
 @both
 async def test_an_endless_answer_ends_when_its_client_leaves(local: LlamaCppBackend, stream: bool) -> None:
     """The next request is answered by the same process long before 60,000 tokens could have been written."""
-    body = dumps(llamacpp.render_request(request(model="endless", stream=stream), LocalModel(Path("x")).rules()).body)
+    body = dumps(llamacpp.render_request(request(model="endless", stream=stream), TEXT_ONLY).body)
     if stream:
         async with local.send(Call("endless", body, stream)) as answer:
             async for _ in answer.pieces():
