@@ -22,7 +22,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.web_request import BaseRequest
 
 from proxy.auth import Gate
@@ -34,7 +34,7 @@ from proxy.errors import Refused, StartError
 from proxy.logs import configure_logging
 from proxy.media import MediaFetcher
 from proxy.routes import ROUTES
-from proxy.server import HostGuard, Incoming, Server, Table, failure_response, new_id
+from proxy.server import HostGuard, Incoming, Server, Table, check_framing, failure_response, new_id
 from proxy.services import RESTORED_ATTEMPTS, Services
 from proxy.setup import new_prices, new_setup
 from routing.breaker import Breakers
@@ -82,7 +82,7 @@ class Process:
         """
         async with opened(self._loaded) as services:
             app = App(services)
-            server = Server(app.dispatch, max_body=services.max_body)
+            server = Server(app.dispatch)
             listener, address = await _listen(server, self._loaded)
             self._on_signals(services)
             sys.stderr.write(banner(services.setup, address))
@@ -276,6 +276,7 @@ class App:
         services.in_flight += 1
         path, status = "(none)", 499
         try:
+            check_framing(request)
             services.hosts.check(request)
             route, parameter = self._table.find(request.method, request.rel_url.raw_path)
             path = route.path
@@ -299,7 +300,8 @@ class App:
         finally:
             services.in_flight -= 1
             services.answered[path, status] += 1
-        if status >= 400 and request.can_read_body and not request.content.at_eof():
+        old = request.version < HttpVersion11
+        if status >= 400 and (old or (request.can_read_body and not request.content.at_eof())):
             response.force_close()  # what is left of the body must not be taken for the next request
         return response
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from proxy.backends.backend import Answer, Backend, BackendError, Call
 from proxy.controls import Controls, LossMode
@@ -50,6 +50,40 @@ class Asked:
     """Unix seconds, for answers whose vendor tells none."""
     fallback_id: str
     """The answer's id where the vendor gives none."""
+
+    def whole(self, response: Response) -> bytes:
+        """*response* as the client wants a whole answer."""
+        return dumps(openai_chat.render_response(response, **self._fallbacks, legacy_functions=self._legacy_functions))
+
+    def renderer(self) -> openai_chat.StreamRenderer:
+        """What writes events as the client wants a stream."""
+        return openai_chat.StreamRenderer(
+            include_usage=self.request.include_usage, **self._fallbacks, legacy_functions=self._legacy_functions
+        )
+
+    def relay(self, rules: Rules) -> openai_chat.StreamRelay:
+        """What passes a stream of the client's own dialect on."""
+        return openai_chat.StreamRelay(rules, include_usage=self.request.include_usage, **self._fallbacks)
+
+    def relayed(self, raw: bytes, rules: Rules) -> tuple[bytes, Response]:
+        """A whole answer of the client's own dialect, mended where it must be, and what it says."""
+        return openai_chat.relay_response(raw, rules, **self._fallbacks)
+
+    @property
+    def _fallbacks(self) -> Fallbacks:
+        return {"fallback_id": self.fallback_id, "fallback_model": self.request.model, "created": self.created}
+
+    @property
+    def _legacy_functions(self) -> bool:
+        return openai_chat.uses_functions(self.body)
+
+
+class Fallbacks(TypedDict):
+    """What stands in where a vendor leaves something out."""
+
+    fallback_id: str
+    fallback_model: str
+    created: int
 
 
 @dataclass(slots=True)
@@ -155,15 +189,15 @@ class Live:
                 yield step.frames
 
     def fail(self, failure: Failure) -> bytes:
-        """End the stream with *failure*, if it has not failed before; the frame that says so."""
+        """End the stream with *failure*, which is ours and not the vendor's, if it has not failed before; its frame."""
         if self.failure is not None:
             return b""
         self.failure = failure
-        return error_frame(self._clean(failure))
+        return error_frame(failure)
 
-    def close(self, receipt: bytes) -> bytes:
-        """The closing frames; after a failure only the receipt."""
-        return self._wire.close(receipt)
+    def close(self, receipt: bytes, usage: Usage | None) -> bytes:
+        """The closing frames; *usage* is ours, told to a client that asked where the vendor told none."""
+        return self._wire.close(receipt, usage if self.collector.usage is None else None)
 
     async def _step(self) -> Passed:
         try:
@@ -348,7 +382,7 @@ class Attempter:
                 raise AttemptFailed(Failure("timeout", "the answer did not end in time", 504)) from error
             if answer.status >= 400:
                 raise AttemptFailed(prepared.dialect.parse_error(answer.status, raw[:MAX_ERROR_BYTES], answer.headers))
-            committed.response, committed.payload = read_whole(raw, prepared)
+            committed.response, committed.payload = read_whole(raw, prepared, self._asked)
             attempt.usage = committed.response.usage
         self._exchange.saw_first_event(attempt)
 
@@ -369,23 +403,10 @@ class Attempter:
         return first.lstrip()[:1] != b"{"
 
     def _wire(self, prepared: Prepared) -> Wire:
-        asked = self._asked
         if prepared.verbatim:
-            return openai_chat.StreamRelay(
-                prepared.rules,
-                include_usage=asked.request.include_usage,
-                fallback_id=asked.fallback_id,
-                fallback_model=asked.request.model,
-                created=asked.created,
-            )
-        renderer = openai_chat.StreamRenderer(
-            include_usage=asked.request.include_usage,
-            fallback_id=asked.fallback_id,
-            fallback_model=asked.request.model,
-            created=asked.created,
-        )
+            return self._asked.relay(prepared.rules)
         restorer = Restorer(prepared.tool_names, prepared.custom)
-        return Translated(prepared.dialect.StreamParser(prepared.rules), renderer, restorer)
+        return Translated(prepared.dialect.StreamParser(prepared.rules), self._asked.renderer(), restorer)
 
     async def _fan_out(self, prepared: Prepared, key: Key | None, deadline: float) -> Committed:
         """Ask as often as choices are wanted, and join the answers (WIRE case 6)."""
@@ -413,7 +434,7 @@ class Attempter:
         )
 
 
-def read_whole(raw: bytes, prepared: Prepared) -> tuple[Response, bytes | None]:
+def read_whole(raw: bytes, prepared: Prepared, asked: Asked) -> tuple[Response, bytes | None]:
     """A whole answer in the neutral form and, when it can be relayed, as bytes for the client.
 
     Raises:
@@ -424,7 +445,7 @@ def read_whole(raw: bytes, prepared: Prepared) -> tuple[Response, bytes | None]:
         if failure := prepared.dialect.error_in(body):
             raise AttemptFailed(failure)
         if prepared.verbatim:
-            payload, response = openai_chat.relay_response(raw, prepared.rules)
+            payload, response = asked.relayed(raw, prepared.rules)
             return response, payload
         response = prepared.dialect.parse_response(body)
     except (JsonError, BadAnswer) as error:

@@ -62,4 +62,4 @@ class Gate:
         if self._master is None:
             return False
         key = presented_key(headers)
-        return key is not None and hmac.compare_digest(key.encode(), self._master)
+        return key is not None and hmac.compare_digest(key.encode(errors="surrogateescape"), self._master)

@@ -57,6 +57,8 @@ def read_controls(headers: Mapping[str, str], body: Mapping[str, Any]) -> Contro
     def said(name: str) -> tuple[Any, str]:
         header = "idempotency-key" if name == "idempotency_key" else f"x-modelport-{name.replace('_', '-')}"
         if (value := headers.get(header)) is not None:
+            if not value.isprintable():  # bytes that are no UTF-8 arrive as lone surrogates
+                raise BadRequest(f"{header}: expected printable text", header)
             return value, header
         return inline.get(name), f"modelport.{name}"
 

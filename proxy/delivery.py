@@ -16,9 +16,7 @@ from proxy.server import Incoming
 from proxy.services import Services
 from proxy.stored import Land, Stored, storable
 from storage.errors import LedgerUnavailable
-from translators import openai_chat
 from translators.assemble import replay
-from translators.codec import dumps
 from translators.neutral import Failure, Response
 
 STREAM_HEADERS: Final[Mapping[str, str]] = {
@@ -68,18 +66,8 @@ class Delivery:
         """A whole answer, in one write; as a stream if the client asked for one."""
         asked, told = self.asked, {**headers, **self.exchange.headers(final=True)}
         if not asked.request.stream:
-            body = payload or dumps(
-                openai_chat.render_response(
-                    response, fallback_id=asked.fallback_id, fallback_model=asked.request.model, created=asked.created
-                )
-            )
-            return web.Response(body=body, headers={**WHOLE_HEADERS, **told})
-        renderer = openai_chat.StreamRenderer(
-            include_usage=asked.request.include_usage,
-            fallback_id=asked.fallback_id,
-            fallback_model=asked.request.model,
-            created=asked.created,
-        )
+            return web.Response(body=payload or asked.whole(response), headers={**WHOLE_HEADERS, **told})
+        renderer = asked.renderer()
         frames = renderer.render(list(replay(response))) + renderer.close(self.exchange.receipt())
         stream = web.StreamResponse(headers={**STREAM_HEADERS, **told})
         await stream.prepare(self.incoming.http)
@@ -101,7 +89,7 @@ class Delivery:
         except LedgerUnavailable as error:
             await stream.write_eof(live.fail(Failure("overloaded", str(error), 503, "ledger_unavailable")))
             return stream
-        await stream.write_eof(live.close(exchange.receipt()))
+        await stream.write_eof(live.close(exchange.receipt(), committed.attempts[0].usage))
         return stream
 
     async def _relay(self, stream: web.StreamResponse, live: Live, deadline: float) -> None:
@@ -113,4 +101,4 @@ class Delivery:
                 async for frames in live.frames():
                     await stream.write(frames)
         except TimeoutError:
-            await stream.write(live.fail(Failure("timeout", "the answer did not end in time", 504)))
+            await stream.write(live.fail(Failure("timeout", "the answer did not end in time", 504, "upstream_timeout")))

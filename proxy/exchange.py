@@ -10,6 +10,7 @@ from typing import Final
 
 from proxy.controls import Controls
 from routing.targets import Target
+from storage.errors import LedgerUnavailable
 from storage.ledger import CacheUse, Ledger, OpenAttempt, OpenExchange, SettledAttempt, SettledExchange, Status
 from storage.money import usd
 from translators.codec import dumps
@@ -128,7 +129,11 @@ class Exchange:
             await self._ledger.open_attempt(row, closing)
         else:
             self._opened = True
-            await self._ledger.open(self._open_row(), row)
+            try:
+                await self._ledger.open(self._open_row(), row)
+            except LedgerUnavailable:
+                self.settled = True  # nothing was booked, so there is nothing to close
+                raise
         return attempt
 
     def failed(self, attempt: Attempt, failure: Failure) -> None:
@@ -178,6 +183,8 @@ class Exchange:
     def _close(self, attempt: Attempt, status: Status, failure: Failure | None) -> None:
         if failure is not None:
             failure = replace(failure, message=self._told(failure) or "")
+        if not attempt.sent:
+            attempt.cost_nanousd = 0
         self._closing.append(attempt.row(self.id, status, failure))
         self._seen(attempt, status, failure)
 

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -31,7 +32,7 @@ from routing.policies import POLICIES, View
 from routing.targets import Route, Target
 from storage.cache import cache_key
 from storage.errors import LedgerUnavailable
-from storage.ledger import CacheUse
+from storage.ledger import CacheUse, Status
 from translators.dialect import Rules
 from translators.errors import BadRequest
 from translators.neutral import Failure
@@ -131,8 +132,10 @@ async def _ask(errand: Errand, land: Land | None = None) -> web.StreamResponse:
         if committed:
             await committed.close()
         if exchange.attempts and not exchange.settled:
-            # Only a request whose client is gone comes here unsettled.
-            errand.services.spawn(errand.services.settle_partial(exchange, committed, "aborted", None))
+            # Unsettled are the request whose client is gone, and the one that met a bug.
+            gone = isinstance(sys.exception(), asyncio.CancelledError | ConnectionError)
+            status: Status = "aborted" if gone else "failed"
+            errand.services.spawn(errand.services.settle_partial(exchange, committed, status, None))
 
 
 async def _committed(errand: Errand, exchange: Exchange) -> Committed:
@@ -167,6 +170,7 @@ async def _committed(errand: Errand, exchange: Exchange) -> Committed:
         )
     except ChainExhausted as error:
         failure = _exhausted(error, setup)
+        await services.account_left(exchange, None)
         await exchange.settle("failed", failure)
         raise Refused(failure, {**exchange.headers(final=True), **NO_RETRY}) from error
     return outcome.value

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http import RawRequestMessage
+from aiohttp.http import HttpVersion10, HttpVersion11, RawRequestMessage
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
@@ -112,8 +112,9 @@ class Table:
 class HostGuard:
     """Refuses names that a hostile page could have pointed at this port (DNS rebinding), and foreign origins.
 
-    Addresses and `localhost` are fine, and so are the configured names. Where keys are required the guard is off:
-    a page cannot know the key.
+    Addresses and `localhost` are fine, and so are the configured names. A page's origin must be of this machine, or
+    of the host that it asks: any page on the web can have an address for its name. Where keys are required the guard
+    is off: a page cannot know the key.
     """
 
     def __init__(self, allowed: Iterable[str], *, keys_required: bool) -> None:
@@ -127,23 +128,35 @@ class HostGuard:
             raise refused(400, "the Host header is missing", code="missing_host")
         if self._off:
             return
-        if not self._known(_name(host)):
+        name = _name(host)
+        if not self._local(name) and not _is_address(name):
             hint = "add it to [server] allowed_hosts to let it in"
             raise refused(421, f"the host name {host[:100]!r} is not served here; {hint}", code="unknown_host")
         origin = request.headers.get("Origin")
-        if origin and origin != "null" and not self._known(_name(origin.partition("://")[2])):
+        if origin is None:
+            return
+        page = _name(origin.partition("://")[2])
+        if page != name and not self._local(page):
             raise refused(403, f"requests from pages of {origin[:100]!r} are refused", code="foreign_origin")
-        if origin == "null":
-            raise refused(403, "requests from pages without an origin are refused", code="foreign_origin")
 
-    def _known(self, name: str) -> bool:
+    def _local(self, name: str) -> bool:
         if name in self._allowed or name == "localhost" or name.endswith(".localhost"):
             return True
-        try:
-            ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        return True
+        return _is_address(name) and ipaddress.ip_address(name).is_loopback
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def check_framing(request: BaseRequest) -> None:
+    """Raises Refused: 400 for HTTP before 1.0, and for chunks in 1.0, which has none (RFC 9112, 6.1)."""
+    if request.version < HttpVersion10 or (request.version < HttpVersion11 and "Transfer-Encoding" in request.headers):
+        raise refused(400, "malformed HTTP request", code="malformed_http")
 
 
 def _name(host: str) -> str:
@@ -182,7 +195,7 @@ class _Protocol(RequestHandler):
 class Server(web.Server):
     """Accepts connections and hands requests to `dispatch`."""
 
-    def __init__(self, dispatch: Callable[[BaseRequest], Awaitable[web.StreamResponse]], *, max_body: int) -> None:
+    def __init__(self, dispatch: Callable[[BaseRequest], Awaitable[web.StreamResponse]]) -> None:
         super().__init__(
             dispatch,
             request_factory=self._request,
@@ -196,7 +209,6 @@ class Server(web.Server):
             max_headers=MAX_HEADERS,
             read_bufsize=READ_BUFFER_BYTES,
         )
-        self._max_body = max_body
 
     def _request(
         self,
@@ -206,7 +218,7 @@ class Server(web.Server):
         writer: AbstractStreamWriter,
         task: Any,
     ) -> BaseRequest:
-        return BaseRequest(message, payload, protocol, writer, task, self._loop, client_max_size=self._max_body)
+        return BaseRequest(message, payload, protocol, writer, task, self._loop, client_max_size=0)
 
     @override
     def __call__(self) -> RequestHandler:
@@ -250,10 +262,13 @@ async def read_body(request: BaseRequest, limit: int, timeout_s: float) -> bytes
         )
     if request.content_length is not None and request.content_length > limit:
         raise too_large
+    body = bytearray()
     try:
         async with asyncio.timeout(timeout_s):
-            return await request.read()
-    except web.HTTPRequestEntityTooLarge as error:
-        raise too_large from error
+            async for piece in request.content.iter_any():
+                body += piece
+                if len(body) > limit:
+                    raise too_large
     except TimeoutError as error:
         raise refused(408, f"the body did not come within {timeout_s:g} s", kind="timeout", code="slow_body") from error
+    return bytes(body)

@@ -157,6 +157,14 @@ class Services:
             usage = attempt.usage or (response.usage if len(committed.attempts) == 1 else None)
             attempt.usage = usage or await self.estimated(exchange.request, attempt, part)
             self.price(attempt, response)
+        await self.account_left(exchange, committed)
+
+    async def account_left(self, exchange: Exchange, committed: Committed | None) -> None:
+        """Usage and cost of what was sent and gave no part of the answer: the rest of a fan-out that failed."""
+        for attempt in exchange.attempts:
+            if attempt.sent and not attempt.settled and not (committed and attempt in committed.attempts):
+                attempt.usage = attempt.usage or await self.estimated(exchange.request, attempt, None)
+                self.price(attempt, None)
 
     async def settle_partial(
         self, exchange: Exchange, committed: Committed | None, status: Status, failure: Failure | None

@@ -125,9 +125,10 @@ def new_backend(spec: ProviderSpec, session: aiohttp.ClientSession) -> Backend:
         case "demo":
             return DemoBackend()
         case "llamacpp":
-            from proxy.backends.llamacpp import LlamaCppBackend
+            from proxy.backends.llamacpp import Limits, LlamaCppBackend  # only where a local model is configured
 
-            return LlamaCppBackend(spec.local_models)
+            limits = Limits(queue=spec.limits.queue, queue_s=spec.limits.queue_s)
+            return LlamaCppBackend(spec.local_models, limits=limits)
         case "http":
             return HttpBackend(session, partial(call_url, spec), auth=spec.auth, headers=spec.headers)
 

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from translators.custom_tools import Restorer
 from translators.dialect import StreamParser, StreamRenderer
-from translators.neutral import Event, Finish, PartDelta, PartStart, Refusal, Text, Thinking
+from translators.neutral import Event, Finish, PartDelta, PartStart, Refusal, Text, Thinking, Usage, UsageReport
 
 
 class Passed(Protocol):
@@ -36,8 +36,11 @@ class Wire(Protocol):
     def end(self) -> Passed:
         """The backend's stream ended."""
 
-    def close(self, receipt: bytes | None) -> bytes:
-        """The closing frames: the receipt as a comment, then the client dialect's terminator."""
+    def close(self, receipt: bytes | None, usage: Usage | None = None) -> bytes:
+        """The closing frames: the receipt as a comment, then the client dialect's terminator.
+
+        *usage* is the proxy's own count, for a client that asked for one and a server that gave none.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +67,10 @@ class Translated:
         """See Wire."""
         return self._step(self._parser.close())
 
-    def close(self, receipt: bytes | None) -> bytes:
+    def close(self, receipt: bytes | None, usage: Usage | None = None) -> bytes:
         """See Wire."""
-        return self._renderer.close(receipt)
+        counted = self._renderer.render([UsageReport(usage)]) if usage is not None else b""
+        return counted + self._renderer.close(receipt)
 
     def _step(self, events: Sequence[Event]) -> Step:
         if not self._restorer.idle:

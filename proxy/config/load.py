@@ -240,7 +240,7 @@ class _Resolver:
                 for header, secret in section.headers.items()
                 for found in self._secrets((*key, "headers", header), [secret], literal=True)
             }
-        if section.limits.model_fields_set:
+        if section.limits.model_fields_set and section.dialect != "llamacpp":
             self.warnings.append(f"{dotted((*key, 'limits'))}: accepted, but not enforced by this version")
         if isinstance(section.models, dict):
             update["models"] = {

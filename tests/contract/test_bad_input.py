@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
 from typing import Any
 
 import pytest
@@ -180,3 +181,27 @@ def test_a_clients_request_id_does_not_replace_ours(modelport: Modelport) -> Non
     assert first.headers["x-request-id"] != second.headers["x-request-id"]
     row = modelport.exchange(first.headers["x-request-id"])
     assert row["client_request_id"] == "mine-1"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"Authorization : Bearer sk-canary-1234567890",
+        b"Authorization: Bearer sk-canary-1234567890\x00",
+        b"Authorization: Bearer sk-canary-1234567890\r\r\n x",
+        b"Authorization: Bearer sk-canary-1234567890" + b"x" * 20_000,
+    ],
+    ids=["blank before the colon", "NUL", "bare CR", "too long"],
+)
+def test_a_malformed_header_is_not_quoted(modelport: Modelport, header: bytes) -> None:
+    """Neither in the answer nor in the log: it may be a key."""
+    with socket.create_connection(("127.0.0.1", modelport.port), timeout=5) as raw:
+        raw.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n" + header + b"\r\nContent-Length: 0\r\n\r\n"
+        )
+        answer = raw.recv(65536)
+
+    assert answer.startswith(b"HTTP/1.")
+    assert answer.split(b" ", 2)[1].startswith(b"4")
+    assert b"sk-canary" not in answer
+    assert "sk-canary" not in modelport.log

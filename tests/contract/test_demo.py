@@ -56,10 +56,10 @@ def test_it_streams_the_same_words(client: OpenAI) -> None:
 def test_it_calls_a_tool(client: OpenAI, choice: Any) -> None:
     answer = client.chat.completions.create(model="demo/echo", messages=QUESTION, tools=[TOOL], tool_choice=choice)
 
-    call: Any = (answer.choices[0].message.tool_calls or [None])[0]
+    calls: list[Any] = list(answer.choices[0].message.tool_calls or [])
     assert answer.choices[0].finish_reason == "tool_calls"
-    arguments = json.loads(call.function.arguments)
-    assert (call.function.name, type(arguments["city"]), type(arguments["days"])) == ("get_weather", str, int)
+    arguments = json.loads(calls[0].function.arguments)
+    assert (calls[0].function.name, type(arguments["city"]), type(arguments["days"])) == ("get_weather", str, int)
 
 
 def test_it_fits_a_schema(client: OpenAI) -> None:

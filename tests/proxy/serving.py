@@ -169,7 +169,7 @@ async def serving(folder: Path, config: str, environ: Mapping[str, str] | None =
     home = {"XDG_DATA_HOME": str(folder / "share"), "HOME": str(folder), **(environ or {})}
     loaded = load(path, environ=home, folder=folder)
     async with opened(loaded) as services, aiohttp.ClientSession() as session:
-        server = Server(App(services).dispatch, max_body=services.max_body)
+        server = Server(App(services).dispatch)
         listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
         port = listener.sockets[0].getsockname()[1]
         try:

@@ -288,6 +288,9 @@ class StreamRelay:
         self._decoder = SseDecoder()
         self._reader = ChunkReader(rules.think_tags)
         self._mender = _ChunkMender(rules.think_tags, fallback_id, fallback_model, created)
+        self._usage_told = False
+        self._waiting: list[dict[str, Any]] = []
+        """Chunks from before the answer's id was known."""
         self._ended = False
 
     def feed(self, piece: bytes) -> Relayed:
@@ -317,7 +320,7 @@ class StreamRelay:
         frames = b"" if receipt is None else comment(b"modelport " + receipt)
         if self._reader.failed:
             return frames
-        if usage is not None and self._include_usage and not self._reader.has_usage:
+        if usage is not None and self._include_usage and self._reader.usage is None:
             frames = self._mender.usage_frame(usage) + frames
         return frames + DONE
 
@@ -341,18 +344,42 @@ class StreamRelay:
         # The usage chunk was asked for by the proxy; a client that did not ask must not see it.
         if not chunk.get("choices") and not self._include_usage and chunk.get("usage"):
             return b""
-        if not self._conformant:
+        if chunk.get("usage"):
+            self._usage_told = True
+        if self._conformant:
+            self._mender.notice(chunk)
+        else:
+            if self._mender.lacks_head(chunk):
+                self._waiting.append(chunk)
+                return b""
             before = self._mender.skipped(chunk)
-            if self._mender.mend(chunk) or before:
+            changed = self._mender.mend(chunk)
+            before = self._waited() + before
+            if changed:
                 return before + frame(dumps(chunk))
+            if before:
+                return before + frame(event.data)
         return event.raw if event.raw.endswith((b"\n\n", b"\r\n\r\n", b"\r\r")) else frame(event.data)
+
+    def _waited(self) -> bytes:
+        """The frames of the chunks that waited for the answer's id."""
+        if not self._waiting:
+            return b""
+        waiting, self._waiting = self._waiting, []
+        for chunk in waiting:
+            self._mender.mend(chunk)
+        return b"".join(frame(dumps(chunk)) for chunk in waiting)
 
     def _finish(self, frames: list[bytes], events: list[Event], *, done: bool) -> Relayed:
         self._ended = True
+        frames.append(self._waited())
         closing = self._reader.close(done=done)
         events.extend(closing)
         if not self._conformant:
             frames.extend(self._mender.rest(closing))
+            # Groq's usage beside the standard's place (`x_groq`), which the official SDK does not look at.
+            if self._include_usage and not self._usage_told and (usage := self._reader.usage) is not None:
+                frames.append(self._mender.usage_frame(usage))
         if closing and isinstance(failure := closing[-1], Failure):
             frames.append(frame(dumps(error_envelope(failure))))
         return Relayed(b"".join(frames), events)
@@ -427,18 +454,19 @@ class _ChunkMender:
         choice = {"index": number, "delta": delta, "finish_reason": finish_reason}
         return frame(dumps({**head, "choices": [choice]}))
 
+    def notice(self, chunk: Mapping[str, Any]) -> None:
+        """Take the answer's id, time and model from its first chunk with choices."""
+        if not self._first and chunk.get("choices"):
+            self._first = {name: chunk.get(name) or fallback for name, fallback in self._fallback.items()}
+
+    def lacks_head(self, chunk: Mapping[str, Any]) -> bool:
+        """Whether *chunk* comes before the answer's id: Azure and Copilot open with an empty one."""
+        return not self._first and not chunk.get("choices") and not chunk.get("id")
+
     def _mend_head(self, chunk: dict[str, Any]) -> bool:
-        first = self._first
-        if not first:
-            # Azure and Copilot open with an empty id and model before the real ones.
-            if chunk.get("choices"):
-                first = self._first = {
-                    "id": chunk.get("id") or self._fallback["id"],
-                    "created": chunk.get("created") or self._fallback["created"],
-                    "model": chunk.get("model") or self._fallback["model"],
-                }
-            else:
-                first = self._fallback
+        if not self._first:
+            self.notice(chunk)
+        first = self._first or self._fallback
         changed = False
         for name in ("id", "model"):
             if chunk.get(name) != first[name] and (self._first or not chunk.get(name)):
@@ -512,6 +540,10 @@ class _ChunkMender:
 
     def _mend_finish(self, choice: dict[str, Any], word: Any, number: int) -> bool:
         if not word:
+            choice["finish_reason"] = None
+            return True
+        if number in self._finished:
+            # Told again on the usage chunk (OpenRouter): the first one counts.
             choice["finish_reason"] = None
             return True
         self._finished.add(number)

@@ -31,6 +31,7 @@ from translators.neutral import (
     Thinking,
     TokenLogprob,
     ToolCall,
+    Usage,
     UsageReport,
 )
 from translators.openai_chat.error import error_in
@@ -103,7 +104,7 @@ class ChunkReader:
     texts may come after the first finish reason.
     """
 
-    __slots__ = ("_choices", "_native", "_think_tags", "_usage", "failed", "started")
+    __slots__ = ("_choices", "_native", "_think_tags", "failed", "started", "usage")
 
     def __init__(self, think_tags: bool = False) -> None:
         self.started = False
@@ -111,17 +112,13 @@ class ChunkReader:
         self._choices: dict[int, _OpenChoice] = {}
         self._native: dict[str, Any] = {}
         self._think_tags = think_tags
-        self._usage: Mapping[str, Any] | None = None
+        self.usage: Usage | None = None
+        """The tokens that the server told last."""
 
     @property
     def finished(self) -> bool:
         """Whether at least one choice came and each has its finish reason."""
         return bool(self._choices) and all(choice.finish_word is not None for choice in self._choices.values())
-
-    @property
-    def has_usage(self) -> bool:
-        """Whether the server told its tokens."""
-        return self._usage is not None
 
     def read(self, chunk: Mapping[str, Any]) -> list[Event]:
         """The events of one chunk."""
@@ -143,8 +140,8 @@ class ChunkReader:
         for position, choice in enumerate(choices if isinstance(choices, list) else ()):
             if isinstance(choice, dict):
                 self._choice(choice, choice_index(choice.get("index"), position), events)
-        if (usage := usage_in(chunk)) is not None and usage.raw != self._usage:
-            self._usage = usage.raw
+        if (usage := usage_in(chunk)) is not None and (self.usage is None or usage.raw != self.usage.raw):
+            self.usage = usage
             events.append(UsageReport(usage))
         return events
 
