@@ -21,11 +21,11 @@ from proxy.exchange import Attempt, Exchange, rate_limit_headers
 from proxy.media import Fetch, inline_remote
 from proxy.providers import ProviderSpec
 from proxy.setup import Key
-from proxy.wire import Passed, Translated, Wire, is_content
+from proxy.wire import Passed, Step, Translated, Wire, is_content
 from routing.errors import AttemptFailed
 from routing.targets import Target
 from translators import openai_chat
-from translators.assemble import Collector
+from translators.assemble import Collector, collect
 from translators.codec import JsonError, dumps, loads_object
 from translators.custom_tools import Restorer, as_functions, custom_names
 from translators.dialect import BackendDialect, Rules
@@ -206,12 +206,14 @@ class Live:
             step = self._wire.feed(piece) if piece else self._wire.end()
         except (SseError, JsonError, BadAnswer) as error:
             raise BackendError(Failure("invalid_response", str(error), 502)) from error
+        frames = step.frames
         for event in step.events:
             if isinstance(event, Failure):
-                # Until the commit nothing of this is seen; after it the wire's own frame has told the client.
+                # Until the commit nothing of this is seen. After it the client is told in clean words.
                 self.failure = event
+                frames = frames.removesuffix(error_frame(event)) + error_frame(self._clean(event))
             self.collector.add(event)
-        return step
+        return Step(frames, step.events)
 
 
 def error_frame(failure: Failure) -> bytes:
@@ -237,6 +239,18 @@ class Prepared:
     verbatim: bool = False
     fan_out: int = 1
     """How many requests it takes to get as many choices as the client wants."""
+
+
+def refuse_losses(losses: Sequence[Loss], target: str, mode: LossMode) -> None:
+    """Raises Refused, 400 naming the first loss, where the client or the route says `reject`."""
+    if losses and mode == "reject":
+        first = losses[0]
+        raise refused(
+            400,
+            f"{first.field}: would be {first.action} for {target}: {first.reason} (losses = reject)",
+            param=first.field,
+            code="loss_rejected",
+        )
 
 
 class Attempter:
@@ -271,8 +285,14 @@ class Attempter:
             Refused, BadRequest: the request cannot be put to it, or a loss that the client refuses.
             LedgerUnavailable: the attempt could not be booked, so it was not made.
         """
-        prepared = await self._prepare(target, self._specs[target.provider])
-        self._refuse_losses(prepared)
+        try:
+            async with asyncio.timeout(max(0.001, deadline - self._now())):
+                prepared = await self._prepare(target, self._specs[target.provider])
+        except TimeoutError as error:
+            raise refused(
+                504, "the files of the request did not come in time", kind="timeout", code="media_timeout"
+            ) from error
+        refuse_losses(prepared.losses, prepared.target.name, self._losses)
         if prepared.fan_out > 1:
             return await self._fan_out(prepared, key, deadline)
         return await self._one(prepared, key, deadline, stream=self._asked.request.stream)
@@ -303,16 +323,6 @@ class Attempter:
             custom,
             fan_out=fan_out,
         )
-
-    def _refuse_losses(self, prepared: Prepared) -> None:
-        if prepared.losses and self._losses == "reject":
-            first = prepared.losses[0]
-            raise refused(
-                400,
-                f"{first.field}: would be {first.action} for {prepared.target.name}: {first.reason} (losses = reject)",
-                param=first.field,
-                code="loss_rejected",
-            )
 
     async def _one(self, prepared: Prepared, key: Key | None, deadline: float, *, stream: bool) -> Committed:
         attempt = await self._exchange.begin(prepared.target, key.index if key else None)
@@ -441,6 +451,8 @@ def read_whole(raw: bytes, prepared: Prepared, asked: Asked) -> tuple[Response, 
         AttemptFailed: it is an error in disguise, or not an answer of the dialect.
     """
     try:
+        if raw.lstrip()[:5] in {b"data:", b"event"}:
+            return _collected(raw, prepared), None
         body = loads_object(raw)
         if failure := prepared.dialect.error_in(body):
             raise AttemptFailed(failure)
@@ -453,6 +465,15 @@ def read_whole(raw: bytes, prepared: Prepared, asked: Asked) -> tuple[Response, 
     if response.failure:
         raise AttemptFailed(response.failure)
     return Restorer(prepared.tool_names, prepared.custom).response(response), None
+
+
+def _collected(raw: bytes, prepared: Prepared) -> Response:
+    """The whole answer of a server that streams whether asked to or not."""
+    parser = prepared.dialect.StreamParser(prepared.rules)
+    response = collect([*parser.feed(raw), *parser.close()])
+    if response.failure:
+        raise AttemptFailed(response.failure)
+    return Restorer(prepared.tool_names, prepared.custom).response(response)
 
 
 def joined(responses: Sequence[Response]) -> Response:

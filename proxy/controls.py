@@ -102,7 +102,9 @@ def _tags(value: Any, place: str) -> dict[str, str]:
     if value is None:
         return {}
     if isinstance(value, dict):
-        tags = {str(key): str(tag) for key, tag in value.items()}
+        if not all(isinstance(tag, str | int | float) for tag in value.values()):
+            raise BadRequest(f"{place}: expected texts as values", place)
+        tags = {key: str(tag) for key, tag in value.items()}
     elif isinstance(value, str):
         pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
         if not all(mark for _, mark, _ in pairs):
@@ -119,7 +121,7 @@ def _timeout(value: Any, place: str) -> float | None:
     if value is None:
         return None
     try:
-        seconds = float(value)
+        seconds = -1.0 if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
         seconds = -1.0
     if not 0 < seconds <= MAX_TIMEOUT_S:

@@ -52,15 +52,18 @@ class Delivery:
         await self._settle(committed, committed.response)
         return await self._send(committed.response, committed.payload, committed.headers)
 
-    async def of_stored(self, response: Response) -> web.StreamResponse:
+    async def of_stored(self, stored: Stored) -> web.StreamResponse:
         """Send an answer out of the cache, in the form that this client wants."""
-        return await self._send(response, None, {})
+        return await self._send(stored.response, stored.payload, {})
 
     async def _settle(self, committed: Committed, response: Response) -> None:
         await self.services.account(self.exchange, committed, response)
         await self.exchange.settle("ok")
         if self.keep and self.exchange.target and storable(response):
-            self.keep(Stored(self.exchange.target.name, self.exchange.cost_nanousd, response))
+            exchange = self.exchange
+            self.keep(
+                Stored(self.exchange.target.name, exchange.cost_nanousd, response, exchange.losses, committed.payload)
+            )
 
     async def _send(self, response: Response, payload: bytes | None, headers: Mapping[str, str]) -> web.StreamResponse:
         """A whole answer, in one write; as a stream if the client asked for one."""

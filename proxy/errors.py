@@ -77,7 +77,8 @@ def for_client(failure: Failure, where: str, redactor: Redactor) -> Failure:
     else:
         status = failure.status if failure.status in _KEPT_STATUSES else 400
         code = redactor.clean(failure.code) if failure.code else None
-    return replace(failure, status=status, code=code, message=f"{where}: {message}", raw=None)
+    param = redactor.clean(failure.param) if failure.param else None
+    return replace(failure, status=status, code=code, param=param, message=f"{where}: {message}", raw=None)
 
 
 class Redactor:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from proxy.controls import Controls
+from proxy.stored import Stored
 from routing.targets import Target
 from storage.errors import LedgerUnavailable
 from storage.ledger import CacheUse, Ledger, OpenAttempt, OpenExchange, SettledAttempt, SettledExchange, Status
@@ -148,12 +149,14 @@ class Exchange:
         attempt.first_event_ms = round(attempt.elapsed_ms(), 3)
         self.first_event_ms = round((time.perf_counter() - self._started) * 1000, 3)
 
-    def answered_from_cache(self, target: str, usage: Usage | None, saved_nanousd: int | None) -> None:
-        """The answer came out of the cache: it is *target*'s, and would have cost *saved_nanousd* again."""
+    def answered_from_cache(self, stored: Stored, *, report_losses: bool) -> None:
+        """The answer came out of the cache: what it would have cost again is saved."""
         self.cache = "hit"
-        self.target = Target.parse(target)
-        self.stored_usage = usage
-        self.saved_nanousd = saved_nanousd or 0
+        self.target = Target.parse(stored.target)
+        self.losses = stored.losses
+        self.report_losses = report_losses
+        self.stored_usage = stored.response.usage
+        self.saved_nanousd = stored.cost_nanousd or 0
         self.first_event_ms = round((time.perf_counter() - self._started) * 1000, 3)
 
     # --- settling

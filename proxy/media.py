@@ -7,18 +7,16 @@ A fetch that fails is a 400 that names the part; nothing is left out in silence.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import ipaddress
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final
-from urllib.parse import urlsplit
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
-from typing_extensions import override
+from aiohappyeyeballs import AddrInfoType
+from yarl import URL
 
 from proxy.errors import refused
 from translators.dialect import Rules
@@ -26,6 +24,7 @@ from translators.neutral import Audio, Document, Image, Message, Part, Request, 
 
 MAX_MEDIA_BYTES: Final = 20 * 1024 * 1024
 FETCH_S: Final = 20.0
+NOT_PUBLIC: Final = "the address of the host is not a public one"
 
 _KINDS: Final = {Image: ("image/",), Audio: ("audio/",), Document: ("application/pdf", "text/")}
 
@@ -34,66 +33,54 @@ class ForbiddenAddress(OSError):
     """The name resolves to an address that is not public."""
 
 
-class GuardedResolver(AbstractResolver):
-    """Resolves to public addresses alone; the connector connects to what was checked, so no second look-up differs."""
+def guarded_socket(found: AddrInfoType) -> socket.socket:
+    """A socket for an address that is about to be connected to: the one place that no spelling of a host gets around.
 
-    def __init__(self, *, allow_private: bool) -> None:
-        self._allow_private = allow_private
+    A host such as `127.1` or `2130706433` is passed on unresolved, and the system would take it for an address.
 
-    @override
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, family=socket.AF_UNSPEC)
-        results: list[ResolveResult] = []
-        for kind, _, protocol, _, address in found:
-            check_public(str(address[0]), allow_private=self._allow_private)
-            results.append(
-                ResolveResult(
-                    hostname=host,
-                    host=str(address[0]),
-                    port=port,
-                    family=kind,
-                    proto=protocol,
-                    flags=socket.AI_NUMERICHOST,
-                )
-            )
-        return results
-
-    @override
-    async def close(self) -> None:
-        """Nothing is held."""
+    Raises:
+        ForbiddenAddress: the address is not public.
+    """
+    family, kind, protocol, _, address = found
+    check_public(str(address[0]))
+    return socket.socket(family, kind, protocol)
 
 
-def check_public(address: str, *, allow_private: bool) -> None:
-    """Raises ForbiddenAddress when *address* is one of this machine, its network, or no place at all."""
-    if allow_private:
-        return
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
-        ip = ip.ipv4_mapped
+def check_public(address: str) -> None:
+    """Raises ForbiddenAddress when *address* is one of this machine, its network, no place at all, or no address."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        raise ForbiddenAddress(NOT_PUBLIC) from None
+    if isinstance(ip, ipaddress.IPv6Address):
+        # Reserved blocks lead to IPv4 behind a translator (64:ff9b::/96) or nowhere.
+        if ip.is_reserved or ip.is_site_local:
+            raise ForbiddenAddress(NOT_PUBLIC)
+        ip = ip.ipv4_mapped or ip.sixtofour or ip
     if not ip.is_global or ip.is_multicast:
-        raise ForbiddenAddress(f"{address} is not a public address")
+        raise ForbiddenAddress(NOT_PUBLIC)
 
 
 class MediaFetcher:
     """Fetches under the guard. Made on first use; the owner closes it."""
 
-    def __init__(self, *, allow_private: bool = False) -> None:
+    def __init__(
+        self, *, allow_private: bool = False, total_s: float = FETCH_S, max_bytes: int = MAX_MEDIA_BYTES
+    ) -> None:
         self._allow_private = allow_private
+        self._total_s = total_s
+        self._max_bytes = max_bytes
         self._session: aiohttp.ClientSession | None = None
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(
-                resolver=GuardedResolver(allow_private=self._allow_private), limit=32, force_close=True
-            )
+            guard = None if self._allow_private else guarded_socket
+            connector = aiohttp.TCPConnector(socket_factory=guard, limit=32, force_close=True)
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
-                timeout=aiohttp.ClientTimeout(total=FETCH_S),
+                timeout=aiohttp.ClientTimeout(total=self._total_s),
             )
         return self._session
 
@@ -108,21 +95,14 @@ class MediaFetcher:
         Raises:
             Refused: 400 naming *place*: the URL, the host, the size or the type is not acceptable, or it failed.
         """
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise _bad(place, "expected an http or https URL")
         try:
-            if _is_address(parts.hostname):
-                check_public(parts.hostname, allow_private=self._allow_private)
-            async with self._opened().get(url, allow_redirects=False) as response:
+            async with self._opened().get(http_url(url, place), allow_redirects=False) as response:
                 if response.status != 200:
                     raise _bad(place, f"the host answered with status {response.status}")
                 media_type = response.content_type
                 if not media_type.startswith(kinds):
                     raise _bad(place, f"expected {' or '.join(kinds)}, the host sent {media_type[:60]}")
-                content = await _bounded(response, place)
-        except ForbiddenAddress as error:
-            raise _bad(place, str(error)) from error
+                content = await self._bounded(response, place)
         except aiohttp.ClientConnectorError as error:
             forbidden = isinstance(error.os_error, ForbiddenAddress)
             raise _bad(place, str(error.os_error) if forbidden else "the host cannot be reached") from error
@@ -130,24 +110,30 @@ class MediaFetcher:
             raise _bad(place, f"the fetch failed: {type(error).__name__}") from error
         return Source(media_type=media_type, data=base64.b64encode(content).decode())
 
+    async def _bounded(self, response: aiohttp.ClientResponse, place: str) -> bytes:
+        pieces: list[bytes] = []
+        size = 0
+        async for piece in response.content.iter_chunked(64 * 1024):
+            size += len(piece)
+            if size > self._max_bytes:
+                raise _bad(place, f"the file is larger than {self._max_bytes} bytes")
+            pieces.append(piece)
+        return b"".join(pieces)
 
-def _is_address(host: str) -> bool:
+
+def http_url(url: str, place: str) -> URL:
+    """*url*, parsed once by the parser that the connection uses.
+
+    Raises:
+        Refused: 400 naming *place*: it is no http or https URL.
+    """
     try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-async def _bounded(response: aiohttp.ClientResponse, place: str) -> bytes:
-    pieces: list[bytes] = []
-    size = 0
-    async for piece in response.content.iter_chunked(64 * 1024):
-        size += len(piece)
-        if size > MAX_MEDIA_BYTES:
-            raise _bad(place, f"the file is larger than {MAX_MEDIA_BYTES} bytes")
-        pieces.append(piece)
-    return b"".join(pieces)
+        parsed = URL(url)
+    except ValueError as error:
+        raise _bad(place, "expected an http or https URL") from error
+    if parsed.scheme not in {"http", "https"} or not parsed.host:
+        raise _bad(place, "expected an http or https URL")
+    return parsed
 
 
 def _bad(place: str, why: str) -> Exception:

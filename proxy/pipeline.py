@@ -17,7 +17,7 @@ from typing import Final
 
 from aiohttp import web
 
-from proxy.attempt import Asked, Attempter, Committed
+from proxy.attempt import Asked, Attempter, Committed, refuse_losses
 from proxy.delivery import Delivery
 from proxy.errors import Refused, for_client, refused
 from proxy.exchange import Exchange
@@ -85,7 +85,9 @@ def resolve(setup: Setup, asked: Asked) -> Route:
     try:
         return setup.names.resolve(name, () if controls.route else controls.chain)
     except UnknownModel as error:
-        raise refused(404, str(error), kind="not_found", code="model_not_found", param="model") from error
+        places = {name: f"models[{index}]" for index, name in enumerate(controls.chain)}
+        param = places.get(error.model, "model")
+        raise refused(404, str(error), kind="not_found", code="model_not_found", param=param) from error
     except NoProvider as error:
         raise refused(503, str(error), kind="overloaded", code="no_provider", param="model") from error
     except TooManyTargets as error:
@@ -111,9 +113,11 @@ def cache_key_of(setup: Setup, route: Route, tenant: str, asked: Asked) -> bytes
 async def _from_cache(errand: Errand, stored: Stored) -> web.StreamResponse:
     """Deliver what was stored, and book that it cost nothing."""
     exchange = _new_exchange(errand, "hit")
-    exchange.answered_from_cache(stored.target, stored.response.usage, stored.cost_nanousd)
+    losses = errand.asked.controls.losses or errand.route.losses
+    refuse_losses(stored.losses, stored.target, losses)
+    exchange.answered_from_cache(stored, report_losses=losses != "ignore")
     await exchange.settle("ok")
-    return await Delivery(errand.services, errand.incoming, errand.asked, exchange).of_stored(stored.response)
+    return await Delivery(errand.services, errand.incoming, errand.asked, exchange).of_stored(stored)
 
 
 async def _ask(errand: Errand, land: Land | None = None) -> web.StreamResponse:

@@ -115,7 +115,12 @@ def new_setup(
         rings,
         new_names(loaded, specs),
         Redactor(secrets_of(loaded, specs)),
-        Patience(repeats=retry.attempts - 1, backoff_s=retry.backoff_s, longest_backoff_s=retry.backoff_max_s),
+        Patience(
+            repeats=retry.attempts - 1,
+            longest_wait_s=retry.backoff_max_s,
+            backoff_s=retry.backoff_s,
+            longest_backoff_s=retry.backoff_max_s,
+        ),
     )
 
 

@@ -1,29 +1,40 @@
-"""An answer as the cache keeps it: where it came from, what it cost, and the neutral form."""
+"""An answer as the cache keeps it: where it came from, what it cost and lost, and the answer itself."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
-from translators.codec import dumps, loads
+from translators.codec import dumps, loads, loads_object
+from translators.errors import BadAnswer
 from translators.frozen import freeze, thaw
+from translators.losses import Loss
 from translators.neutral import Refusal, Response, ToolCall
+from translators.openai_chat import parse_response
 
-VERSION = 1
+VERSION: Final = 2
 """Of the layout below; another version's entry is a miss."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """*target* is the `provider/model` that answered; *cost_nanousd* what it took, None if that is unknown."""
+    """*target* is the `provider/model` that answered; *cost_nanousd* what it took, None if that is unknown.
+
+    *payload* is the answer as the client of a relayed one got it, so that a hit gives the same bytes once more.
+    """
 
     target: str
     cost_nanousd: int | None
     response: Response
+    losses: tuple[Loss, ...] = ()
+    payload: bytes | None = None
 
     def pack(self) -> bytes:
-        """One line of facts, then the frozen response."""
-        return dumps([VERSION, self.target, self.cost_nanousd]) + b"\n" + freeze(self.response)
+        """One line of facts, then the payload or the frozen response."""
+        losses = [[loss.field, loss.action, loss.reason] for loss in self.losses]
+        head = dumps([VERSION, self.target, self.cost_nanousd, losses, self.payload is not None])
+        return head + b"\n" + (self.payload or freeze(self.response))
 
 
 Land = Callable[[Stored], None]
@@ -32,13 +43,17 @@ Land = Callable[[Stored], None]
 
 def unpack(packed: bytes) -> Stored | None:
     """What `pack` wrote; None for another version's or damaged bytes."""
-    head, _, frozen = packed.partition(b"\n")
+    head, _, rest = packed.partition(b"\n")
     try:
-        version, target, cost_nanousd = loads(head)
+        version, *facts = loads(head)
         if version != VERSION:
             return None
-        return Stored(target, cost_nanousd, thaw(frozen))
-    except (ValueError, TypeError):
+        target, cost_nanousd, lost, relayed = facts
+        losses = tuple(Loss(*each) for each in lost)
+        if relayed:
+            return Stored(target, cost_nanousd, parse_response(loads_object(rest)), losses, rest)
+        return Stored(target, cost_nanousd, thaw(rest), losses)
+    except (ValueError, TypeError, BadAnswer):
         return None
 
 

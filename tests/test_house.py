@@ -27,7 +27,8 @@ MAKEFILE: Final = (ROOT / "Makefile").read_text("utf-8")
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 PACKAGES: Final = ["translators", "routing", "storage", "proxy"]
 PAGES: Final = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-NOT_OURS: Final = {".git", ".venv", ".venv-dev", "node_modules", "build", "dist", "__pycache__"}
+NOT_OURS: Final = {"node_modules", "build", "dist", "__pycache__"}
+HIDDEN_BUT_OURS: Final = {".ci", ".github"}
 TOKENS: Final = {"OPENAI_API_KEY": "sk-not-a-key-000000", "ANTHROPIC_API_KEY": "sk-ant-not-a-key-000"}
 
 
@@ -39,7 +40,7 @@ def blocks(text: str, language: str) -> list[str]:
 def own_files() -> Iterator[Path]:
     """The files of the checkout that somebody wrote."""
     for folder, folders, files in os.walk(ROOT):
-        folders[:] = [name for name in folders if name not in NOT_OURS and not name.endswith("_cache")]
+        folders[:] = [name for name in folders if name in HIDDEN_BUT_OURS or (name[0] != "." and name not in NOT_OURS)]
         yield from (Path(folder, name) for name in files)
 
 

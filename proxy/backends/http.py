@@ -7,6 +7,7 @@ environment's proxies not used, bodies read to their end under a cap, reads buff
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
@@ -154,5 +155,7 @@ def _error(kind: ErrorKind, message: str, status: int) -> BackendError:
 def _told(error: Exception) -> str:
     """What is safe to say of a transport error: its class and, for a refused connection, why."""
     if isinstance(error, aiohttp.ClientConnectorError):
-        return error.os_error.strerror or type(error).__name__
+        number = error.os_error.errno
+        # The system's own word: asyncio's names the address, which is nobody's business.
+        return os.strerror(number) if number and number > 0 else type(error).__name__
     return type(error).__name__

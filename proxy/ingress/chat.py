@@ -29,11 +29,14 @@ async def chat_completions(services: Services, incoming: Incoming) -> web.Stream
         body = loads_object(raw)
     except JsonError as error:
         raise refused(400, f"the request body is {error}", code="invalid_json") from error
+    controls = read_controls(incoming.http.headers, body)
+    if controls.chain and body.get("model") is None:
+        body["model"] = controls.chain[0]
     asked = Asked(
         raw=raw,
         body=body,
         request=openai_chat.parse_request(body),
-        controls=read_controls(incoming.http.headers, body),
+        controls=controls,
         created=int(time.time()),
         fallback_id=f"chatcmpl-{incoming.id.removeprefix('req_')}",
     )

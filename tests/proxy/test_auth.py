@@ -1,0 +1,134 @@
+"""Who gets in: every route, every kind of key, every way to configure them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Any
+
+import pytest
+
+from proxy.auth import MASTER, Gate, presented_key
+from proxy.errors import Refused
+from proxy.routes import ROUTES
+from proxy.server import Access
+from tests.proxy.conftest import Serve
+from tests.proxy.serving import question
+
+MASTER_KEY = "mp-master-0123456789"
+KEYS = {"none": None, "wrong": "mp-wrong-0123456789", "master": MASTER_KEY}
+CONFIGS = {
+    "open, no master": "",
+    "open, master": f'[auth]\nmaster_key = "{MASTER_KEY}"',
+    "required, no master": "[auth]\nrequired = true",
+    "required, master": f'[auth]\nrequired = true\nmaster_key = "{MASTER_KEY}"',
+}
+IN = 0
+EXPECTED: dict[Access, dict[str, tuple[int, int, int]]] = {
+    # configuration: (no key, wrong key, master key)
+    "open": dict.fromkeys(CONFIGS, (IN, IN, IN)),
+    "client": {
+        "open, no master": (IN, IN, IN),
+        "open, master": (IN, IN, IN),
+        "required, no master": (401, 401, 401),
+        "required, master": (401, 401, IN),
+    },
+    "operator": {
+        "open, no master": (IN, IN, IN),
+        "open, master": (401, 401, IN),
+        "required, no master": (401, 401, 401),
+        "required, master": (401, 401, IN),
+    },
+    "master": {
+        "open, no master": (403, 403, 403),
+        "open, master": (401, 401, IN),
+        "required, no master": (403, 403, 403),
+        "required, master": (401, 401, IN),
+    },
+}
+DECLARED: dict[tuple[str, str], Access] = {
+    ("POST", "/v1/chat/completions"): "client",
+    ("GET", "/v1/models"): "client",
+    ("GET", "/v1/models/{}"): "client",
+    ("GET", "/health"): "client",
+    ("GET", "/health/live"): "open",
+    ("GET", "/health/ready"): "open",
+    ("GET", "/costs"): "operator",
+    ("GET", "/metrics"): "operator",
+    ("GET", "/api/v1/exchanges"): "operator",
+    ("GET", "/api/v1/exchanges/{}"): "operator",
+    ("GET", "/api/v1/cache"): "operator",
+    ("DELETE", "/api/v1/cache"): "operator",
+}
+"""A route that is not here has not been thought about."""
+
+
+def test_every_route_is_declared() -> None:
+    assert {(route.method, route.path): route.access for route in ROUTES} == DECLARED
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+async def test_every_route_lets_in_whom_it_should(serve: Serve, config: str) -> None:
+    server = await serve(CONFIGS[config])
+    wrong: list[Any] = []
+
+    for route, (position, (name, key)) in itertools.product(ROUTES, enumerate(KEYS.items())):
+        path = route.path.replace("{}", "demo/echo" if "models" in route.path else "req_unknown")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        body = json.dumps(question(model="demo/echo")).encode() if route.method == "POST" else None
+        reply = await server.request(route.method, path, body, headers)
+        expected = EXPECTED[route.access][config][position]
+        came = reply.status if reply.status in {401, 403} else IN
+        if came != expected:
+            wrong.append((route.method, route.path, name, reply.status, expected))
+        if came == 401:
+            assert reply.error["code"] == "invalid_api_key"
+
+    assert wrong == []
+
+
+@pytest.mark.parametrize("access", EXPECTED)
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize(("position", "name"), list(enumerate(KEYS)))
+def test_the_gate_alone(access: Access, config: str, position: int, name: str) -> None:
+    """Also for accesses that no route has yet."""
+    gate = Gate(required="required" in config, master_key=None if "no master" in config else MASTER_KEY)
+    headers = {"Authorization": f"Bearer {KEYS[name]}"} if KEYS[name] else {}
+    expected = EXPECTED[access][config][position]
+
+    try:
+        tenant: str | None = gate.admit(headers, access)
+        status = IN
+    except Refused as error:
+        tenant, status = None, error.failure.status
+
+    assert status == expected
+    if status == IN:
+        known = name == "master" and "no master" not in config and access != "open"
+        assert tenant == (MASTER if known else "")
+
+
+@pytest.mark.parametrize(
+    ("headers", "key"),
+    [
+        ({}, None),
+        ({"Authorization": "Bearer k"}, "k"),
+        ({"Authorization": "bearer  k "}, "k"),
+        ({"Authorization": "Basic k"}, None),
+        ({"Authorization": "Basic k", "x-api-key": "a"}, "a"),
+        ({"x-api-key": "a"}, "a"),
+        ({"x-goog-api-key": "g"}, "g"),
+        ({"api-key": "z"}, "z"),
+        ({"Authorization": "Bearer k", "x-api-key": "a"}, "k"),
+    ],
+)
+def test_every_spelling_of_the_key_header(headers: dict[str, str], key: str | None) -> None:
+    assert presented_key(headers) == key
+
+
+@pytest.mark.parametrize("given", ["", MASTER_KEY + "x", MASTER_KEY[:-1], MASTER_KEY.upper(), "\udcff", "\u00e9"])
+def test_only_the_whole_master_key_is_the_master_key(given: str) -> None:
+    gate = Gate(required=True, master_key=MASTER_KEY)
+
+    with pytest.raises(Refused):
+        gate.admit({"x-api-key": given}, "client")

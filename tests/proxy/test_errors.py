@@ -1,0 +1,209 @@
+"""What a provider's failure becomes for the client, and that no secret gets anywhere."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+
+from proxy.errors import Redactor, for_client
+from tests.proxy.conftest import Serve
+from tests.proxy.serving import KEY, OPENING, QUICK, SECOND_KEY, chunk, failing, provider, route
+from tests.replay import Answer, Upstream, free_port
+from translators.neutral import Failure
+
+STATUSES: dict[str, tuple[Answer, int, str | None]] = {
+    # what the provider does (FAULTS 3.3): status and code for the client
+    "400": (failing(400, "bad"), 400, None),
+    "401": (failing(401, "who"), 502, "upstream_auth"),
+    "402": (failing(402, "pay"), 502, "upstream_auth"),
+    "403": (failing(403, "no"), 502, "upstream_auth"),
+    "404": (failing(404, "where"), 404, None),
+    "408": (failing(408, "slow"), 504, "upstream_timeout"),
+    "409": (failing(409, "conflict"), 409, None),
+    "413": (failing(413, "big"), 413, None),
+    "422": (failing(422, "odd"), 422, None),
+    "429": (failing(429, "slow down", {"retry-after": "7"}), 429, "rate_limit_exceeded"),
+    "500": (failing(500), 502, "upstream_error"),
+    "502": (failing(502), 502, "upstream_error"),
+    "503": (failing(503), 503, "upstream_overloaded"),
+    "529": (failing(529), 503, "upstream_overloaded"),
+    "302": (Answer(302, {"location": "http://127.0.0.1:1/"}, chunked=False), 502, "upstream_invalid"),
+    "HTML": (Answer(200, {"content-type": "text/html"}, b"<html>hi</html>"), 502, "upstream_invalid"),
+    "empty": (Answer(200, {"content-type": "application/json"}, b"", chunked=False), 502, "upstream_invalid"),
+    "wrong shape": (Answer.json({"hello": 1}), 502, "upstream_invalid"),
+    "an error in a 200": (Answer.json({"error": {"message": "x", "code": 500}}), 502, "upstream_error"),
+    "closed before the head": (Answer(raw_head=b"", end="close"), 502, "upstream_unreachable"),
+    "reset before the head": (Answer(raw_head=b"", end="reset"), 502, "upstream_unreachable"),
+    "silent": (Answer(hang=True), 504, "upstream_timeout"),
+    "no HTTP": (Answer(raw_head=b"SSH-2.0-OpenSSH\r\n\r\n", end="close"), 502, "upstream_unreachable"),
+}
+CLOCKS = "timeouts = { connect_s = 1, first_event_s = 0.15, idle_s = 0.15 }"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("case", STATUSES)
+async def test_statuses(serve: Serve, upstream: Upstream, case: str, stream: bool) -> None:
+    """The client's fault stays the client's, ours never becomes it."""
+    answer, status, code = STATUSES[case]
+    upstream.script("m", answer)
+    server = await serve(QUICK, provider("one", upstream, more=CLOCKS))
+
+    reply = await server.ask(model="one/m", stream=stream)
+
+    assert reply.status == status, reply.body
+    assert "one/m" in reply.error["message"]
+    assert reply.headers["content-type"] == "application/json"
+    assert reply.headers["x-should-retry"] == "false"
+    assert reply.headers["x-content-type-options"] == "nosniff"
+    if code:
+        assert reply.error["code"] == code
+    if case == "429":
+        assert reply.headers["retry-after"] == "7"
+
+
+async def test_an_unreachable_provider_is_told_apart_from_a_failing_one(serve: Serve) -> None:
+    server = await serve(QUICK, provider("one", f"http://127.0.0.1:{free_port()}/v1"))
+
+    reply = await server.ask(model="one/m")
+
+    assert (reply.status, reply.error["code"]) == (502, "upstream_unreachable")
+    assert "refused" in reply.error["message"].lower()
+
+
+async def test_an_exhausted_chain_lists_every_attempt(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("a", failing(500, "first reason"))
+    upstream.script("b", failing(503, "second reason"))
+    server = await serve(QUICK, provider("one", upstream), provider("two", upstream), route("r", "one/a", "two/b"))
+
+    reply = await server.ask(model="r")
+
+    for said in ("one/a: 500", "first reason", "two/b: 503", "second reason"):
+        assert said in reply.error["message"]
+    assert reply.headers["x-modelport-attempts"] == "2"
+
+
+# --- secrets ---------------------------------------------------------------------------------------
+
+LOOKS = {
+    f"Incorrect API key provided: {KEY}.": KEY,
+    f"key={SECOND_KEY}&x": SECOND_KEY,
+    "Incorrect API key provided: sk-proj-abcd****wxyz1234.": "wxyz1234",
+    "Invalid bearer token: Bearer abcdef0123456789": "abcdef0123456789",
+    "authorization: bearer abcdef0123456789": "abcdef0123456789",
+    "API key AIzaSyA0123456789abcdefghijklmnopqrstu not valid": "AIzaSyA",
+    "gsk_0123456789abcdef is wrong": "0123456789abcdef",
+    "your key xai-0123456789abcdef": "0123456789abcdef",
+    "sk-ant-api03-abc_DEF-0123456789": "abc_DEF",
+}
+
+
+@pytest.mark.parametrize("text", LOOKS)
+def test_what_looks_like_a_secret_goes(text: str) -> None:
+    cleaned = Redactor([KEY, SECOND_KEY]).clean(text)
+
+    assert LOOKS[text] not in cleaned
+    assert "[secret]" in cleaned
+
+
+@pytest.mark.parametrize("text", ["the task-list is empty", "max_tokens must be below 4096", "model gpt-4.1 not found"])
+def test_plain_words_stay(text: str) -> None:
+    assert Redactor([KEY]).clean(text) == text
+
+
+def test_a_configured_key_goes_however_it_looks() -> None:
+    """The longer first, so that nothing of it is left."""
+    cleaned = Redactor(["odd.key", "odd.key.longer"]).clean("it was odd.key.longer, not odd.key")
+
+    assert cleaned == "it was [secret], not [secret]"
+
+
+@pytest.mark.parametrize("field", ["message", "code", "param"])
+def test_every_field_that_is_passed_on_is_clean(field: str) -> None:
+    failure = Failure("invalid_request", "m", 400, code="c", param="p")
+    dirty = {
+        "message": Failure("invalid_request", f"bad {KEY}", 400),
+        "code": Failure("invalid_request", "m", 400, code=f"bad {KEY}"),
+        "param": Failure("invalid_request", "m", 400, param=f"bad {KEY}"),
+    }[field]
+
+    told = for_client(dirty, "one", Redactor([KEY]))
+
+    assert KEY not in repr(told)
+    assert for_client(failure, "one", Redactor()).param == "p"
+
+
+LEAK = f"Incorrect API key provided: {KEY}"
+MID_STREAM = {
+    "openai_chat": OPENING
+    + chunk({"content": "Hel"})
+    + f"data: {json.dumps({'error': {'message': LEAK, 'type': 'server_error', 'code': f'bad {KEY}'}})}\n\n",
+    "anthropic": 'event: message_start\ndata: {"type":"message_start","message":{"id":"m","type":"message",'
+    '"role":"assistant","model":"m","content":[],"stop_reason":null,"stop_sequence":null,'
+    '"usage":{"input_tokens":3,"output_tokens":1}}}\n\n'
+    'event: content_block_start\ndata: {"type":"content_block_start","index":0,'
+    '"content_block":{"type":"text","text":""}}\n\n'
+    'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
+    '"delta":{"type":"text_delta","text":"Hel"}}\n\n'
+    f'event: error\ndata: {json.dumps({"type": "error", "error": {"type": "api_error", "message": LEAK}})}\n\n',
+}
+
+
+@pytest.mark.parametrize("where", ["401", "a 200", "mid-stream", "mid-stream, translated", "before content"])
+async def test_a_key_that_a_provider_echoes_gets_nowhere(
+    serve: Serve, upstream: Upstream, where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not to the client, the ledger, /health or the log."""
+    caplog.set_level(logging.DEBUG)
+    dialect = "anthropic" if "translated" in where else "openai_chat"
+    stream = "stream" in where or where == "before content"
+    answers = {
+        "401": failing(401, LEAK, code=f"key {KEY}", param=KEY),
+        "a 200": Answer.json({"error": {"message": LEAK}}),
+        "before content": Answer.sse(OPENING + MID_STREAM["openai_chat"].split("\n\n")[2] + "\n\n"),
+    }
+    upstream.script("m", answers.get(where) or Answer.sse(MID_STREAM[dialect], split="events", delay_between_s=0.02))
+    server = await serve(QUICK, provider("one", upstream, dialect))
+
+    reply = await server.ask(model="one/m", stream=stream)
+
+    row = await server.row(reply.id)
+    health = await server.get("/health")
+    metrics = await server.get("/metrics")
+    if "mid-stream" in where:
+        assert reply.status == 200
+        assert "Incorrect API key provided: [secret]" in reply.chunks[-1]["error"]["message"]
+        assert "data: [DONE]" not in reply.frames
+    else:
+        assert reply.status >= 400
+    for place, text in {
+        "answer": reply.body.decode() + str(reply.headers),
+        "ledger": json.dumps(row),
+        "health": health.body.decode(),
+        "metrics": metrics.body.decode(),
+        "log": caplog.text,
+    }.items():
+        assert KEY not in text, place
+    assert "[secret]" in json.dumps(row)
+    assert "[secret]" in health.body.decode()
+
+
+async def test_configured_header_values_are_secrets_too(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("m", failing(400, "you sent hush-hush-value"))
+    server = await serve(QUICK, provider("one", upstream, more='headers = { "x-team" = "hush-hush-value" }'))
+
+    reply = await server.ask(model="one/m")
+
+    assert upstream.asked("m")[0].headers["x-team"] == "hush-hush-value"
+    assert "hush-hush" not in reply.body.decode()
+
+
+async def test_a_vendors_message_is_bounded(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("m", failing(400, "x" * 100_000))
+    server = await serve(QUICK, provider("one", upstream))
+
+    reply = await server.ask(model="one/m")
+
+    assert len(reply.body) < 5000
+    assert len(json.dumps(await server.row(reply.id))) < 8000
