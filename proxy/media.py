@@ -15,7 +15,6 @@ from dataclasses import replace
 from typing import Final
 
 import aiohttp
-from aiohappyeyeballs import AddrInfoType
 from yarl import URL
 
 from proxy.errors import refused
@@ -33,7 +32,7 @@ class ForbiddenAddress(OSError):
     """The name resolves to an address that is not public."""
 
 
-def guarded_socket(found: AddrInfoType) -> socket.socket:
+def guarded_socket(found: aiohttp.AddrInfoType) -> socket.socket:
     """A socket for an address that is about to be connected to: the one place that no spelling of a host gets around.
 
     A host such as `127.1` or `2130706433` is passed on unresolved, and the system would take it for an address.
@@ -53,10 +52,11 @@ def check_public(address: str) -> None:
     except ValueError:
         raise ForbiddenAddress(NOT_PUBLIC) from None
     if isinstance(ip, ipaddress.IPv6Address):
+        inner = ip.ipv4_mapped or ip.sixtofour
         # Reserved blocks lead to IPv4 behind a translator (64:ff9b::/96) or nowhere.
-        if ip.is_reserved or ip.is_site_local:
+        if inner is None and (ip.is_reserved or ip.is_site_local):
             raise ForbiddenAddress(NOT_PUBLIC)
-        ip = ip.ipv4_mapped or ip.sixtofour or ip
+        ip = inner or ip
     if not ip.is_global or ip.is_multicast:
         raise ForbiddenAddress(NOT_PUBLIC)
 

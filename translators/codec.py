@@ -37,7 +37,7 @@ def loads_object(data: bytes | str) -> dict[str, Any]:
     value = loads(data)
     if not isinstance(value, dict):
         raise JsonError(f"expected a JSON object, found {type_name(value)}")
-    if depth_over(value, MAX_DEPTH):
+    if _brackets(data) > MAX_DEPTH and depth_over(value, MAX_DEPTH):
         raise JsonError(f"nested deeper than {MAX_DEPTH} levels")
     return value
 
@@ -55,6 +55,13 @@ def dumps_text(value: Any) -> str:
 def canonical(value: Any) -> bytes:
     """Compact JSON with sorted keys: equal values give equal bytes."""
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def _brackets(data: bytes | str) -> int:
+    """How many objects and arrays *data* opens, at most: fewer than a depth means that it cannot be that deep."""
+    if isinstance(data, str):
+        return data.count("{") + data.count("[")
+    return data.count(b"{") + data.count(b"[")
 
 
 def depth_over(value: Any, limit: int) -> bool:

@@ -1,0 +1,252 @@
+"""The HTTP backend alone: what goes out, what is refused, and every clock."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import aiohttp
+import pytest
+
+from proxy.backends.backend import BackendError, Call, Timeouts
+from proxy.backends.http import AUTH_SCHEMES, MAX_ANSWER_BYTES, HttpBackend, new_session
+from tests.proxy.serving import QUICK, provider, route, says
+from tests.replay import Answer, Upstream, free_port
+
+CLOCKS = Timeouts(connect_s=1, first_event_s=0.15, whole_answer_s=0.15, idle_s=0.15, total_s=5)
+CALL = Call("m", b'{"model":"m"}', stream=False, key="secret-key", timeouts=CLOCKS)
+FINE = Answer.json({"fine": True})
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with new_session() as opened:
+        yield opened
+
+
+def backend(session: aiohttp.ClientSession, upstream: Upstream | str, **how: Any) -> HttpBackend:
+    url = upstream if isinstance(upstream, str) else upstream.url
+    return HttpBackend(session, lambda _model, stream: f"{url}/{'stream' if stream else 'whole'}", **how)
+
+
+async def ask(made: HttpBackend, call: Call = CALL) -> tuple[int, bytes]:
+    async with made.send(call) as answer:
+        return answer.status, await answer.read()
+
+
+async def test_the_body_goes_out_as_it_is(session: aiohttp.ClientSession, upstream: Upstream) -> None:
+    upstream.script("m", FINE)
+
+    status, body = await ask(backend(session, upstream, headers={"x-team": "search"}))
+
+    (asked,) = upstream.requests
+    assert (status, body) == (200, FINE.body)
+    assert asked.body == CALL.body
+    assert (asked.method, asked.path) == ("POST", "/whole")
+    assert asked.headers["accept"] == "application/json"
+    assert asked.headers["accept-encoding"] == "identity"
+    assert asked.headers["content-type"] == "application/json"
+    assert asked.headers["x-team"] == "search"
+
+
+async def test_a_stream_has_its_own_address_and_accept(session: aiohttp.ClientSession, upstream: Upstream) -> None:
+    upstream.script("m", FINE)
+
+    await ask(backend(session, upstream), replace(CALL, stream=True))
+
+    assert upstream.requests[0].path == "/stream"
+    assert upstream.requests[0].headers["accept"] == "text/event-stream"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "header", "value"),
+    [
+        ("bearer", "authorization", "Bearer secret-key"),
+        ("x-api-key", "x-api-key", "secret-key"),
+        ("x-goog-api-key", "x-goog-api-key", "secret-key"),
+        ("api-key", "api-key", "secret-key"),
+        ("none", None, None),
+    ],
+)
+async def test_the_key_goes_as_the_scheme_says(
+    session: aiohttp.ClientSession, upstream: Upstream, scheme: str, header: str | None, value: str | None
+) -> None:
+    """And never into the address."""
+    upstream.script("m", FINE)
+
+    await ask(backend(session, upstream, auth=scheme))
+
+    (asked,) = upstream.requests
+    assert "secret-key" not in asked.path
+    if header:
+        assert asked.headers[header] == value
+    else:
+        assert "secret-key" not in str(asked.headers)
+
+
+def test_every_scheme_is_tested() -> None:
+    assert set(AUTH_SCHEMES) == {"bearer", "x-api-key", "x-goog-api-key", "api-key", "none"}
+
+
+async def test_a_configured_header_is_sent_once(session: aiohttp.ClientSession, upstream: Upstream) -> None:
+    """However it is spelled; the call's own wins over the provider's, the key over both."""
+    seen: list[bytes] = []
+
+    async def read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(read, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    spelled = {"Content-Type": "application/json; charset=utf-8", "Authorization": "Bearer old", "X-A": "1"}
+    await ask(backend(session, url, headers=spelled), replace(CALL, headers={"x-a": "2"}))
+    server.close()
+
+    lines = seen[0].lower().split(b"\r\n")
+    assert [line for line in lines if line.startswith(b"content-type")] == [b"content-type: application/json; charset=utf-8"]
+    assert [line for line in lines if line.startswith(b"authorization")] == [b"authorization: bearer secret-key"]
+    assert [line for line in lines if line.startswith(b"x-a:")] == [b"x-a: 2"]
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_redirects_are_refused(session: aiohttp.ClientSession, upstream: Upstream, status: int) -> None:
+    upstream.script("m", Answer(status, {"location": f"{upstream.url}/elsewhere"}, chunked=False))
+
+    with pytest.raises(BackendError) as raised:
+        await ask(backend(session, upstream))
+
+    assert raised.value.failure.kind == "invalid_response"
+    assert len(upstream.requests) == 1
+
+
+async def test_cookies_are_never_sent_back(session: aiohttp.ClientSession, upstream: Upstream) -> None:
+    """Asked by name, since a cookie jar passes over addresses."""
+    upstream.script("m", Answer.json({}, headers={"set-cookie": "tenant=first; Path=/"}))
+    made = backend(session, f"http://localhost:{upstream.port}")
+
+    await ask(made)
+    await ask(made)
+
+    assert [asked.headers.get("cookie") for asked in upstream.requests] == [None, None]
+
+
+async def test_the_environments_proxies_are_not_used(
+    session: aiohttp.ClientSession, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    upstream.script("m", FINE)
+
+    assert (await ask(backend(session, upstream)))[0] == 200
+
+
+BROKEN: dict[str, tuple[Answer, str, int]] = {
+    "closed before the head": (Answer(raw_head=b"", end="close"), "connection", 502),
+    "reset before the head": (Answer(raw_head=b"", end="reset"), "connection", 502),
+    "a head that is none": (Answer(raw_head=b"NONSENSE\r\n\r\n", end="close"), "connection", 502),
+    "silent": (Answer(hang=True), "timeout", 504),
+    "half a head": (Answer(raw_head=b"HTTP/1.1 200 OK\r\n", end="hang"), "timeout", 504),
+    "silent after the head": (Answer.json({}, chunked=True, stop_at=0, end="hang"), "timeout", 504),
+    "stalled": (Answer.json({"a": 1}, chunked=True, stop_at=3, end="hang"), "timeout", 504),
+    "cut by length, valid JSON so far": (Answer(200, {}, b'{"a":1}     ', chunked=False, stop_at=7, end="close"), "connection", 502),
+    "cut by chunks, valid JSON so far": (Answer(200, {}, b'{"a":1}', end="close"), "connection", 502),
+    "reset in the middle": (Answer(200, {}, b'{"a":1}', end="reset"), "connection", 502),
+    "not the coding it says": (Answer(200, {"content-encoding": "gzip"}, b"plain"), "connection", 502),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("case", BROKEN)
+async def test_what_is_not_a_whole_answer_is_an_error(
+    session: aiohttp.ClientSession, upstream: Upstream, case: str, stream: bool
+) -> None:
+    answer, kind, status = BROKEN[case]
+    upstream.script("m", answer)
+
+    with pytest.raises(BackendError) as raised:
+        await asyncio.wait_for(ask(backend(session, upstream), replace(CALL, stream=stream)), 3)
+
+    assert (raised.value.failure.kind, raised.value.failure.status) == (kind, status)
+
+
+async def test_an_answer_beyond_the_cap_is_refused(session: aiohttp.ClientSession, upstream: Upstream) -> None:
+    """Also one that a small body unfolds to."""
+    import gzip
+
+    bomb = gzip.compress(b" " * (MAX_ANSWER_BYTES + 1), 1)
+    upstream.script("m", Answer(200, {"content-encoding": "gzip"}, bomb, chunked=False))
+
+    with pytest.raises(BackendError) as raised:
+        await ask(backend(session, upstream), replace(CALL, timeouts=Timeouts()))
+
+    assert raised.value.failure.kind == "invalid_response"
+    assert "larger than" in raised.value.failure.message
+
+
+async def test_a_refused_connection_is_told_at_once(session: aiohttp.ClientSession) -> None:
+    began = time.monotonic()
+
+    with pytest.raises(BackendError) as raised:
+        await ask(backend(session, f"http://127.0.0.1:{free_port()}"))
+
+    assert time.monotonic() - began < 0.5
+    assert raised.value.failure.kind == "connection"
+    assert "refused" in raised.value.failure.message
+
+
+async def test_an_unknown_host_is_a_connection_error(session: aiohttp.ClientSession) -> None:
+    with pytest.raises(BackendError) as raised:
+        await ask(backend(session, "http://no-such-host.invalid"), replace(CALL, timeouts=Timeouts(connect_s=5)))
+
+    assert raised.value.failure.kind == "connection"
+
+
+async def test_leaving_early_hangs_up(session: aiohttp.ClientSession, upstream: Upstream) -> None:
+    """Which ends the provider's work."""
+    upstream.script("m", Answer.sse("data: 1\n\n", end="hang"))
+
+    async with backend(session, upstream).send(replace(CALL, stream=True)) as answer:
+        assert await anext(aiter(answer.pieces())) == b"data: 1\n\n"
+
+    assert await asyncio.to_thread(upstream.requests[0].wait_left, 2)
+
+
+async def test_a_whole_answer_leaves_the_connection_for_the_next(
+    session: aiohttp.ClientSession, upstream: Upstream
+) -> None:
+    upstream.script("m", FINE)
+    made = backend(session, upstream)
+
+    for _ in range(3):
+        await ask(made)
+
+    assert upstream.connections == 1
+
+
+async def test_a_dead_first_target_costs_next_to_nothing(serve: Any, upstream: Upstream) -> None:
+    upstream.script("m", says())
+    dead = provider("dead", f"http://127.0.0.1:{free_port()}/v1")
+    server = await serve(QUICK, dead, provider("one", upstream), route("r", "dead/m", "one/m"))
+    await server.ask(model="one/m")
+    began = time.monotonic()
+
+    reply = await server.ask(model="r")
+
+    assert reply.headers["x-modelport-target"] == "one/m"
+    assert time.monotonic() - began < 0.5
+
+
+async def test_connecting_and_waiting_are_two_clocks(session: aiohttp.ClientSession, upstream: Upstream) -> None:
+    """A patient connect_s does not prolong the wait for an answer."""
+    upstream.script("m", Answer(hang=True))
+    began = time.monotonic()
+
+    with pytest.raises(BackendError):
+        await ask(backend(session, upstream), replace(CALL, timeouts=replace(CLOCKS, connect_s=3)))
+
+    assert time.monotonic() - began < 2
