@@ -14,7 +14,6 @@ import re
 import resource
 import signal
 import sys
-import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -137,6 +136,7 @@ def apply(services: Services, loaded: Loaded) -> None:
     new = new_setup(loaded, os.environ, session, old)
     services.setup = new
     services.prices = new_prices(new.specs)
+    _warm_prices(services)
     services.gate = new_gate(loaded)
     services.hosts = new_guard(loaded)
     configure_logging(loaded.settings.logging)
@@ -218,7 +218,7 @@ async def _reconcile(services: Services) -> None:
 def _warm_prices(services: Services) -> None:
     """Load the shipped prices beside the first requests, if an enabled provider needs them."""
     if any(spec.price_source and not spec.price for spec in services.setup.enabled):
-        threading.Thread(target=services.prices.warm, name="modelport-prices", daemon=True).start()
+        services.warming = asyncio.create_task(asyncio.to_thread(services.prices.warm))
 
 
 async def _close_backends(services: Services) -> None:

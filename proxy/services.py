@@ -85,6 +85,8 @@ class Services:
     started: float = field(default_factory=time.monotonic)
     in_flight: int = 0
     draining: bool = False
+    warming: asyncio.Task[None] | None = None
+    """The shipped prices being loaded, which takes half a second: whoever needs one waits for it."""
     totals: dict[str, Total] = field(default_factory=dict)
     """By provider."""
     answered: Counter[tuple[str, int]] = field(default_factory=Counter)
@@ -156,7 +158,7 @@ class Services:
         for attempt, part in zip(committed.attempts, shares(response, len(committed.attempts)), strict=True):
             usage = attempt.usage or (response.usage if len(committed.attempts) == 1 else None)
             attempt.usage = usage or await self.estimated(exchange.request, attempt, part)
-            self.price(attempt, response)
+            await self.price(attempt, response)
         await self.account_left(exchange, committed)
 
     async def account_left(self, exchange: Exchange, committed: Committed | None) -> None:
@@ -164,7 +166,7 @@ class Services:
         for attempt in exchange.attempts:
             if attempt.sent and not attempt.settled and not (committed and attempt in committed.attempts):
                 attempt.usage = attempt.usage or await self.estimated(exchange.request, attempt, None)
-                self.price(attempt, None)
+                await self.price(attempt, None)
 
     async def settle_partial(
         self, exchange: Exchange, committed: Committed | None, status: Status, failure: Failure | None
@@ -176,7 +178,7 @@ class Services:
             live = committed.live if committed and attempt in committed.attempts else None
             response = live.collector.response() if live else None
             attempt.usage = await self.partial_usage(exchange.request, attempt, response)
-            self.price(attempt, response)
+            await self.price(attempt, response)
         try:
             await exchange.settle(status, failure)
         except LedgerUnavailable as error:
@@ -211,8 +213,10 @@ class Services:
 
         return await asyncio.to_thread(count)
 
-    def price(self, attempt: Attempt, response: Response | None) -> None:
+    async def price(self, attempt: Attempt, response: Response | None) -> None:
         """Put the cost of its usage on *attempt*; unknown stays None and is said once for each model."""
+        if self.warming and not self.warming.done():
+            await asyncio.shield(self.warming)
         target = attempt.target
         tier = response.native.get("openai_chat", {}).get("service_tier") if response else None
         context = {"service_tier": tier} if isinstance(tier, str) else None
