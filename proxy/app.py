@@ -125,7 +125,10 @@ def _seen(loaded: Loaded) -> Loaded:
     """*loaded* with the file's present stamp, so that one bad state of it is reported once."""
     if loaded.path is None:
         return loaded
-    stat = loaded.path.stat()
+    try:
+        stat = loaded.path.stat()
+    except OSError:
+        return loaded
     return replace(loaded, stamp=(stat.st_mtime_ns, stat.st_size, stat.st_ino))
 
 

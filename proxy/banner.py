@@ -21,9 +21,15 @@ def banner(setup: Setup, address: str) -> str:
     lines.append(f"database: {setup.loaded.settings.storage.path}")
     lines.extend(f"warning: {warning}" for warning in setup.loaded.warnings)
     question = {"model": _model(setup), "messages": [{"role": "user", "content": "Hello"}]}
-    command = f"curl {address}/v1/chat/completions -H 'content-type: application/json'"
+    key = ' -H "authorization: Bearer $MODELPORT_MASTER_KEY"' if setup.loaded.settings.auth.required else ""
+    command = f"curl {reachable(address)}/v1/chat/completions -H 'content-type: application/json'{key}"
     lines.append(f"try: {command} -d {shlex.quote(dumps_text(question))}")
     return "\n".join(lines) + "\n"
+
+
+def reachable(address: str) -> str:
+    """*address* as this machine can ask it: "everywhere" is no place to call."""
+    return address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
 
 
 def _model(setup: Setup) -> str:

@@ -18,6 +18,8 @@ from translators.codec import dumps
 from translators.losses import Loss, header_value
 from translators.neutral import Failure, Request, Usage
 
+MAX_LOSSES_HEADER: Final = 4096
+"""Clients refuse an answer with a header line of more than 8190 bytes."""
 RATE_HEADERS: Final = ("x-ratelimit-", "anthropic-ratelimit-", "ratelimit-")
 
 
@@ -132,8 +134,8 @@ class Exchange:
             self._opened = True
             try:
                 await self._ledger.open(self._open_row(), row)
-            except LedgerUnavailable:
-                self.settled = True  # nothing was booked, so there is nothing to close
+            except (LedgerUnavailable, asyncio.CancelledError):
+                self.settled = True  # nothing was booked, or the ledger withdraws it by itself
                 raise
         return attempt
 
@@ -254,7 +256,7 @@ class Exchange:
         if final and (cost := self.cost_nanousd) is not None:
             found["x-modelport-cost-usd"] = usd(cost)
         if self.losses and self.report_losses:
-            found["x-modelport-losses"] = header_value(self.losses)
+            found["x-modelport-losses"] = _losses_header(self.losses)
         return found
 
     def receipt(self) -> bytes:
@@ -268,6 +270,16 @@ class Exchange:
                 "losses": [{"field": loss.field, "action": loss.action, "reason": loss.reason} for loss in losses],
             }
         )
+
+
+def _losses_header(losses: tuple[Loss, ...]) -> str:
+    """As many of *losses* as a header line may hold, and how many it leaves out."""
+    text = header_value(losses)
+    if len(text) <= MAX_LOSSES_HEADER:
+        return text
+    kept = text[:MAX_LOSSES_HEADER].split(",")[:-1]
+    rest = Loss("losses", "clamped", f"{len(losses) - len(kept)} more stand in the ledger")
+    return ",".join([*kept, header_value([rest])])
 
 
 def _header_text(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import time
 from typing import Final
@@ -14,6 +15,25 @@ from translators.codec import dumps_text
 
 MAX_MESSAGE: Final = 4096
 RECORDS_PER_S: Final = 200
+
+
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+class _Text(logging.Formatter):
+    """A line for people. Further lines of a message are indented, so that none passes for a record of its own."""
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        at = self.formatTime(record, "%H:%M:%S")
+        text = f"{at} {record.levelname:<7} {record.name}: {record.getMessage()[:MAX_MESSAGE]}"
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)[-MAX_MESSAGE:]
+        return _UNPRINTABLE.sub(_escaped, text).replace("\n", "\n    ")
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\x{ord(found[0]):02x}"
 
 
 class _Json(logging.Formatter):
@@ -29,7 +49,7 @@ class _Json(logging.Formatter):
         }
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)[-MAX_MESSAGE:]
-        return dumps_text(fields)
+        return dumps_text({name: _UNPRINTABLE.sub(_escaped, text) for name, text in fields.items()})
 
 
 class _Rate(logging.Filter):
@@ -60,8 +80,7 @@ class _NoRequestLines(logging.Filter):
 def configure_logging(settings: LoggingSettings) -> None:
     """Set the one handler up; may be called again."""
     handler = logging.StreamHandler(sys.stderr)
-    text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S")
-    handler.setFormatter(_Json() if settings.format == "json" else text)
+    handler.setFormatter(_Json() if settings.format == "json" else _Text())
     handler.addFilter(_Rate())
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -70,10 +70,14 @@ async def answer(services: Services, incoming: Incoming, asked: Asked) -> web.St
                 return await _ask(errand)
             if stored := await services.look_up(key):
                 return await _from_cache(errand, stored)
-            async with services.flights.join(key) as flight:
+            async with asyncio.timeout(_time_allowed_s(errand)) as waiting, services.flights.join(key) as flight:
+                waiting.reschedule(None)  # what follows has its own deadline
                 if flight.answer is not None:
                     return await _from_cache(errand, flight.answer)
                 return await _ask(errand, flight.land)
+        except TimeoutError as error:
+            late = "the same request was asked before, and its answer did not come in time"
+            raise refused(504, late, kind="timeout", code="upstream_timeout") from error
         except LedgerUnavailable as error:
             raise refused(503, str(error), kind="overloaded", code="ledger_unavailable", retry_after_s=1) from error
 

@@ -35,6 +35,7 @@ Access = Literal["open", "client", "operator", "master"]
 """open: anybody. client: a valid key where keys are required. operator: the master key where one is set.
 master: the master key, always."""
 
+HEADER_S: Final = 10.0
 IDLE_CONNECTION_S: Final = 75.0
 MAX_HEADER_BYTES: Final = 8190
 MAX_HEADERS: Final = 100
@@ -167,7 +168,25 @@ def _name(host: str) -> str:
 
 
 class _Protocol(RequestHandler):
-    """One connection. Says nothing of a malformed request but that it is one: its line may hold the caller's key."""
+    """One connection. Says nothing of a malformed request but that it is one: its line may hold the caller's key.
+
+    A connection whose first request has not begun in time is closed: aiohttp itself watches idle ones only after that.
+    """
+
+    asked = False
+
+    def __init__(self, manager: Server, loop: asyncio.AbstractEventLoop, *, header_s: float, **how: Any) -> None:
+        super().__init__(manager, loop=loop, **how)
+        self._clock = loop.call_later(header_s, self._close_silent)
+
+    def _close_silent(self) -> None:
+        if not self.asked and self.transport is not None:
+            self.transport.close()
+
+    @override
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._clock.cancel()
+        super().connection_lost(exc)
 
     @override
     def handle_error(
@@ -195,7 +214,9 @@ class _Protocol(RequestHandler):
 class Server(web.Server):
     """Accepts connections and hands requests to `dispatch`."""
 
-    def __init__(self, dispatch: Callable[[BaseRequest], Awaitable[web.StreamResponse]]) -> None:
+    def __init__(
+        self, dispatch: Callable[[BaseRequest], Awaitable[web.StreamResponse]], *, header_s: float = HEADER_S
+    ) -> None:
         super().__init__(
             dispatch,
             request_factory=self._request,
@@ -209,6 +230,7 @@ class Server(web.Server):
             max_headers=MAX_HEADERS,
             read_bufsize=READ_BUFFER_BYTES,
         )
+        self._header_s = header_s
 
     def _request(
         self,
@@ -218,11 +240,13 @@ class Server(web.Server):
         writer: AbstractStreamWriter,
         task: Any,
     ) -> BaseRequest:
+        if isinstance(protocol, _Protocol):
+            protocol.asked = True
         return BaseRequest(message, payload, protocol, writer, task, self._loop, client_max_size=0)
 
     @override
     def __call__(self) -> RequestHandler:
-        return _Protocol(self, loop=self._loop, **self._kwargs)
+        return _Protocol(self, self._loop, header_s=self._header_s, **self._kwargs)
 
 
 def failure_response(failure: Failure, request_id: str, headers: dict[str, str] | None = None) -> web.Response:

@@ -64,6 +64,9 @@ class Rules:
     developer_role: bool = True
     reasoning_replay: Literal["never", "tool_turns", "always"] = "never"
     """Whether earlier `reasoning_content` is sent back (DeepSeek demands it on tool turns)."""
+    takes_back: frozenset[str] = frozenset({"reasoning_content", "reasoning", "reasoning_details"})
+    """Which fields of earlier answers, beyond OpenAI's own, are relayed to the server when a client sends them back:
+    of those three, `thinking_blocks` (Anthropic's signatures) and `extra_content` (Gemini's)."""
     think_tags: bool = False
     """Split `<think>...</think>` out of the text of answers."""
     conformant: bool = False

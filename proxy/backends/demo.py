@@ -20,6 +20,7 @@ import hashlib
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 from proxy.backends.backend import Answer, BackendError, Call
@@ -30,6 +31,10 @@ from translators.sse import frame
 CREATED: Final = 1_767_225_600
 """2026-01-01: a fixed time keeps answers reproducible."""
 SLOW_WORD_S: Final = 0.1
+DEEPEST: Final = 32
+MOST_VALUES: Final = 1000
+LONGEST_LIST: Final = 100
+"""Of an instance of a schema."""
 _FAILS = re.compile(r"fail-([45]\d\d)")
 _WORD = re.compile(r"\S+\s*|\s+")
 
@@ -233,37 +238,61 @@ def _schema(request: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return schema if isinstance(schema, dict) else None
 
 
-def instance(schema: Mapping[str, Any], root: Mapping[str, Any] | None = None, depth: int = 0) -> Any:
-    """A small value that fits *schema*: first enum members, required properties, empty lists where allowed."""
-    root = schema if root is None else root
-    if depth > 32:
-        return None
-    if isinstance(reference := schema.get("$ref"), str):
-        found: Any = root
-        for step in reference.removeprefix("#").strip("/").split("/"):
-            found = found.get(step, {}) if step else found
-        return instance(found, root, depth + 1)
-    for name in ("anyOf", "oneOf", "allOf"):
-        if schema.get(name):
-            return instance(schema[name][0], root, depth + 1)
-    if "const" in schema:
-        return schema["const"]
-    if schema.get("enum"):
-        return schema["enum"][0]
-    kind = schema.get("type", "object" if "properties" in schema else "string")
-    kind = kind[0] if isinstance(kind, list) else kind
-    match kind:
-        case "object":
-            properties = schema.get("properties") or {}
-            return {name: instance(properties[name], root, depth + 1) for name in properties}
-        case "array":
-            items = schema.get("items") or {}
-            return [instance(items, root, depth + 1) for _ in range(max(schema.get("minItems", 1), 1))]
-        case "integer" | "number":
-            return schema.get("minimum", 1)
-        case "boolean":
-            return True
-        case "null":
+def instance(schema: Any) -> Any:
+    """A small value that fits *schema*, as far as it goes: first enum members, all properties, short lists.
+
+    A schema may refer to itself several times over, so depth and number of values are bounded; beyond it is null.
+    """
+    return _Maker(schema).value(schema, 0)
+
+
+@dataclass(slots=True)
+class _Maker:
+    root: Any
+    left: int = MOST_VALUES
+
+    def value(self, schema: Any, depth: int) -> Any:
+        self.left -= 1
+        if depth > DEEPEST or self.left < 0:
             return None
-        case _:
+        if not isinstance(schema, dict):
             return "demo"
+        if isinstance(reference := schema.get("$ref"), str):
+            return self.value(self._referred(reference), depth + 1)
+        for name in ("anyOf", "oneOf", "allOf"):
+            if isinstance(branches := schema.get(name), list) and branches:
+                return self.value(branches[0], depth + 1)
+        if "const" in schema:
+            return schema["const"]
+        if isinstance(words := schema.get("enum"), list) and words:
+            return words[0]
+        return self._typed(schema, depth + 1)
+
+    def _typed(self, schema: Mapping[str, Any], depth: int) -> Any:
+        kind = schema.get("type", "object" if "properties" in schema else "string")
+        match kind[0] if isinstance(kind, list) and kind else kind:
+            case "object":
+                properties = schema.get("properties")
+                members = properties if isinstance(properties, dict) else {}
+                return {name: self.value(member, depth) for name, member in members.items()}
+            case "array":
+                wanted = schema.get("minItems", 1)
+                count = min(wanted, LONGEST_LIST) if isinstance(wanted, int) and wanted > 1 else 1
+                return [self.value(schema.get("items"), depth) for _ in range(count)]
+            case "integer" | "number":
+                return schema.get("minimum", 1)
+            case "boolean":
+                return True
+            case "null":
+                return None
+            case _:
+                return "demo"
+
+    def _referred(self, reference: str) -> Any:
+        found = self.root
+        for step in filter(None, reference.removeprefix("#").split("/")):
+            if isinstance(found, list) and step.isdecimal() and len(step) < 6 and int(step) < len(found):
+                found = found[int(step)]
+            else:
+                found = found.get(step) if isinstance(found, dict) else None
+        return found

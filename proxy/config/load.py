@@ -215,7 +215,9 @@ class _Resolver:
             (master_key,) = self._secrets(("auth", "master_key"), [auth.master_key]) or (None,)
             auth = auth.model_copy(update={"master_key": master_key})
         if auth.required and auth.master_key is None:
-            self.warnings.append("auth.required: there is no auth.master_key, so nobody can make or remove keys")
+            origin = self._layers.origin(("auth", "required"))
+            wanted = "a usable auth.master_key beside it, as nobody could get in without one"
+            self.problems.append(Problem(origin.where, "auth.required", "true", wanted))
         data = user_folder(self._environ, "data") / "modelport" / "modelport.db"
         path = settings.storage.path
         if path != MEMORY:

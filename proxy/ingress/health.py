@@ -18,8 +18,9 @@ from proxy.server import Incoming
 from proxy.services import Services
 from proxy.version import version
 from storage.db import SQLITE_VERSION
-from translators.codec import dumps
+from translators.codec import JsonError, dumps, loads_object
 from translators.dialects import BACKENDS
+from translators.errors import BadAnswer
 from translators.neutral import Message, Request, Text
 
 PROBE_S: Final = 20.0
@@ -102,7 +103,8 @@ async def _probe_one(services: Services, spec: ProviderSpec) -> Mapping[str, Any
     model = spec.probe_model or spec.models[0]
     rules = spec.rules(model)
     question = Request("openai_chat", model, (Message("user", (Text("Say ok."),)),), max_output_tokens=PROBE_TOKENS)
-    rendered = BACKENDS[spec.dialect].render_request(question, rules)
+    dialect = BACKENDS[spec.dialect]
+    rendered = dialect.render_request(question, rules)
     key = spec.keys[0].reveal() if spec.keys else None
     clock = Timeouts(first_event_s=PROBE_S, whole_answer_s=PROBE_S, idle_s=PROBE_S, total_s=PROBE_S)
     headers = {**rules.headers, **rendered.headers}
@@ -113,8 +115,12 @@ async def _probe_one(services: Services, spec: ProviderSpec) -> Mapping[str, Any
         ) as found:
             body = await found.read()
             if found.status >= 400:
-                failure = BACKENDS[spec.dialect].parse_error(found.status, body, found.headers)
+                raise BackendError(dialect.parse_error(found.status, body, found.headers))
+            answer = loads_object(body)
+            if failure := dialect.error_in(answer) or dialect.parse_response(answer).failure:
                 raise BackendError(failure)
+    except (JsonError, BadAnswer) as error:
+        return {"ok": False, "model": model, "status": 502, "error": f"{spec.name}: {error}"}
     except BackendError as error:
         told = for_client(error.failure, spec.name, services.setup.redactor)
         return {"ok": False, "model": model, "status": error.failure.status, "error": told.message}

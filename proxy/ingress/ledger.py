@@ -7,6 +7,7 @@ import io
 import re
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -21,6 +22,8 @@ from storage.errors import BadCursor
 from storage.money import usd
 
 DEFAULT_GROUPS: Final[tuple[Grouping, ...]] = ("provider", "model")
+LATEST: Final = 253_402_300_800.0
+"""The end of the year 9999, after which there is no ISO 8601 time."""
 STATUSES: Final = ("open", "ok", "failed", "aborted", "interrupted")
 _SPAN = re.compile(r"(\d{1,6})([smhdw])")
 _UNIT_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -60,7 +63,7 @@ async def exchanges(services: Services, incoming: Incoming) -> web.StreamRespons
     if status is not None and status not in STATUSES:
         raise _bad("status", " or ".join(STATUSES), status)
     limit = query.get("limit", "100")
-    if not limit.isdecimal() or not 1 <= int(limit) <= 1000:
+    if not limit.isdecimal() or len(limit) > 4 or not 1 <= int(limit) <= 1000:
         raise _bad("limit", "a number from 1 to 1000", limit)
     try:
         rows, cursor = await services.accounts.exchanges(
@@ -90,14 +93,17 @@ def moment(text: str, name: str, now: float) -> float:
     Raises:
         Refused: 400 naming the parameter.
     """
+    at = -1.0
     if span := _SPAN.fullmatch(text.strip()):
-        return now - int(span[1]) * _UNIT_S[span[2]]
-    try:
-        # A plus in a query is a blank by the time it arrives here.
-        found = datetime.fromisoformat(text.strip().replace(" ", "+") if "T" in text else text.strip())
-    except ValueError:
-        raise _bad(name, "an ISO 8601 time or a span such as 30m, 24h, 7d", text) from None
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+        at = now - int(span[1]) * _UNIT_S[span[2]]
+    else:
+        with suppress(ValueError):
+            # A plus in a query is a blank by the time it arrives here.
+            found = datetime.fromisoformat(text.strip().replace(" ", "+") if "T" in text else text.strip())
+            at = (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    if not 0 <= at < LATEST:
+        raise _bad(name, "an ISO 8601 time since 1970 or a span such as 30m, 24h, 7d", text)
+    return at
 
 
 def groupings(text: str | None) -> tuple[Grouping, ...]:

@@ -1,8 +1,8 @@
 """A server in the test's own event loop, and short ways to say what a vendor answers.
 
-    server = await serve(provider("one", upstream))
-    reply = await server.ask(model="one/m")
-    reply.status, reply.headers, reply.json, await server.row(reply.id)
+server = await serve(provider("one", upstream))
+reply = await server.ask(model="one/m")
+reply.status, reply.headers, reply.json, await server.row(reply.id)
 """
 
 from __future__ import annotations

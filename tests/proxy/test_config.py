@@ -189,7 +189,8 @@ def test_a_file_that_was_touched_has_changed_and_one_that_is_gone_has_not(tmp_pa
 
 
 def test_an_open_port_needs_keys_or_the_flag(tmp_path: Path) -> None:
-    for how in ({"environ": {"MODELPORT__AUTH__REQUIRED": "true"}}, {"open_port": True}):
+    keys = {"MODELPORT__AUTH__REQUIRED": "true", "MODELPORT__AUTH__MASTER_KEY": "env:KEY", "KEY": "a-master-key"}
+    for how in ({"environ": keys}, {"open_port": True}):
         assert loaded(tmp_path, '[server]\nhost = "0.0.0.0"\n', **how).settings.server.loopback is False
     with pytest.raises(ConfigError, match=r"server\.host: found '0\.0\.0\.0', expected a loopback address"):
         loaded(tmp_path)

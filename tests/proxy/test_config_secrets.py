@@ -73,13 +73,15 @@ def test_a_header_may_be_a_reference(tmp_path: Path) -> None:
     assert len(found.warnings) == 1
 
 
-def test_required_keys_without_a_master_key_are_warned_of(tmp_path: Path) -> None:
+def test_required_keys_without_a_usable_master_key_are_refused(tmp_path: Path) -> None:
+    """Nobody could get in."""
     (tmp_path / "modelport.toml").write_text('[auth]\nrequired = true\nmaster_key = "env:GONE"\n', encoding="utf-8")
 
-    found = load(folder=tmp_path, environ={})
+    with pytest.raises(ConfigError) as refused:
+        load(environ={}, folder=tmp_path)
 
-    assert found.settings.auth.master_key is None
-    assert any("nobody can make or remove keys" in warning for warning in found.warnings)
+    assert "auth.required: found true, expected a usable auth.master_key" in str(refused.value)
+
 
 
 @pytest.mark.parametrize(("value", "shown"), [(LONG, "sk-…WXYZ"), ("short", "…"), ("", "…")])

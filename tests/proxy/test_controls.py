@@ -23,15 +23,23 @@ READ: dict[str, tuple[dict[str, str], dict[str, Any], Controls]] = {
     "no-store": ({}, {"modelport": {"cache": "no-store"}}, Controls(store=False)),
     "both": ({"x-modelport-cache": "No-Cache, no-store"}, {}, Controls(look_up=False, store=False)),
     "losses": ({"x-modelport-losses": "reject"}, {}, Controls(losses="reject")),
-    "tags as text": ({"x-modelport-tags": "team=search, feature = summary"}, {}, Controls(tags={"team": "search", "feature": "summary"})),
+    "tags as text": (
+        {"x-modelport-tags": "team=search, feature = summary"},
+        {},
+        Controls(tags={"team": "search", "feature": "summary"}),
+    ),
     "tags with a second mark": ({"x-modelport-tags": "a=b=c"}, {}, Controls(tags={"a": "b=c"})),
-    "tags as object": ({}, {"modelport": {"tags": {"team": "search", "n": "1"}}}, Controls(tags={"team": "search", "n": "1"})),
+    "tags as object": (
+        {},
+        {"modelport": {"tags": {"team": "search", "n": "1"}}},
+        Controls(tags={"team": "search", "n": "1"}),
+    ),
     "timeout": ({"x-modelport-timeout-s": "1.5"}, {}, Controls(timeout_s=1.5)),
     "timeout, number": ({}, {"modelport": {"timeout_s": 2}}, Controls(timeout_s=2)),
     "idempotency": ({"idempotency-key": "abc"}, {}, Controls(idempotency_key="abc")),
     "idempotency, body": ({}, {"modelport": {"idempotency_key": "abc"}}, Controls(idempotency_key="abc")),
     "chain": ({}, {"models": ["a", "b/c"]}, Controls(chain=("a", "b/c"))),
-}  # fmt: skip
+}
 WRONG: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {
     "object": ({}, {"modelport": "x"}, "modelport"),
     "unknown key": ({}, {"modelport": {"roote": "x"}}, "modelport.roote"),

@@ -146,7 +146,7 @@ MID_STREAM = {
     '"content_block":{"type":"text","text":""}}\n\n'
     'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
     '"delta":{"type":"text_delta","text":"Hel"}}\n\n'
-    f'event: error\ndata: {json.dumps({"type": "error", "error": {"type": "api_error", "message": LEAK}})}\n\n',
+    f"event: error\ndata: {json.dumps({'type': 'error', 'error': {'type': 'api_error', 'message': LEAK}})}\n\n",
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+from contextlib import closing
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.proxy.conftest import Serve
 from tests.proxy.serving import (
     OPENING,
     QUICK,
+    by_form,
     chunk,
     failing,
     provider,
@@ -123,8 +125,10 @@ async def test_the_reservation_is_durable_before_the_provider_sees_the_request(
     server = await serve(provider("one", upstream))
 
     def look(_asked: Asked) -> Answer:
-        with sqlite3.connect(f"file:{server.database}?mode=ro", uri=True) as database:
-            query = "SELECT e.status, a.status, a.provider, a.model FROM exchanges e JOIN attempts a ON a.exchange = e.row"
+        with closing(sqlite3.connect(f"file:{server.database}?mode=ro", uri=True)) as database:
+            query = (
+                "SELECT e.status, a.status, a.provider, a.model FROM exchanges e JOIN attempts a ON a.exchange = e.row"
+            )
             seen.extend(database.execute(query).fetchall())
         database.close()
         return says()
@@ -372,3 +376,70 @@ async def test_an_internal_error_is_a_500_and_its_exchange_does_not_stay_open(
     (row,) = await server.rows()
     assert row["status"] == "failed"
 
+
+async def test_a_client_that_leaves_a_fan_out_ends_all_of_it(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("m", Answer(hang=True))
+    server = await serve(provider("one", upstream, "anthropic"))
+    running = asyncio.ensure_future(server.ask(model="one/m", n=3, max_tokens=9))
+    await asyncio.to_thread(upstream.wait_asked, "m", 3)
+
+    running.cancel()
+
+    left = await asyncio.to_thread(lambda: all(asked.wait_left(2) for asked in upstream.asked("m")))
+    while server.services.in_flight:
+        await asyncio.sleep(0.005)
+    (row,) = await server.rows()
+    whole = await server.row(row["id"])
+    assert left
+    assert row["status"] == "aborted"
+    assert [made["status"] for made in whole["attempts"]] == ["aborted"] * 3
+    assert row["cost_usd"] is not None
+
+
+async def test_the_books_balance_after_a_storm(serve: Serve, upstream: Upstream) -> None:
+    """Every kind of answer, whole and streamed, with clients that leave: no row open, none twice, all sums right."""
+    clocks = "timeouts = { connect_s = 1, first_event_s = 0.1, idle_s = 0.1 }"
+    answers = [answer for _, answer, *_ in ENDINGS.values()]
+    for number, answer in enumerate(answers):
+        upstream.script(f"m{number}", answer)
+    upstream.script("good", by_form(says(), streams()))
+    server = await serve(
+        "[breaker]\nfailures = 1000",
+        provider("one", upstream, more=clocks),
+        provider("two", upstream, "anthropic", more=clocks),
+    )
+
+    async def one(number: int) -> None:
+        chain = [f"{'two' if number % 5 == 0 else 'one'}/m{number % len(answers)}", "one/good"]
+        running = asyncio.ensure_future(
+            server.ask(
+                model=chain[0],
+                models=chain if number % 3 else chain[:1],
+                stream=bool(number % 2),
+                max_tokens=9,
+                n=2 if number % 7 == 0 else None,
+            )
+        )
+        if number % 4 == 0:
+            await asyncio.wait({running}, timeout=(number % 13) / 100)
+            running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    await asyncio.gather(*(one(number) for number in range(120)))
+    while server.services.in_flight:
+        await asyncio.sleep(0.005)
+    rows = await server.rows()
+    whole = [await server.row(row["id"]) for row in rows]
+
+    made = [attempt for row in whole for attempt in row["attempts"]]
+    assert not [row for row in rows if row["status"] == "open"]
+    assert not [attempt for attempt in made if attempt["status"] == "open"]
+    assert len({row["id"] for row in rows}) == len(rows)
+    assert len(upstream.requests) <= len(made)
+    for row in whole:
+        assert Decimal(row["cost_usd"]) == sum(Decimal(attempt["cost_usd"]) for attempt in row["attempts"])
+        assert row["output_tokens"] == sum(attempt["output_tokens"] for attempt in row["attempts"])
+    total = (await server.get("/costs")).json["total"]
+    assert Decimal(total["cost_usd"]) == sum(Decimal(row["cost_usd"]) for row in rows)
+    assert (total["exchanges"], total["attempts"]) == (len(rows), len(made))
+    assert server.services.ledger.ignored == 0

@@ -94,8 +94,8 @@ SPELLINGS = [
     "http://2130706433:{port}/x.png",
     "http://0:{port}/x.png",
     "http://[::ffff:127.0.0.1]:{port}/x.png",
-    "http://①②⑦.⓪.⓪.①:{port}/x.png",  # noqa: RUF001
-    "http://１２７.0.0.1:{port}/x.png",  # noqa: RUF001
+    "http://①②⑦.⓪.⓪.①:{port}/x.png",
+    "http://１２７.0.0.1:{port}/x.png",
     "http://user@127.0.0.1:{port}/x.png",
     "http://public.example@127.0.0.1:{port}/x.png",
     "http://0x7f.0.0.1:{port}/x.png",
@@ -129,8 +129,17 @@ async def test_private_addresses_can_be_allowed(host: Host, url: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["ftp://127.0.0.1/x", "file:///etc/passwd", "http://", "x.png", "http://[foo/", "http://exa mple/", "gopher://a/", "//a"],
-)  # fmt: skip
+    [
+        "ftp://127.0.0.1/x",
+        "file:///etc/passwd",
+        "http://",
+        "x.png",
+        "http://[foo/",
+        "http://exa mple/",
+        "gopher://a/",
+        "//a",
+    ],
+)
 async def test_what_is_no_http_url_is_refused(url: str) -> None:
     fetcher = MediaFetcher(allow_private=True)
 
@@ -152,10 +161,12 @@ BAD: dict[str, tuple[Answer, str]] = {
     "silent after the head": (picture(stop_at=2, end="hang"), "failed"),
     "cut": (picture(chunked=False, stop_at=2, end="close"), "failed"),
     "a bomb": (
-        Answer(200, {"content-type": "image/png", "content-encoding": "gzip"}, __import__("gzip").compress(b"x" * 10**6)),
+        Answer(
+            200, {"content-type": "image/png", "content-encoding": "gzip"}, __import__("gzip").compress(b"x" * 10**6)
+        ),
         "larger than 1000",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BAD)

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import stat
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ async def test_a_write_returns_the_operations_value_after_the_commit(db: Databas
     value = await db.write(_insert(7))
 
     assert value == 7
-    with sqlite3.connect(db.path) as other:
+    with closing(sqlite3.connect(db.path)) as other, other:
         assert other.execute("SELECT x FROM t").fetchall() == [(7,)]
     other.close()
 

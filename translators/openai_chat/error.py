@@ -17,6 +17,8 @@ from translators.retry_after import retry_after_s
 
 MAX_MESSAGE: Final = 2000
 """Characters of a vendor's message that are kept."""
+LOADING_S: Final = 2.0
+"""How soon a server that is loading its model is asked again: llama-server's 503 "Loading model" does not say."""
 
 _KIND_BY_STATUS: Final[Mapping[int, ErrorKind]] = {
     400: "invalid_request",
@@ -68,6 +70,7 @@ _CONTEXT_LENGTH = re.compile(
     r"|exceeds? the (?:available|maximum|model'?s?) context|input is too long",
     re.IGNORECASE,
 )
+_LOADING = re.compile(r"\bloading\b.*\bmodel|\bmodel\b.*\bloading", re.IGNORECASE)
 _CONTENT_FILTER = re.compile(r"content management policy|content[ _]filter|safety system", re.IGNORECASE)
 
 _STATUS_BY_KIND: Final[Mapping[ErrorKind, int]] = {
@@ -175,6 +178,8 @@ def _failure(status: int, value: Any, retry_after: float | None) -> Failure:
         status = _named_status(fields, value) or (_STATUS_BY_KIND[kind] if kind else 502)
     if kind in (None, "server", "invalid_request") or (kind == "server" and status < 500):
         kind = _kind_by_status_and_message(status, message)
+    if retry_after is None and status == 503 and _LOADING.search(message):
+        retry_after = LOADING_S
     return Failure(
         kind=kind or "server",
         message=message[:MAX_MESSAGE],

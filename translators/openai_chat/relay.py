@@ -16,6 +16,7 @@ from translators.errors import BadAnswer
 from translators.losses import Loss
 from translators.neutral import Event, Failure, Finish, Request, Response, Usage
 from translators.openai_chat.chunks import DONE
+from translators.openai_chat.echoes import fitted_messages
 from translators.openai_chat.error import error_envelope
 from translators.openai_chat.outgoing import write_reasoning
 from translators.openai_chat.parts import (
@@ -68,11 +69,15 @@ def relay_request(raw: bytes, body: Mapping[str, Any], request: Request, rules: 
         if name not in changes and body[name] is not None:
             changes[name] = REMOVED
             losses.append(Loss(name, "dropped", "the target refuses it"))
+    messages, lost = fitted_messages(body["messages"], rules)
+    losses.extend(lost)
     if not rules.developer_role and any(message.role == "developer" for message in request.messages):
-        changes["messages"] = [
+        messages = [
             {**message, "role": "system"} if message.get("role") == "developer" else message
-            for message in body["messages"]
+            for message in messages or body["messages"]
         ]
+    if messages is not None:
+        changes["messages"] = messages
     for name, other in rules.rename.items():
         value = changes.pop(name, body.get(name))
         if name in body and name != other:

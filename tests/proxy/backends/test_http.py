@@ -108,7 +108,9 @@ async def test_a_configured_header_is_sent_once(session: aiohttp.ClientSession, 
     server.close()
 
     lines = seen[0].lower().split(b"\r\n")
-    assert [line for line in lines if line.startswith(b"content-type")] == [b"content-type: application/json; charset=utf-8"]
+    assert [line for line in lines if line.startswith(b"content-type")] == [
+        b"content-type: application/json; charset=utf-8"
+    ]
     assert [line for line in lines if line.startswith(b"authorization")] == [b"authorization: bearer secret-key"]
     assert [line for line in lines if line.startswith(b"x-a:")] == [b"x-a: 2"]
 
@@ -153,11 +155,15 @@ BROKEN: dict[str, tuple[Answer, str, int]] = {
     "half a head": (Answer(raw_head=b"HTTP/1.1 200 OK\r\n", end="hang"), "timeout", 504),
     "silent after the head": (Answer.json({}, chunked=True, stop_at=0, end="hang"), "timeout", 504),
     "stalled": (Answer.json({"a": 1}, chunked=True, stop_at=3, end="hang"), "timeout", 504),
-    "cut by length, valid JSON so far": (Answer(200, {}, b'{"a":1}     ', chunked=False, stop_at=7, end="close"), "connection", 502),
+    "cut by length, valid JSON so far": (
+        Answer(200, {}, b'{"a":1}     ', chunked=False, stop_at=7, end="close"),
+        "connection",
+        502,
+    ),
     "cut by chunks, valid JSON so far": (Answer(200, {}, b'{"a":1}', end="close"), "connection", 502),
     "reset in the middle": (Answer(200, {}, b'{"a":1}', end="reset"), "connection", 502),
     "not the coding it says": (Answer(200, {"content-encoding": "gzip"}, b"plain"), "connection", 502),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -1,0 +1,134 @@
+"""/health and its short forms: never a question to a provider, but for the master key's probe."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from proxy.ingress.health import overall
+from tests.proxy.conftest import Serve
+from tests.proxy.serving import KEY, QUICK, failing, provider, says
+from tests.replay import Answer, Upstream
+
+MASTER = '[auth]\nmaster_key = "mp-master-0123456789"\n'
+HEADERS = {"authorization": "Bearer mp-master-0123456789"}
+
+
+@pytest.mark.parametrize(
+    ("statuses", "store_ok", "word"),
+    [
+        ([], True, "down"),
+        (["unknown"], True, "ok"),
+        (["healthy", "unknown"], True, "ok"),
+        (["healthy"], False, "degraded"),
+        (["healthy", "degraded"], True, "degraded"),
+        (["healthy", "unhealthy"], True, "degraded"),
+        (["unhealthy", "unhealthy"], True, "down"),
+    ],
+)
+def test_one_word_for_all(statuses: list[str], store_ok: bool, word: str) -> None:
+    assert overall(statuses, store_ok=store_ok) == word
+
+
+async def test_nobody_is_asked(serve: Serve, upstream: Upstream) -> None:
+    server = await serve(provider("one", upstream, more='models = ["m"]'))
+
+    for path in ("/health", "/health/live", "/health/ready", "/metrics", "/v1/models"):
+        assert (await server.get(path)).status == 200
+
+    assert upstream.connections == 0
+
+
+async def test_without_a_usable_provider_it_is_down(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("m", failing(500))
+    server = await serve(
+        QUICK, "[breaker]\nfailures = 3", provider("one", upstream), "[providers.demo]\nenabled = false"
+    )
+    for _ in range(3):
+        await server.ask(model="one/m")
+
+    reply = await server.get("/health")
+
+    assert reply.status == 503
+    assert reply.json["status"] == "down"
+    (entry,) = (each for each in reply.json["providers"] if each["name"] == "one")
+    assert (entry["status"], entry["breaker"]) == ("unhealthy", "open")
+    assert entry["cooldown_s"] > 0
+
+
+@pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer wrong"}])
+async def test_the_probe_needs_the_master_key(serve: Serve, upstream: Upstream, headers: dict[str, str]) -> None:
+    server = await serve(MASTER, provider("one", upstream, more='models = ["m"]'))
+
+    reply = await server.get("/health?probe=1", headers)
+
+    assert reply.status == 403
+    assert upstream.connections == 0
+
+
+async def test_the_probe_asks_each_once_and_says_so(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("m", says())
+    upstream.script("bad", failing(401, f"no such key {KEY}"))
+    server = await serve(
+        MASTER, provider("one", upstream, more='models = ["m"]'), provider("two", upstream, more='models = ["bad"]')
+    )
+
+    probe = (await server.get("/health?probe=1", HEADERS)).json["probe"]
+
+    assert probe["providers"]["one"]["ok"] is True
+    assert probe["providers"]["two"]["ok"] is False
+    assert probe["providers"]["demo"]["ok"] is True
+    assert KEY not in str(probe)
+    assert "bill" in probe["note"]
+    assert len(upstream.requests) == 2
+
+
+async def test_a_probe_of_a_broken_provider_harms_nobody(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("m", Answer(200, {}, b"<html>", chunked=False))
+    server = await serve(MASTER, provider("one", upstream, more='models = ["m"]'))
+
+    reply = await asyncio.wait_for(server.get("/health?probe=true", HEADERS), 5)
+
+    assert reply.status == 200
+    assert reply.json["probe"]["providers"]["one"]["ok"] is False
+
+
+async def test_draining_is_not_ready_but_alive(serve: Serve) -> None:
+    server = await serve()
+    server.services.draining = True
+
+    assert (await server.get("/health/ready")).status == 503
+    assert (await server.get("/health/live")).status == 200
+
+
+async def test_the_server_counts_what_is_in_flight(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("m", Answer(hang=True))
+    server = await serve(provider("one", upstream))
+    running = asyncio.ensure_future(server.ask(model="one/m"))
+    await asyncio.to_thread(upstream.wait_asked, "m")
+
+    during = (await server.get("/health")).json["in_flight"]
+    running.cancel()
+    while server.services.in_flight:
+        await asyncio.sleep(0.005)
+
+    assert during == 2  # the one that hangs, and the question itself
+
+
+async def test_health_survives_a_restart(serve: Serve, upstream: Upstream) -> None:
+    """It is read off the ledger, secrets cleaned as they were."""
+    upstream.script("m", says(), failing(500, f"oh {KEY}"))
+    server = await serve(QUICK, provider("one", upstream))
+    await server.ask(model="one/m")
+    await server.ask(model="one/m")
+    before = (await server.get("/health")).json["providers"]
+    await server.services.db.close()
+
+    again = await serve(QUICK, provider("one", upstream))
+    after = (await again.get("/health")).json["providers"]
+
+    (old,), (new,) = ([each for each in entries if each["name"] == "one"] for entries in (before, after))
+    assert (new["requests"], new["errors"]) == (2, 1)
+    assert new["last_error"] == old["last_error"] == "oh [secret]"
+    assert new["last_success"] is not None

@@ -1,0 +1,132 @@
+"""Wire cases that no test of one dialect covers: what comes back from clients and goes to another vendor, and waits."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from translators.dialect import Rules
+from translators.openai_chat import parse_error, parse_request, relay_request
+
+USER = {"role": "user", "content": "Hello"}
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+RESULT = {"role": "tool", "tool_call_id": "c", "content": "ok"}
+BLOCKS = [{"type": "thinking", "thinking": "Hm.", "signature": "made-by-anthropic"}]
+SEALED = {"google": {"thought_signature": "made-by-google"}}
+ENCRYPTED = [{"type": "reasoning.encrypted", "data": "made-by-openai"}]
+
+PLAIN = Rules()
+NOTHING = Rules(takes_back=frozenset())
+GROQ = Rules(takes_back=frozenset({"reasoning"}))
+DEEPSEEK = Rules(takes_back=frozenset({"reasoning_content"}), reasoning_replay="tool_turns")
+CLAUDE = Rules(takes_back=frozenset({"thinking_blocks"}))
+GEMINI = Rules(takes_back=frozenset({"extra_content"}))
+
+
+def relayed(rules: Rules, *messages: dict[str, Any]) -> tuple[bytes, list[Any], list[tuple[str, str]]]:
+    """The bytes that were relayed, their messages, and the losses, for a client that sent *messages*."""
+    raw = json.dumps({"model": "m", "messages": [USER, *messages]}).encode()
+    body = json.loads(raw)
+    sent = relay_request(raw, body, parse_request(body), rules, "m")
+    return sent.body, json.loads(sent.body)["messages"][1:], [(loss.field, loss.action) for loss in sent.losses]
+
+
+def said(**fields: Any) -> dict[str, Any]:
+    return {"role": "assistant", "content": "Yes.", **fields}
+
+
+def called(**fields: Any) -> dict[str, Any]:
+    return {"role": "assistant", "content": None, "tool_calls": [CALL], **fields}
+
+
+ECHOES = [
+    pytest.param(PLAIN, said(thinking_blocks=BLOCKS), said(), ["thinking_blocks"], id="78-blocks"),
+    pytest.param(PLAIN, said(extra_content=SEALED), said(), ["extra_content"], id="78-extra"),
+    pytest.param(
+        PLAIN, called(tool_calls=[{**CALL, "extra_content": SEALED}]), called(), ["tool_calls"], id="78-signed-call"
+    ),
+    pytest.param(
+        PLAIN, said(thinking_blocks=BLOCKS, extra_content=SEALED), said(), ["thinking_blocks"], id="78-reported-once"
+    ),
+    pytest.param(NOTHING, said(reasoning_details=ENCRYPTED), said(), ["reasoning_details"], id="138-encrypted"),
+    pytest.param(NOTHING, said(reasoning_content="Hm."), said(), ["reasoning_content"], id="138-strict-server"),
+    pytest.param(
+        GROQ,
+        said(reasoning="Hm.", reasoning_content="Hm.", reasoning_details=[{"type": "reasoning.text", "text": "Hm."}]),
+        said(reasoning="Hm."),
+        [],
+        id="122-the-servers-own-name-keeps-it",
+    ),
+    pytest.param(DEEPSEEK, called(), called(reasoning_content=""), [], id="123-empty-key"),
+    pytest.param(DEEPSEEK, called(reasoning="Hm."), called(reasoning_content="Hm."), [], id="123-other-name"),
+    pytest.param(
+        DEEPSEEK,
+        called(reasoning_details=[{"type": "reasoning.text", "text": "Hm."}]),
+        called(reasoning_content="Hm."),
+        [],
+        id="123-other-form",
+    ),
+]
+
+
+@pytest.mark.parametrize(("rules", "message", "sent", "lost"), ECHOES)
+def test_echoes_of_earlier_answers_are_fitted_to_the_next_server(
+    rules: Rules, message: dict[str, Any], sent: dict[str, Any], lost: list[str]
+) -> None:
+    _, messages, losses = relayed(rules, message, RESULT, USER)
+
+    assert messages == [sent, RESULT, USER]
+    assert losses == [(f"messages[1].{name}", "dropped") for name in lost]
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        pytest.param(CLAUDE, said(thinking_blocks=BLOCKS), id="78-claude"),
+        pytest.param(GEMINI, called(tool_calls=[{**CALL, "extra_content": SEALED}]), id="78-gemini"),
+        pytest.param(PLAIN, said(reasoning_details=ENCRYPTED), id="138-the-dialects-own-form"),
+        pytest.param(PLAIN, said(reasoning_content="Hm.", reasoning="Hm."), id="122-both-names"),
+        pytest.param(PLAIN, said(brand_new={"x": 1}, refusal=None, annotations=[]), id="124-unknown-field"),
+        pytest.param(NOTHING, called(brand_new=1), id="124-strict-server"),
+        pytest.param(DEEPSEEK, called(reasoning_content="Hm."), id="123-as-it-came"),
+        pytest.param(DEEPSEEK, said(), id="123-plain-turn"),
+        pytest.param(PLAIN, {**USER, "extra_content": SEALED}, id="138-answers-alone"),
+    ],
+)
+def test_what_the_next_server_reads_goes_out_byte_for_byte(rules: Rules, message: dict[str, Any]) -> None:
+    body, _, losses = relayed(rules, message)
+
+    assert body == json.dumps({"model": "m", "messages": [USER, message]}).encode()
+    assert losses == []
+
+
+def test_78_a_later_developer_message_and_a_signature_are_both_mended() -> None:
+    rules = Rules(developer_role=False)
+
+    _, messages, _ = relayed(rules, said(extra_content=SEALED), {"role": "developer", "content": "Be brief."})
+
+    assert messages == [said(), {"role": "system", "content": "Be brief."}]
+
+
+LOADING = {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "seconds"),
+    [
+        pytest.param(503, LOADING, {}, 2.0, id="129-llama-server"),
+        pytest.param(503, {"error": "Model m is currently loading"}, {}, 2.0, id="129-other-words"),
+        pytest.param(503, LOADING, {"retry-after": "9"}, 9.0, id="129-the-servers-own-wait"),
+        pytest.param(503, {"error": {"message": "no slot available"}}, {}, None, id="129-busy"),
+        pytest.param(500, {"error": {"message": "error loading model"}}, {}, None, id="129-broken"),
+    ],
+)
+def test_a_server_that_loads_its_model_is_asked_again_soon(
+    status: int, body: dict[str, Any], headers: dict[str, str], seconds: float | None
+) -> None:
+    failure = parse_error(status, json.dumps(body).encode(), headers)
+
+    assert failure.retry_after_s == seconds
+    assert status != 503 or failure.kind == "overloaded"
