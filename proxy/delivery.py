@@ -10,8 +10,10 @@ from typing import Final
 
 from aiohttp import web
 
-from proxy.attempt import Asked, Committed, Live
+from proxy.asked import Asked
+from proxy.attempt import Committed
 from proxy.exchange import Exchange
+from proxy.live import Live
 from proxy.server import Incoming
 from proxy.services import Services
 from proxy.stored import Land, Stored, storable

@@ -17,10 +17,12 @@ from typing import Final
 
 from aiohttp import web
 
-from proxy.attempt import Asked, Attempter, Committed, refuse_losses
+from proxy.asked import Asked
+from proxy.attempt import Attempter, Committed
 from proxy.delivery import Delivery
 from proxy.errors import Refused, for_client, refused
 from proxy.exchange import Exchange
+from proxy.prepare import refuse_losses
 from proxy.server import Incoming
 from proxy.services import Services
 from proxy.setup import Setup

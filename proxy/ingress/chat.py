@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from proxy.attempt import Asked
+from proxy.asked import Asked
 from proxy.controls import read_controls
 from proxy.errors import refused
 from proxy.pipeline import answer

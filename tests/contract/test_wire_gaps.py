@@ -187,6 +187,49 @@ def test_124_unknown_fields_of_an_answer_go_to_servers_of_the_dialect_alone(
     assert ("brand_new" in json.dumps(backends.asked(model)[0])) == (dialect == "openai_chat")
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_20_a_renamed_tool_has_its_own_name_in_the_answer(client: OpenAI, backends: Backends, stream: bool) -> None:
+    """Anthropic takes no dots and blanks; the client's program knows no other name."""
+    block = {"type": "tool_use", "id": "t1", "name": "db_look_up", "input": {}}
+    start = message_start(input_tokens=20, output_tokens=9)
+    whole = {**start["message"], "content": [block], "stop_reason": "tool_use"}
+    events = (
+        {"type": "content_block_start", "index": 0, "content_block": block},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 9}},
+    )
+    model = backends.says("anthropic", Answer.sse(frames(start, *events, STOP)) if stream else Answer.json(whole))
+    tools: Any = [{"type": "function", "function": {"name": "db.look up"}}]
+
+    if stream:
+        with client.chat.completions.stream(model=model, messages=QUESTION, tools=tools) as open_stream:
+            calls: Any = open_stream.get_final_completion().choices[0].message.tool_calls
+    else:
+        calls = (
+            client.chat.completions.create(model=model, messages=QUESTION, tools=tools).choices[0].message.tool_calls
+        )
+
+    body: Any = backends.asked(model)[0]
+    assert [tool["name"] for tool in body["tools"]] == ["db_look_up"]
+    assert [(call.function.name, call.function.arguments) for call in calls] == [("db.look up", "{}")]
+
+
+def test_38_a_sound_for_a_deaf_vendor_is_refused(client: OpenAI, backends: Backends) -> None:
+    """And goes to a target of the chain that hears, never on without it."""
+    sound: Any = {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}}
+    messages: Any = [{"role": "user", "content": [{"type": "text", "text": "What is said?"}, sound]}]
+    deaf = backends.says("anthropic", cassette("anthropic/text"))
+    hearing = backends.says("gemini", cassette("gemini/text"))
+
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.chat.completions.create(model=deaf, messages=messages)
+    client.chat.completions.create(model=deaf, messages=messages, extra_body={"models": [deaf, hearing]})
+
+    assert "audio" in refused.value.message
+    assert backends.asked(deaf) == []
+    assert "inlineData" in json.dumps(backends.asked(hearing)[0])
+
+
 # --- answers and streams ---------------------------------------------------------------------------
 
 
@@ -226,6 +269,27 @@ def test_47_a_paused_turn_is_marked_and_not_kept(client: OpenAI, backends: Backe
         assert choice.finish_reason == "stop"
         assert choice.extra_content["modelport"] == {"finish_reason": "pause"}
     assert len(backends.asked(model)) == 2
+
+
+@pytest.mark.parametrize("stem", ["claude-sonnet-4-5", "claude-opus-5-5"])
+def test_47_a_paused_turn_can_be_sent_again(client: OpenAI, backends: Backends, stem: str) -> None:
+    """It ends with the block at which Claude paused, so that it is no prefill, which newer models refuse."""
+    search = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "Paris"}}
+    found = {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []}
+    whole = {
+        **message_start(input_tokens=20, output_tokens=9)["message"],
+        "content": [{"type": "text", "text": "Let me see."}, search, found],
+        "stop_reason": "pause_turn",
+    }
+    model = backends.says("anthropic", Answer.json(whole), cassette("anthropic/text"), stem=stem)
+    paused = client.chat.completions.create(model=model, messages=QUESTION).choices[0].message
+    conversation: Any = [*QUESTION, paused.model_dump(exclude_none=True)]
+
+    answer = client.chat.completions.create(model=model, messages=conversation)
+
+    body: Any = backends.asked(model)[1]
+    assert answer.choices[0].message.content == TEXT
+    assert body["messages"][-1] == {"role": "assistant", "content": whole["content"]}
 
 
 CUMULATIVE = {

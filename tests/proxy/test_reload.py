@@ -179,7 +179,7 @@ def test_sigterm_lets_answers_end_or_cuts_and_books_them(tmp_path: Path, upstrea
     os.kill(running.pid, signal.SIGTERM)
     if ends:
         with pytest.raises(OSError):  # noqa: PT011  refused, reset: nobody is let in any more
-            until(lambda: running.get("/health/live").status == 0, 5)
+            until(lambda: running.get("/health/live", timeout_s=0.5).status == 0, 5)
         upstream.wait_asked("m").release()
     status = running.stop()
     client.join(10)

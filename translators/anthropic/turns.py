@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from translators.anthropic.blocks import (
     Block,
@@ -23,6 +23,8 @@ from translators.anthropic.blocks import (
 from translators.anthropic.marks import cache_mark, unread_native
 from translators.errors import BadRequest, Unsupported
 from translators.neutral import Document, Image, Message, Part, Refusal, Text, Thinking, ToolCall, ToolResult
+
+_SPOKEN: Final = frozenset({"text", "thinking", "redacted_thinking"})
 
 
 @dataclass(slots=True)
@@ -225,7 +227,10 @@ class Turns:
     def _end_in_prefill(self, turn: _Turn) -> None:
         """A turn that Claude is to continue: its own interrupted one (server tools) always, a prefill if it may."""
         place = f"messages[{turn.last}]"
-        if turn.blocks[-1]["type"] not in ("text", "thinking", "redacted_thinking"):
+        if self.rendering.request.dialect == "openai_chat":
+            # A chat message keeps server tools' blocks beside its text, and Claude pauses at one of them.
+            turn.blocks.sort(key=lambda block: block["type"] not in _SPOKEN)
+        if turn.blocks[-1]["type"] not in _SPOKEN:
             return
         if not self.rendering.rules.prefill:
             raise BadRequest(

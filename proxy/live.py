@@ -1,0 +1,127 @@
+"""A stream of a backend: read up to the first content before anybody sees it, then passed on frame by frame."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+from proxy.backends.backend import Answer, BackendError
+from proxy.wire import Passed, Step, Wire, is_content
+from routing.errors import AttemptFailed
+from translators import openai_chat
+from translators.assemble import Collector
+from translators.codec import JsonError, dumps
+from translators.errors import BadAnswer
+from translators.neutral import Failure, Usage
+from translators.sse import SseError, frame
+
+
+class Pieces:
+    """The body of an answer, one piece after the other; the first can be looked at beforehand."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._rest = aiter(answer.pieces())
+        self._peeked: bytes | None = None
+
+    async def next(self) -> bytes:
+        """The next piece; empty at the end."""
+        if self._peeked is not None:
+            piece, self._peeked = self._peeked, None
+            return piece
+        return await anext(self._rest, b"")
+
+    async def peek(self) -> bytes:
+        """The beginning up to the first that is no blank, which `next` gives once more."""
+        begun = b""
+        while not begun.strip() and (piece := await self.next()):
+            begun += piece
+        self._peeked = begun
+        return begun
+
+    async def read(self) -> bytes:
+        """All that is left."""
+        pieces: list[bytes] = []
+        while piece := await self.next():
+            pieces.append(piece)
+        return b"".join(pieces)
+
+
+class Live:
+    """A stream: `commit` reads up to the first content, `frames` gives the rest."""
+
+    def __init__(self, pieces: Pieces, wire: Wire, clean: Callable[[Failure], Failure]) -> None:
+        self._pieces = pieces
+        self._wire = wire
+        self._clean = clean
+        self._ended = False
+        self.collector = Collector()
+        self.held = b""
+        self.failure: Failure | None = None
+
+    async def commit(self, wait_s: float) -> None:
+        """Read until the first content event.
+
+        Raises:
+            AttemptFailed: the stream failed, or nothing came in *wait_s*, before there was any.
+        """
+        held: list[bytes] = []
+        try:
+            async with asyncio.timeout(wait_s):
+                while not self._ended:
+                    step = await self._step()
+                    held.append(step.frames)
+                    if self.failure:
+                        raise AttemptFailed(self.failure)
+                    if any(map(is_content, step.events)):
+                        break
+        except TimeoutError as error:
+            failure = Failure("timeout", f"no content within {wait_s:g} s", 504)
+            raise AttemptFailed(failure) from error
+        except BackendError as error:
+            raise AttemptFailed(error.failure) from error
+        self.held = b"".join(held)
+
+    async def frames(self) -> AsyncIterator[bytes]:
+        """The rest, as frames for the client. After a failure the last of them says so."""
+        while not self._ended and self.failure is None:
+            try:
+                step = await self._step()
+            except BackendError as error:
+                self.failure = error.failure
+                yield error_frame(self._clean(error.failure))
+                return
+            if step.frames:
+                yield step.frames
+
+    def fail(self, failure: Failure) -> bytes:
+        """End the stream with *failure*, which is ours and not the vendor's, if it has not failed before; its frame."""
+        if self.failure is not None:
+            return b""
+        self.failure = failure
+        return error_frame(failure)
+
+    def close(self, receipt: bytes, usage: Usage | None) -> bytes:
+        """The closing frames; *usage* is ours, told to a client that asked where the vendor told none."""
+        return self._wire.close(receipt, usage if self.collector.usage is None else None)
+
+    async def _step(self) -> Passed:
+        try:
+            piece = await self._pieces.next()
+            self._ended = not piece
+            step = self._wire.feed(piece) if piece else self._wire.end()
+        except (SseError, JsonError, BadAnswer) as error:
+            raise BackendError(Failure("invalid_response", str(error), 502)) from error
+        frames = step.frames
+        for event in step.events:
+            if isinstance(event, Failure):
+                # Until the commit nothing of this is seen. After it the client is told in clean words.
+                self.failure = event
+                frames = frames.removesuffix(error_frame(event)) + error_frame(self._clean(event))
+            self.collector.add(event)
+        return Step(frames, step.events)
+
+
+def error_frame(failure: Failure) -> bytes:
+    """*failure* as the one error event of a stream."""
+    _, body = openai_chat.render_error(failure, "")
+    return frame(dumps(body))

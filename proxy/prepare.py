@@ -1,0 +1,82 @@
+"""A request made ready for one target: in its dialect, within its rules, with what was lost on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from proxy.asked import Asked
+from proxy.controls import LossMode
+from proxy.errors import refused
+from proxy.media import Fetch, inline_remote
+from proxy.providers import ProviderSpec
+from routing.targets import Target
+from translators import openai_chat
+from translators.codec import dumps
+from translators.custom_tools import as_functions, custom_names
+from translators.dialect import BackendDialect, Rules
+from translators.dialects import BACKENDS
+from translators.losses import Loss
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request in the backend's dialect, for one target."""
+
+    target: Target
+    spec: ProviderSpec
+    rules: Rules
+    dialect: BackendDialect
+    body: bytes
+    losses: Sequence[Loss]
+    headers: Mapping[str, str] = field(default_factory=dict)
+    tool_names: Mapping[str, str] = field(default_factory=dict)
+    custom: frozenset[str] = frozenset()
+    """Names of custom tools that the backend knows as functions."""
+    verbatim: bool = False
+    fan_out: int = 1
+    """How many requests it takes to get as many choices as the client wants."""
+
+
+async def prepare(asked: Asked, target: Target, spec: ProviderSpec, fetch: Fetch) -> Prepared:
+    """*asked* for *target*: relayed where both speak the same dialect, translated otherwise.
+
+    Raises:
+        Refused, BadRequest: it cannot be put to this target.
+    """
+    rules = spec.rules(target.model)
+    dialect = BACKENDS[spec.dialect]
+    request = await inline_remote(asked.request, rules, fetch)
+    if request is asked.request and request.dialect == spec.dialect == "openai_chat":
+        relayed = openai_chat.relay_request(asked.raw, asked.body, request, rules, target.model)
+        return Prepared(target, spec, rules, dialect, relayed.body, relayed.losses, verbatim=True)
+    fan_out = 1 if dialect.TAKES_N else request.n or 1
+    n = None if fan_out > 1 else request.n
+    custom = frozenset() if dialect.TAKES_CUSTOM_TOOLS else custom_names(request)
+    request, custom_losses = as_functions(request) if custom else (request, [])
+    rendered = dialect.render_request(replace(request, model=target.model, n=n), rules)
+    emulated = [Loss("n", "emulated", f"{spec.dialect} gives one answer; it is asked {fan_out} times")]
+    return Prepared(
+        target,
+        spec,
+        rules,
+        dialect,
+        dumps(rendered.body),
+        [*custom_losses, *rendered.losses, *(emulated if fan_out > 1 else ())],
+        {**rules.headers, **rendered.headers},
+        rendered.tool_names,
+        custom,
+        fan_out=fan_out,
+    )
+
+
+def refuse_losses(losses: Sequence[Loss], target: str, mode: LossMode) -> None:
+    """Raises Refused, 400 naming the first loss, where the client or the route says `reject`."""
+    if losses and mode == "reject":
+        first = losses[0]
+        raise refused(
+            400,
+            f"{first.field}: would be {first.action} for {target}: {first.reason} (losses = reject)",
+            param=first.field,
+            code="loss_rejected",
+        )

@@ -1,0 +1,67 @@
+"""A whole answer of a backend, read: one object, a stream nobody asked for, or an error in disguise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from proxy.asked import Asked
+from proxy.prepare import Prepared
+from routing.errors import AttemptFailed
+from translators.assemble import collect
+from translators.codec import JsonError, loads_object
+from translators.custom_tools import Restorer
+from translators.errors import BadAnswer
+from translators.neutral import Choice, Failure, Response, Usage
+
+
+def read_whole(raw: bytes, prepared: Prepared, asked: Asked) -> tuple[Response, bytes | None]:
+    """A whole answer in the neutral form and, when it can be relayed, as bytes for the client.
+
+    Raises:
+        AttemptFailed: it is an error in disguise, or not an answer of the dialect.
+    """
+    try:
+        if raw.lstrip()[:5] in {b"data:", b"event"}:
+            return _collected(raw, prepared), None
+        body = loads_object(raw)
+        if failure := prepared.dialect.error_in(body):
+            raise AttemptFailed(failure)
+        if prepared.verbatim:
+            payload, response = asked.relayed(raw, prepared.rules)
+            return response, payload
+        response = prepared.dialect.parse_response(body)
+    except (JsonError, BadAnswer) as error:
+        raise AttemptFailed(Failure("invalid_response", str(error), 502)) from error
+    if response.failure:
+        raise AttemptFailed(response.failure)
+    return Restorer(prepared.tool_names, prepared.custom).response(response), None
+
+
+def _collected(raw: bytes, prepared: Prepared) -> Response:
+    """The whole answer of a server that streams whether asked to or not."""
+    parser = prepared.dialect.StreamParser(prepared.rules)
+    response = collect([*parser.feed(raw), *parser.close()])
+    if response.failure:
+        raise AttemptFailed(response.failure)
+    return Restorer(prepared.tool_names, prepared.custom).response(response)
+
+
+def joined(responses: Sequence[Response]) -> Response:
+    """Several answers of one choice as one answer of several; usage is summed."""
+    choices: list[Choice] = [
+        replace(choice, index=index) for index, response in enumerate(responses) for choice in response.choices[:1]
+    ]
+    usages = [response.usage for response in responses if response.usage]
+    usage = None
+    if len(usages) == len(responses):
+        usage = Usage(
+            input_tokens=sum(each.input_tokens for each in usages),
+            output_tokens=sum(each.output_tokens for each in usages),
+            cached_input_tokens=sum(each.cached_input_tokens for each in usages),
+            cache_write_tokens=sum(each.cache_write_tokens for each in usages),
+            reasoning_tokens=sum(each.reasoning_tokens for each in usages),
+            audio_input_tokens=sum(each.audio_input_tokens for each in usages),
+            audio_output_tokens=sum(each.audio_output_tokens for each in usages),
+        )
+    return replace(responses[0], choices=tuple(choices), usage=usage)
