@@ -67,6 +67,8 @@ class Rules:
     takes_back: frozenset[str] = frozenset({"reasoning_content", "reasoning", "reasoning_details"})
     """Which fields of earlier answers, beyond OpenAI's own, are relayed to the server when a client sends them back:
     of those three, `thinking_blocks` (Anthropic's signatures) and `extra_content` (Gemini's)."""
+    call_ids: Literal["any", "short", "nine"] = "any"
+    """Ids of tool calls that the server takes: all, up to 40 characters (OpenAI), nine letters and digits (Mistral)."""
     think_tags: bool = False
     """Split `<think>...</think>` out of the text of answers."""
     conformant: bool = False

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -532,18 +533,28 @@ def test_130_a_wait_in_milliseconds_is_told_in_seconds(client: OpenAI, backends:
 # --- quirks of a row -------------------------------------------------------------------------------
 
 
+SHIPPED = {
+    "openai": set(),
+    "mistral": set(),
+    "groq": {"reasoning"},
+    "deepseek": {"reasoning_content"},
+    "openrouter": {"reasoning_content", "reasoning", "reasoning_details"},
+}
+"""Shipped rows, and what their vendors take back of an answer beyond OpenAI's own fields."""
+
+
 def own_config(upstream: Upstream) -> str:
-    """One row for each quirk, and routes."""
+    """One row for each quirk, shipped rows that lead to the upstream, and routes."""
     quirks = {
         "silent": "stream_options = false",
         "tags": "think_tags = true",
         "blind": "image_urls = false",
-        "strict": "takes_back = []",
     }
     rows = [
         *(row(name, "openai_chat", upstream, f"quirks = {{ {quirk} }}") for name, quirk in quirks.items()),
         *(row(f"local{number}", "openai_chat", upstream) for number in range(3)),
         *(row(f"plain_{dialect}", dialect, upstream) for dialect in DIALECTS),
+        *(f'[providers.{name}]\nbase_url = "{upstream.url}/v1"\nkeys = ["env:UPSTREAM_KEY"]\n' for name in SHIPPED),
     ]
     routes = '[routes.loading]\ntargets = ["local1/loads", "local2/ready"]\n'
     routes += f'[routes."{STEMS["openai_chat"]}"]\ntargets = ["local0/broken", "local2/ready"]\n'
@@ -644,9 +655,9 @@ def test_91_a_picture_that_cannot_be_fetched_is_the_clients_to_mend(
     assert upstream.asked(name) == []
 
 
-def test_138_a_strict_server_gets_openais_fields_alone(own: Modelport, upstream: Upstream) -> None:
+@pytest.mark.parametrize("vendor", SHIPPED)
+def test_138_each_vendor_gets_back_what_it_knows(own: Modelport, upstream: Upstream, vendor: str) -> None:
     """Groq, Mistral and OpenAI answer 400 or 422 to a field that they do not know."""
-    upstream.script("strict-one", cassette("openai_chat/text"))
     echoed = {
         "role": "assistant",
         "content": "Paris.",
@@ -656,11 +667,36 @@ def test_138_a_strict_server_gets_openais_fields_alone(own: Modelport, upstream:
         "thinking_blocks": [{"type": "thinking", "thinking": "Hm.", "signature": "x"}],
         "extra_content": {"google": {"thought_signature": "x"}},
     }
+    upstream.script(f"echo-{vendor}", cassette("openai_chat/text"))
 
-    reply = own.post(CHAT, {"model": "strict/strict-one", "messages": [*QUESTION, echoed, *QUESTION]})
+    reply = own.post(CHAT, {"model": f"{vendor}/echo-{vendor}", "messages": [*QUESTION, echoed, *QUESTION]})
 
-    assert upstream.asked("strict-one")[0].json["messages"][1] == {"role": "assistant", "content": "Paris."}
-    assert "reasoning_content" in reply.headers["x-modelport-losses"]
+    sent = upstream.asked(f"echo-{vendor}")[0].json["messages"][1]
+    assert set(sent) == {"role", "content"} | SHIPPED[vendor]
+    assert "signatures" in reply.headers["x-modelport-losses"]
+
+
+@pytest.mark.parametrize(
+    ("vendor", "form"), [("openai", r".{1,40}"), ("mistral", r"[a-zA-Z0-9]{9}"), ("groq", r"chatcmpl-tool-.*")]
+)
+def test_21_foreign_ids_of_calls_get_the_vendors_form(
+    own: Modelport, upstream: Upstream, vendor: str, form: str
+) -> None:
+    """The same for call and result; a vendor that takes all gets them as they are."""
+    ids = [f"chatcmpl-tool-{number:032}" for number in range(2)]
+    function = {"name": "get_weather", "arguments": "{}"}
+    calls = [{"id": each, "type": "function", "function": function} for each in ids]
+    results = [{"role": "tool", "tool_call_id": each, "content": "18"} for each in ids]
+    asked = [*QUESTION, {"role": "assistant", "content": None, "tool_calls": calls}, *results]
+    upstream.script(f"ids-{vendor}", cassette("openai_chat/text"))
+
+    own.post(CHAT, {"model": f"{vendor}/ids-{vendor}", "messages": asked, "tools": [WEATHER]})
+
+    messages = upstream.asked(f"ids-{vendor}")[0].json["messages"]
+    sent = [call["id"] for call in messages[1]["tool_calls"]]
+    assert [message["tool_call_id"] for message in messages[2:]] == sent
+    assert len(set(sent)) == 2
+    assert all(re.fullmatch(form, each) for each in sent)
 
 
 LOADING = Answer.json({"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}, 503)

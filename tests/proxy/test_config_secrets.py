@@ -83,7 +83,6 @@ def test_required_keys_without_a_usable_master_key_are_refused(tmp_path: Path) -
     assert "auth.required: found true, expected a usable auth.master_key" in str(refused.value)
 
 
-
 @pytest.mark.parametrize(("value", "shown"), [(LONG, "sk-…WXYZ"), ("short", "…"), ("", "…")])
 def test_a_mask_shows_the_ends_of_long_secrets_only(value: str, shown: str) -> None:
     assert masked(value) == shown

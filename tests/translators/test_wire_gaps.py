@@ -59,6 +59,13 @@ ECHOES = [
         [],
         id="122-the-servers-own-name-keeps-it",
     ),
+    pytest.param(
+        Rules(call_ids="short"),
+        called(tool_calls=[{**CALL, "id": "c" * 41}]),
+        called(tool_calls=[{**CALL, "id": "call_fvkzacq5gqe5pjmzxnuzi3f5"}]),
+        [],
+        id="21-too-long-an-id",
+    ),
     pytest.param(DEEPSEEK, called(), called(reasoning_content=""), [], id="123-empty-key"),
     pytest.param(DEEPSEEK, called(reasoning="Hm."), called(reasoning_content="Hm."), [], id="123-other-name"),
     pytest.param(
@@ -92,6 +99,9 @@ def test_echoes_of_earlier_answers_are_fitted_to_the_next_server(
         pytest.param(NOTHING, called(brand_new=1), id="124-strict-server"),
         pytest.param(DEEPSEEK, called(reasoning_content="Hm."), id="123-as-it-came"),
         pytest.param(DEEPSEEK, said(), id="123-plain-turn"),
+        pytest.param(PLAIN, called(tool_calls=[{**CALL, "id": "c" * 90}]), id="21-any-id"),
+        pytest.param(Rules(call_ids="short"), called(tool_calls=[{**CALL, "id": "c" * 40}]), id="21-short-id"),
+        pytest.param(Rules(call_ids="nine"), called(tool_calls=[{**CALL, "id": "aB3456789"}]), id="21-nine"),
         pytest.param(PLAIN, {**USER, "extra_content": SEALED}, id="138-answers-alone"),
     ],
 )

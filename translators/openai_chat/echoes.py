@@ -1,9 +1,11 @@
-"""What clients send back of earlier answers beyond OpenAI's own fields, fitted to the server that comes next.
+"""What clients send back of earlier answers, fitted to the server that comes next.
 
 A client that returns an answer as it came returns reasoning and signatures with it, also to another vendor. Groq and
 Mistral refuse whole requests for a field that they do not know; a signature is worth something to its maker alone.
+The same goes for ids of tool calls: one vendor's are too long for OpenAI, and hardly any suits Mistral.
 
-`rules.takes_back` names what the server reads, `rules.reasoning_replay` when it demands its reasoning back.
+`rules.takes_back` names what the server reads, `rules.reasoning_replay` when it demands its reasoning back,
+`rules.call_ids` the form of ids.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import Any, Final
 
 from translators.dialect import Rules
 from translators.losses import Loss
+from translators.openai_chat.outgoing import call_id
 from translators.openai_chat.parts import details_only_opaque, reasoning_text
 
 READABLE: Final = ("reasoning_content", "reasoning")
@@ -24,31 +27,27 @@ def fitted_messages(
     messages: Sequence[Mapping[str, Any]], rules: Rules
 ) -> tuple[list[Mapping[str, Any]] | None, list[Loss]]:
     """*messages* as the server takes them back, None when they may stay as they are; and what that cost."""
-    fitted: list[Mapping[str, Any]] = []
+    fitted = [_fitted(message, rules) for message in messages]
     lost: dict[str, Loss] = {}
-    for index, message in enumerate(messages):
-        if message.get("role") != "assistant":
-            fitted.append(message)
-            continue
-        echoed = _fitted(message, rules)
-        fitted.append(echoed)
-        if echoed is not message:
-            for loss in _losses(message, echoed, f"messages[{index}]"):
-                lost.setdefault(loss.reason, loss)
+    for index, (message, kept) in enumerate(zip(messages, fitted, strict=True)):
+        for loss in _losses(message, kept, f"messages[{index}]") if kept is not message else ():
+            lost.setdefault(loss.reason, loss)
     changed = any(old is not new for old, new in zip(messages, fitted, strict=True))
     return (fitted if changed else None), list(lost.values())
 
 
 def _fitted(message: Mapping[str, Any], rules: Rules) -> Mapping[str, Any]:
-    """One assistant message; the same object when nothing has to change."""
+    """One message; the same object when nothing has to change."""
+    if message.get("role") == "tool":
+        return _identified(message, "tool_call_id", rules)
+    if message.get("role") != "assistant":
+        return message
     kept = {
         name: value for name, value in message.items() if name in rules.takes_back or name not in (*READABLE, *SEALED)
     }
     calls = kept.get("tool_calls")
-    if calls and "extra_content" not in rules.takes_back and any("extra_content" in call for call in calls):
-        kept["tool_calls"] = [
-            {name: value for name, value in call.items() if name != "extra_content"} for call in calls
-        ]
+    if calls:
+        kept["tool_calls"] = [_fitted_call(call, rules) for call in calls]
     name = next((name for name in READABLE if name in rules.takes_back), None)
     demanded = rules.reasoning_replay == "always" or (rules.reasoning_replay == "tool_turns" and bool(calls))
     if name and demanded and not any(kept.get(known) is not None for known in (*READABLE, SEALED[0])):
@@ -59,6 +58,20 @@ def _fitted(message: Mapping[str, Any], rules: Rules) -> Mapping[str, Any]:
     return message if kept == message else kept
 
 
+def _fitted_call(call: Mapping[str, Any], rules: Rules) -> Mapping[str, Any]:
+    if "extra_content" in call and "extra_content" not in rules.takes_back:
+        call = {name: value for name, value in call.items() if name != "extra_content"}
+    return _identified(call, "id", rules)
+
+
+def _identified(fields: Mapping[str, Any], name: str, rules: Rules) -> Mapping[str, Any]:
+    """*fields* with the id at *name* in the server's form, the same for a call and its result."""
+    found = fields.get(name)
+    if rules.call_ids == "any" or not isinstance(found, str) or (safe := call_id(found, rules)) == found:
+        return fields
+    return {**fields, name: safe}
+
+
 def _losses(message: Mapping[str, Any], kept: Mapping[str, Any], place: str) -> list[Loss]:
     """What of *message* is not in *kept*; reasoning that stands there under another name is not lost."""
     losses: list[Loss] = []
@@ -67,7 +80,8 @@ def _losses(message: Mapping[str, Any], kept: Mapping[str, Any], place: str) -> 
         losses.append(Loss(f"{place}.{name}", "dropped", "the target takes no earlier reasoning back"))
     gone = [name for name in SEALED if message.get(name) and name not in kept]
     sealed = next((name for name in gone if name != SEALED[0] or details_only_opaque(message[name])), None)
-    if sealed is None and message.get("tool_calls") != kept.get("tool_calls"):
+    signed = any("extra_content" in call for call in message.get("tool_calls") or ())
+    if sealed is None and signed and not any("extra_content" in call for call in kept["tool_calls"]):
         sealed = "tool_calls"
     if sealed:
         losses.append(Loss(f"{place}.{sealed}", "dropped", "only the vendor that made them can read signatures"))

@@ -42,6 +42,8 @@ MAX_TOOL_NAME: Final = 64
 MAX_CALL_ID: Final = 40
 """OpenAI refuses longer ids of tool calls."""
 
+_NINE: Final = re.compile(r"[a-zA-Z0-9]{9}")
+
 _PLAIN_FIELDS: Final = (
     "temperature",
     "top_p",
@@ -481,7 +483,7 @@ class _Writer:
             self.lost_thinking = True
 
     def _tool_call(self, call: ToolCall) -> dict[str, Any]:
-        written: dict[str, Any] = {"id": call_id(call.id), "type": call.kind}
+        written: dict[str, Any] = {"id": call_id(call.id, self.rules), "type": call.kind}
         if call.kind == "custom":
             written["custom"] = {"name": self.names[call.name], "input": call.arguments}
         else:
@@ -507,13 +509,15 @@ class _Writer:
                 moved.append(rendered)
                 self.losses.append(Loss(where, "emulated", "tool messages hold text only; sent in a user message"))
         if moved:
-            attached.append({"type": "text", "text": f"Attached to the result of tool call {call_id(part.call_id)}:"})
+            attached.append(
+                {"type": "text", "text": f"Attached to the result of tool call {call_id(part.call_id, self.rules)}:"}
+            )
             attached.extend(moved)
             texts = texts or [{"type": "text", "text": "The result is in the next user message."}]
         if part.is_error:
             self.losses.append(Loss(f"{place}.is_error", "dropped", "a tool message has no such field"))
         content = _compact(texts)
-        return {"role": "tool", "tool_call_id": call_id(part.call_id), "content": content}
+        return {"role": "tool", "tool_call_id": call_id(part.call_id, self.rules), "content": content}
 
 
 def _compact(parts: Sequence[dict[str, Any]]) -> str | list[dict[str, Any]]:
@@ -525,9 +529,10 @@ def _compact(parts: Sequence[dict[str, Any]]) -> str | list[dict[str, Any]]:
     return list(parts)
 
 
-def call_id(foreign: str) -> str:
-    """An id that OpenAI takes: as it is, or a digest of one that is too long."""
-    if len(foreign) <= MAX_CALL_ID:
+def call_id(foreign: str, rules: Rules) -> str:
+    """An id that the server takes: as it is, or a digest of one that is not of its form."""
+    fits = _NINE.fullmatch(foreign) if rules.call_ids == "nine" else len(foreign) <= MAX_CALL_ID
+    if fits:
         return foreign
-    digest = hashlib.sha256(foreign.encode()).digest()
-    return "call_" + base64.b32encode(digest).decode().lower().rstrip("=")[:24]
+    digest = base64.b32encode(hashlib.sha256(foreign.encode()).digest()).decode().lower()
+    return digest[:9] if rules.call_ids == "nine" else f"call_{digest[:24]}"
