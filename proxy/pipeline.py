@@ -93,11 +93,18 @@ def resolve(setup: Setup, asked: Asked) -> Route:
     except UnknownModel as error:
         places = {name: f"models[{index}]" for index, name in enumerate(controls.chain)}
         param = places.get(error.model, "model")
-        raise refused(404, str(error), kind="not_found", code="model_not_found", param=param) from error
+        told = f"{error}{_why_off(setup, error.model)}"
+        raise refused(404, told, kind="not_found", code="model_not_found", param=param) from error
     except NoProvider as error:
         raise refused(503, str(error), kind="overloaded", code="no_provider", param="model") from error
     except TooManyTargets as error:
         raise refused(400, str(error), param="models") from error
+
+
+def _why_off(setup: Setup, model: str) -> str:
+    """What it takes to switch the provider of `provider/model` on, if it is one that is off."""
+    spec = setup.specs.get(model.partition("/")[0])
+    return f"; the provider {spec.name} is off: {spec.why_off}" if spec and not spec.enabled else ""
 
 
 def cache_key_of(setup: Setup, route: Route, tenant: str, asked: Asked) -> bytes | None:

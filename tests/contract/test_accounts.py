@@ -77,6 +77,13 @@ def test_a_bare_name_finds_its_provider(client: OpenAI, upstream: Upstream) -> N
     assert raw.headers["x-modelport-target"] == "keyless/corner-other"
 
 
+def test_a_provider_that_is_off_says_what_it_takes(client: OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError) as raised:
+        client.chat.completions.create(model="xai/grok-4.7", messages=QUESTION)
+
+    assert "the provider xai is off: no key: set XAI_API_KEY" in raised.value.message
+
+
 def test_an_unknown_model_is_not_found_with_near_names(client: OpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as raised:
         client.chat.completions.create(model="corner-modl", messages=QUESTION)
