@@ -41,7 +41,7 @@ from routing.health import Seen
 from storage.accounts import Accounts
 from storage.cache import Cache
 from storage.db import Database
-from storage.errors import StorageError
+from storage.errors import LedgerUnavailable, StorageError
 from storage.ledger import Ledger
 from translators.errors import BadRequest
 from translators.neutral import Failure, Usage
@@ -117,6 +117,8 @@ class Process:
             log.error("%s, but the new configuration is wrong; the old one stays in force:\n%s", why, error)
             services.setup.loaded = _seen(services.setup.loaded)
             return
+        if kept := _unchangeable(services.setup.loaded, loaded):
+            log.warning("%s changed, which takes effect at the next start", " and ".join(kept))
         apply(services, loaded)
         log.info("configuration read again (%s)", why)
 
@@ -130,6 +132,17 @@ def _seen(loaded: Loaded) -> Loaded:
     except OSError:
         return loaded
     return replace(loaded, stamp=(stat.st_mtime_ns, stat.st_size, stat.st_ino))
+
+
+def _unchangeable(old: Loaded, new: Loaded) -> list[str]:
+    """The sections whose change a running process cannot follow."""
+    before, after = old.settings, new.settings
+    address = (before.server.host, before.server.port) != (after.server.host, after.server.port)
+    return [
+        *(["the address of [server]"] if address else ()),
+        *(["[storage]"] if before.storage != after.storage else ()),
+        *(["[breaker]"] if before.breaker != after.breaker else ()),
+    ]
 
 
 def apply(services: Services, loaded: Loaded) -> None:
@@ -196,7 +209,14 @@ async def _reconcile(services: Services) -> None:
         cost = services.prices.cost(provider, model, Usage(input_tokens=input_tokens), datetime.now(UTC))
         return cost.nanousd if cost else None
 
-    if closed := await services.ledger.recover(estimate):
+    try:
+        closed = await services.ledger.recover(estimate)
+    except LedgerUnavailable as error:
+        if services.ledger.mode == "strict":
+            raise
+        log.error("what the process before left open stays open: %s", error)
+        closed = 0
+    if closed:
         log.warning(
             "%d exchanges were interrupted when the process before ended; they are booked with estimates", closed
         )

@@ -72,6 +72,7 @@ class Attempter:
         losses: LossMode,
         fetch: Fetch,
         clean: Callable[[str, Failure], Failure],
+        clean_text: Callable[[str], str],
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._asked = asked
@@ -81,6 +82,7 @@ class Attempter:
         self._losses = losses
         self._fetch = fetch
         self._clean = clean
+        self._clean_text = clean_text
         self._now = now
 
     async def attempt(self, target: Target, key: Key | None, deadline: float) -> Committed:
@@ -112,8 +114,10 @@ class Attempter:
             attempt.sent = True
             answer = await committed.enter(self._backends[prepared.target.provider].send(call))
             attempt.http_status = answer.status
-            committed.headers = rate_limit_headers(answer.headers)
+            committed.headers = self._exchange.vendor_headers = rate_limit_headers(answer.headers, self._clean_text)
             await self._receive(answer, prepared, committed, attempt, deadline, stream=stream)
+            if committed.live is None:
+                await committed.close()  # at once: the other calls of a fan-out may wait for the same local model
         except (BackendError, AttemptFailed) as error:
             await committed.close()
             self._exchange.failed(attempt, error.failure)

@@ -50,6 +50,7 @@ def read_controls(headers: Mapping[str, str], body: Mapping[str, Any]) -> Contro
         inline = {}
     elif not isinstance(inline, dict):
         raise BadRequest(f"modelport: expected an object, found {type_name(inline)}", "modelport", "invalid_type")
+    inline = {name.replace("-", "_"): value for name, value in inline.items()}
     for name in inline:
         if name not in _NAMES:
             raise BadRequest(f"modelport.{name}: unknown; there are {', '.join(_NAMES)}", f"modelport.{name}")

@@ -10,10 +10,12 @@ provider is a 502, 503 or 504 and never the client's fault (DESIGN section 3, FA
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final
+from urllib.parse import quote
 
 from translators.neutral import ErrorKind, Failure
 
@@ -64,20 +66,26 @@ _UPSTREAM: Final[Mapping[ErrorKind, tuple[int, str | None]]] = {
 }
 """Kinds that are not the client's doing: status and code for the client. Other kinds keep the vendor's status."""
 
-_KEPT_STATUSES: Final = frozenset({400, 404, 409, 413, 422})
+_KEPT_STATUSES: Final = frozenset({400, 404, 413, 422})
+_PASSING_STATUSES: Final = frozenset({408, 409, 425})
+"""Client-error statuses that pass by themselves: the client has done nothing wrong."""
 
 
 def for_client(failure: Failure, where: str, redactor: Redactor) -> Failure:
     """*failure* of the provider *where*, in our words and without secrets."""
     message = redactor.clean(failure.message)[:MAX_MESSAGE]
+    param = redactor.clean(failure.param) if failure.param else None
+    code: str | None
+    if failure.kind not in _UPSTREAM and failure.status in _PASSING_STATUSES:
+        failure = replace(failure, kind="timeout" if failure.status == 408 else "server")
     if failure.kind in _UPSTREAM:
         status, code = _UPSTREAM[failure.kind]
+        param = None
         if failure.kind == "connection" and failure.status == 504:
             status = 504
     else:
         status = failure.status if failure.status in _KEPT_STATUSES else 400
         code = redactor.clean(failure.code) if failure.code else None
-    param = redactor.clean(failure.param) if failure.param else None
     return replace(failure, status=status, code=code, param=param, message=f"{where}: {message}", raw=None)
 
 
@@ -85,12 +93,15 @@ class Redactor:
     """Takes secrets out of text: the ones that are configured, and what looks like one."""
 
     _LOOKS = re.compile(
-        r"(?i)\b(?:sk|pk|rk|xai|gsk|hf|mp|nvapi|AIza|key)[-_][A-Za-z0-9_\-*.]{8,}|\bAIza[A-Za-z0-9_\-]{20,}"
-        r"|(?<=bearer )[A-Za-z0-9._~+/=\-]{8,}"
+        r"(?i)\b(?:sk|pk|rk|xai|gsk|hf|mp|nvapi|key)[-_][A-Za-z0-9_\-*.]{8,}"
+        r"|\bAIza[A-Za-z0-9_\-]{20,}|\bgh[opsu]_[A-Za-z0-9]{16,}|\bAKIA[A-Z0-9]{12,}"
+        r"|\beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}(?:\.[A-Za-z0-9_\-]+)?"
+        r"|(?<=bearer )[A-Za-z0-9._~+/=\-]{8,}|(?<=basic )[A-Za-z0-9+/=]{8,}|(?<=://)[^\s/@]{1,200}:[^\s/@]{1,200}(?=@)"
     )
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        known = sorted({secret for secret in secrets if len(secret) >= 6}, key=len, reverse=True)
+        spellings = {spelling for secret in secrets if len(secret) >= 6 for spelling in _spellings(secret)}
+        known = sorted(spellings, key=len, reverse=True)
         self._known = re.compile("|".join(map(re.escape, known))) if known else None
 
     def clean(self, text: str) -> str:
@@ -98,3 +109,8 @@ class Redactor:
         if self._known:
             text = self._known.sub("[secret]", text)
         return self._LOOKS.sub("[secret]", text)
+
+
+def _spellings(secret: str) -> set[str]:
+    """*secret* as an error message may quote it: as it is, percent-encoded, in base64."""
+    return {secret, quote(secret, safe=""), quote(secret), base64.b64encode(secret.encode()).decode().rstrip("=")}

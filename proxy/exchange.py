@@ -105,6 +105,8 @@ class Exchange:
         self.stored_usage: Usage | None = None
         """What the answer from the cache took when it was made."""
         self.first_event_ms: float | None = None
+        self.vendor_headers: Mapping[str, str] = {}
+        """The rate-limit headers of the answer that came last."""
         self.settled = False
         self.deadline = deadline
         """A moment of `time.monotonic()` at which everything must have ended."""
@@ -251,8 +253,9 @@ class Exchange:
             "x-modelport-attempts": str(len(self.attempts)),
             "x-modelport-cache": self.cache,
         }
-        if self.target:
-            found["x-modelport-target"] = _header_text(self.target.name)
+        target = self.target or (self.attempts[-1].target if self.attempts else None)
+        if target:
+            found["x-modelport-target"] = _header_text(target.name)
         if final and (cost := self.cost_nanousd) is not None:
             found["x-modelport-cost-usd"] = usd(cost)
         if self.losses and self.report_losses:
@@ -287,6 +290,6 @@ def _header_text(text: str) -> str:
     return "".join(letter if " " <= letter <= "~" else "?" for letter in text)[:300]
 
 
-def rate_limit_headers(headers: Mapping[str, str]) -> dict[str, str]:
+def rate_limit_headers(headers: Mapping[str, str], clean: Callable[[str], str]) -> dict[str, str]:
     """The vendor's rate-limit headers, which pass through."""
-    return {name: value for name, value in headers.items() if name.startswith(RATE_HEADERS)}
+    return {name: clean(value) for name, value in headers.items() if name.startswith(RATE_HEADERS)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Final
 
 from proxy.backends.backend import Answer, BackendError
 from proxy.wire import Passed, Step, Wire, is_content
@@ -14,6 +15,9 @@ from translators.codec import JsonError, dumps
 from translators.errors import BadAnswer
 from translators.neutral import Failure, Usage
 from translators.sse import SseError, frame
+
+BLANKS: Final = 64 * 1024
+"""So many blanks before an answer are waited out; keep-alives take a few."""
 
 
 class Pieces:
@@ -31,12 +35,14 @@ class Pieces:
         return await anext(self._rest, b"")
 
     async def peek(self) -> bytes:
-        """The beginning up to the first that is no blank, which `next` gives once more."""
-        begun = b""
-        while not begun.strip() and (piece := await self.next()):
+        """The beginning with something that is no blank in it, if one comes soon; `next` gives it once more."""
+        begun = bytearray()
+        while len(begun) < BLANKS and (piece := await self.next()):
             begun += piece
-        self._peeked = begun
-        return begun
+            if not piece.isspace():
+                break
+        self._peeked = bytes(begun)
+        return self._peeked
 
     async def read(self) -> bytes:
         """All that is left."""

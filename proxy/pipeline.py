@@ -170,6 +170,7 @@ async def _committed(errand: Errand, exchange: Exchange) -> Committed:
         losses=errand.asked.controls.losses or route.losses,
         fetch=services.media.fetch,
         clean=lambda where, failure: for_client(failure, where, setup.redactor),
+        clean_text=setup.redactor.clean,
     )
     try:
         outcome = await executor.run(
@@ -189,7 +190,7 @@ async def _committed(errand: Errand, exchange: Exchange) -> Committed:
         failure = _exhausted(error, setup)
         await services.account_left(exchange, None)
         await exchange.settle("failed", failure)
-        raise Refused(failure, {**exchange.headers(final=True), **NO_RETRY}) from error
+        raise Refused(failure, {**exchange.vendor_headers, **exchange.headers(final=True), **NO_RETRY}) from error
     return outcome.value
 
 

@@ -54,7 +54,9 @@ async def prepare(asked: Asked, target: Target, spec: ProviderSpec, fetch: Fetch
     n = None if fan_out > 1 else request.n
     custom = frozenset() if dialect.TAKES_CUSTOM_TOOLS else custom_names(request)
     request, custom_losses = as_functions(request) if custom else (request, [])
-    rendered = dialect.render_request(replace(request, model=target.model, n=n), rules)
+    rendered = dialect.render_request(
+        replace(request, model=target.model, n=n, stream=request.stream and fan_out == 1), rules
+    )
     emulated = [Loss("n", "emulated", f"{spec.dialect} gives one answer; it is asked {fan_out} times")]
     return Prepared(
         target,

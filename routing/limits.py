@@ -25,6 +25,8 @@ RESTS_S: Final[Mapping[ErrorKind, float]] = {
 """How long a key rests when the vendor does not say."""
 LONGEST_GUESS_S: Final = 120.0
 """A repeated 429 without Retry-After doubles the rest up to this."""
+LONGEST_REST_S: Final = 900.0
+"""A vendor that asks for more is asked again after this: one wrong header must not take a key away for a day."""
 RESTS_KEPT: Final = 1024
 
 WHOLE_KEY: Final = ""
@@ -114,6 +116,7 @@ class KeyRing(Generic[K]):
         if seconds is None:
             return
         asked = failure.retry_after_s if failure.kind == "rate_limit" else None
+        asked = None if asked is None else min(asked, LONGEST_REST_S)
         if failure.kind == "rate_limit" and asked is None:
             seconds = min(LONGEST_GUESS_S, seconds * 2 ** min(self._repeats[index], 10))
             self._repeats[index] += 1

@@ -6,6 +6,7 @@ data lines of one event are joined by LF.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,13 +31,23 @@ class SseEvent:
     raw: bytes
 
 
-class SseDecoder:
-    """Turns pieces of any size into events. Equal bytes give equal events, wherever they were cut."""
+_BOM: Final = b"\xef\xbb\xbf"
+_BLANK_LINE: Final = re.compile(rb"\n\r?\n|\r\r")
+"""A line end and another: LF or CRLF and the second line's, or CR twice. It ends an event."""
+_LINE_FEEDS: Final = re.compile(rb"\n+")
+_BLANK_EVENT: Final = SseEvent("", b"", b"\n\n")
 
-    __slots__ = ("_buffer", "_scanned", "_started")
+
+class SseDecoder:
+    """Turns pieces of any size into events. Equal bytes give equal events, wherever they were cut.
+
+    Every byte is looked at and copied a bounded number of times, however large an event is and however it was cut.
+    """
+
+    __slots__ = ("_rest", "_scanned", "_started")
 
     def __init__(self) -> None:
-        self._buffer = b""
+        self._rest = bytearray()
         self._scanned = 0
         self._started = False
 
@@ -46,46 +57,66 @@ class SseDecoder:
         Raises:
             SseError: an event grows beyond MAX_EVENT_BYTES.
         """
-        buffer = self._buffer + piece if self._buffer else piece
+        rest = self._rest
+        if not rest and self._started:
+            return self._cut(piece, 0)
+        rest += piece
         if not self._started:
-            if len(buffer) < 3 and b"\xef\xbb\xbf".startswith(buffer):
-                self._buffer = buffer
+            if len(rest) < 3 and _BOM.startswith(rest):
                 return []
-            buffer = buffer.removeprefix(b"\xef\xbb\xbf")
             self._started = True
-        events: list[SseEvent] = []
-        start = 0
-        scan = self._scanned
-        while (end := _event_end(buffer, scan)) > 0:
-            events.append(_parse(buffer[start:end]))
-            start = scan = end
-        self._buffer = buffer[start:]
-        if len(self._buffer) > MAX_EVENT_BYTES:
-            raise SseError(f"an event of more than {MAX_EVENT_BYTES} bytes")
-        # The last three bytes may be the beginning of an event's end.
-        self._scanned = max(0, len(self._buffer) - 3)
-        return events
+            if rest.startswith(_BOM):
+                del rest[:3]
+        if _BLANK_LINE.search(rest, self._scanned) is None:
+            self._wait()
+            return []
+        whole = bytes(rest)
+        rest.clear()
+        return self._cut(whole, self._scanned)
 
     def close(self) -> list[SseEvent]:
         """What was left when the stream ended without its last blank line (several servers do so)."""
-        rest, self._buffer, self._scanned = self._buffer, b"", 0
+        rest, self._rest, self._scanned = bytes(self._rest), bytearray(), 0
         return [_parse(rest)] if rest.strip() else []
 
     @property
     def pending(self) -> bytes:
         """Bytes that belong to no event yet."""
-        return self._buffer
+        return bytes(self._rest)
 
+    def _cut(self, buffer: bytes, scan: int) -> list[SseEvent]:
+        """The events in *buffer*, whose first *scan* bytes hold no blank line; what follows them is kept."""
+        events: list[SseEvent] = []
+        start = 0
+        if buffer.find(b"\r", scan) < 0:
+            while (at := buffer.find(b"\n\n", scan)) >= 0:
+                scan = at + 2
+                if at > start:
+                    events.append(_parse(buffer[start:scan]))
+                else:
+                    # Blank lines alone: a flood of them must cost no more than its bytes.
+                    run = _LINE_FEEDS.match(buffer, start)
+                    pairs = (run.end() - start) // 2 if run else 1
+                    events.extend([_BLANK_EVENT] * pairs)
+                    scan = start + 2 * pairs
+                start = scan
+        else:
+            for blank_line in _BLANK_LINE.finditer(buffer, scan):
+                end = blank_line.end()
+                events.append(_parse(buffer[start:end]))
+                start = end
+        if start < len(buffer):
+            self._rest += buffer[start:] if start else buffer
+            self._wait()
+        else:
+            self._scanned = 0
+        return events
 
-def _event_end(buffer: bytes, scan: int) -> int:
-    """The offset after the first blank line at or after *scan*; 0 when there is none yet."""
-    plain = buffer.find(b"\n\n", scan)
-    if buffer.find(b"\r", scan, plain if plain >= 0 else len(buffer)) < 0:
-        return plain + 2 if plain >= 0 else 0
-    ends = [
-        at + len(mark) for mark in (b"\n\n", b"\r\n\r\n", b"\n\r\n", b"\r\r") if (at := buffer.find(mark, scan)) >= 0
-    ]
-    return min(ends, default=0)
+    def _wait(self) -> None:
+        if len(self._rest) > MAX_EVENT_BYTES:
+            raise SseError(f"an event of more than {MAX_EVENT_BYTES} bytes")
+        # The last two bytes may be the beginning of a blank line.
+        self._scanned = max(0, len(self._rest) - 2)
 
 
 def _parse(raw: bytes) -> SseEvent:

@@ -15,6 +15,7 @@ from typing import Final
 import aiohttp
 
 from proxy.backends.backend import Answer, BackendError, Call, Timeouts
+from proxy.backends.inflate import BadEncoding, Inflater
 from translators.neutral import ErrorKind, Failure
 
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
@@ -35,7 +36,7 @@ def new_session() -> aiohttp.ClientSession:
         trust_env=False,
         read_bufsize=READ_BUFFER_BYTES,
         timeout=aiohttp.ClientTimeout(total=None),
-        auto_decompress=True,
+        auto_decompress=False,
         headers={"user-agent": USER_AGENT, "accept-encoding": "identity"},
     )
 
@@ -69,17 +70,22 @@ class HttpAnswer:
     async def pieces(self) -> AsyncIterator[bytes]:
         """The body as it comes, each piece within idle_s of the one before."""
         content = self._response.content
+        encoding = self.headers.get("content-encoding", "identity").strip().lower()
         received = 0
         try:
+            inflater = None if encoding in {"", "identity"} else Inflater(encoding)
             while True:
                 async with asyncio.timeout(self._timeouts.idle_s):
                     piece = await content.readany()
                 if not piece:
                     return
-                received += len(piece)
-                if received > MAX_ANSWER_BYTES:
-                    raise _error("invalid_response", f"the answer is larger than {MAX_ANSWER_BYTES} bytes", 502)
-                yield piece
+                for step in inflater.feed(piece) if inflater else (piece,):
+                    received += len(step)
+                    if received > MAX_ANSWER_BYTES:
+                        raise _error("invalid_response", f"the answer is larger than {MAX_ANSWER_BYTES} bytes", 502)
+                    yield step
+        except BadEncoding as error:
+            raise _error("invalid_response", str(error), 502) from error
         except TimeoutError as error:
             raise _error("timeout", f"nothing came for {self._timeouts.idle_s:g} s in mid-answer", 504) from error
         except (aiohttp.ClientError, ConnectionError) as error:

@@ -286,7 +286,9 @@ class Child:
         while True:
             frame = self._waiting.get()
             request = frame["id"]
-            if request not in self._cancelled:
+            if request in self._cancelled:
+                self._send(request, "done", None)
+            else:
                 self._serve(request, frame)
             self._cancelled.difference_update([old for old in tuple(self._cancelled) if old <= request])
 

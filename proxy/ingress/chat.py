@@ -42,7 +42,7 @@ def _asked(raw: bytes, incoming: Incoming) -> Asked:
     try:
         body = loads_object(raw)
     except JsonError as error:
-        raise refused(400, f"the request body is {error}", code="invalid_json") from error
+        raise refused(400, f"the request body: {error}", code="invalid_json") from error
     _bounded(body, "messages", MAX_MESSAGES)
     _bounded(body, "tools", MAX_TOOLS)
     controls = read_controls(incoming.http.headers, body)

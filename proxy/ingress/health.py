@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from aiohttp import web
 
 from proxy.auth import MASTER
-from proxy.backends.backend import BackendError, Call, Timeouts
-from proxy.errors import for_client, refused
+from proxy.errors import refused
 from proxy.ingress.json import json_response
-from proxy.providers import ProviderSpec
+from proxy.probe import PROBE_TOKENS, probe
 from proxy.server import Incoming
 from proxy.services import Services
 from proxy.version import version
 from storage.db import SQLITE_VERSION
-from translators.codec import JsonError, dumps, loads_object
-from translators.dialects import BACKENDS
-from translators.errors import BadAnswer
-from translators.neutral import Message, Request, Text
-
-PROBE_S: Final = 20.0
-PROBE_TOKENS: Final = 16
 
 
 async def live(_services: Services, incoming: Incoming) -> web.StreamResponse:
@@ -92,36 +83,8 @@ async def _probe(services: Services, incoming: Incoming) -> dict[str, Any]:
             code="master_key_required",
         )
     specs = [spec for spec in services.setup.enabled if spec.probe_model or spec.models]
-    results = await asyncio.gather(*(_probe_one(services, spec) for spec in specs))
+    results = await asyncio.gather(*(probe(services, spec) for spec in specs))
     return {
         "note": f"each provider was asked one question of at most {PROBE_TOKENS} tokens, which it may bill",
         "providers": dict(zip((spec.name for spec in specs), results, strict=True)),
     }
-
-
-async def _probe_one(services: Services, spec: ProviderSpec) -> Mapping[str, Any]:
-    model = spec.probe_model or spec.models[0]
-    rules = spec.rules(model)
-    question = Request("openai_chat", model, (Message("user", (Text("Say ok."),)),), max_output_tokens=PROBE_TOKENS)
-    dialect = BACKENDS[spec.dialect]
-    rendered = dialect.render_request(question, rules)
-    key = spec.keys[0].reveal() if spec.keys else None
-    clock = Timeouts(first_event_s=PROBE_S, whole_answer_s=PROBE_S, idle_s=PROBE_S, total_s=PROBE_S)
-    headers = {**rules.headers, **rendered.headers}
-    started = time.perf_counter()
-    try:
-        async with services.setup.backends[spec.name].send(
-            Call(model, dumps(rendered.body), stream=False, key=key, headers=headers, timeouts=clock)
-        ) as found:
-            body = await found.read()
-            if found.status >= 400:
-                raise BackendError(dialect.parse_error(found.status, body, found.headers))
-            answer = loads_object(body)
-            if failure := dialect.error_in(answer) or dialect.parse_response(answer).failure:
-                raise BackendError(failure)
-    except (JsonError, BadAnswer) as error:
-        return {"ok": False, "model": model, "status": 502, "error": f"{spec.name}: {error}"}
-    except BackendError as error:
-        told = for_client(error.failure, spec.name, services.setup.redactor)
-        return {"ok": False, "model": model, "status": error.failure.status, "error": told.message}
-    return {"ok": True, "model": model, "latency_ms": round((time.perf_counter() - started) * 1000, 1)}

@@ -342,26 +342,40 @@ def test_53_usage_of_a_stream_is_cumulative(
     assert (booked["input_tokens"], booked["cached_input_tokens"], booked["output_tokens"]) == (20, 8, 9)
 
 
+def slowly(*events: dict[str, Any], **how: Any) -> Answer:
+    """*events* one by one, so that each is seen before the next has come."""
+    return Answer.sse(frames(*events), split="events", delay_between_s=0.02, **how)
+
+
 FAILS_BEFORE_CONTENT = {
-    "60-error-event": ("anthropic", Answer.sse(frames(message_start(input_tokens=1, output_tokens=1), OVERLOADED))),
+    "60-error-event": ("anthropic", slowly(message_start(input_tokens=1, output_tokens=1), OVERLOADED)),
+    "60-error-after-an-empty-block": (
+        "anthropic",
+        slowly(message_start(input_tokens=1, output_tokens=1), TEXT_BLOCK[0], OVERLOADED),
+    ),
     "63-error-after-pings": (
         "anthropic",
-        Answer.sse(frames(PING, message_start(input_tokens=1, output_tokens=1), PING, PING, OVERLOADED)),
+        slowly(PING, message_start(input_tokens=1, output_tokens=1), PING, PING, OVERLOADED),
     ),
     "61-overloaded": ("anthropic", cassette("anthropic/error_529")),
-    "94-malformed-call": ("gemini", Answer.sse(frames(google(finish="MALFORMED_FUNCTION_CALL")))),
-    "94-malformed-after-thoughts": (
+    "94-malformed-call": ("gemini", slowly(google(finish="MALFORMED_FUNCTION_CALL"))),
+    "94-unexpected-call": ("gemini", slowly(google({"text": ""}), google(finish="UNEXPECTED_TOOL_CALL"))),
+    "134-a-signature-alone": (
         "gemini",
-        Answer.sse(frames(google({"text": "", "thought": True}), google(finish="UNEXPECTED_TOOL_CALL"))),
+        slowly(google({"text": "", "thoughtSignature": "c2ln"}), google(finish="MALFORMED_RESPONSE")),
     ),
     "101-unavailable-in-a-list": (
         "gemini",
         Answer.json([{"error": {"code": 503, "status": "UNAVAILABLE", "message": "Busy."}}], 503),
     ),
     "126-error-in-a-200": ("openai_chat", Answer.json({"error": {"message": "Busy.", "code": 503}})),
-    "134-role-and-heartbeats": (
+    "134-roles-and-usage": (
         "openai_chat",
-        Answer.sse(": hello\n\n" + frames(chunk({"role": "assistant", "content": ""})), end="close"),
+        slowly(
+            chunk({"role": "assistant", "content": ""}),
+            chunk({"content": ""}, usage={"prompt_tokens": 1, "completion_tokens": 0}),
+            end="close",
+        ),
     ),
 }
 

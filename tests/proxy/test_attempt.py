@@ -425,3 +425,23 @@ async def test_many_at_once_do_not_mix(serve: Serve, upstream: Upstream) -> None
 
     assert [reply.text for reply in replies] == [f"number {n}" for n in range(50)]
     assert len({reply.id for reply in replies}) == 50
+
+
+async def test_a_failed_call_tells_its_target_and_the_vendors_limits(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("m", Answer.json({"error": {"message": "no"}}, status=429, headers={"x-ratelimit-remaining": "0"}))
+    server = await serve(QUICK, provider("one", upstream))
+
+    reply = await server.ask(model="one/m")
+
+    assert reply.status == 429
+    assert reply.headers["x-modelport-target"] == "one/m"
+    assert reply.headers["x-ratelimit-remaining"] == "0"
+
+
+async def test_a_vendors_header_does_not_carry_our_key_on(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("m", Answer.json(json.loads(says().body), headers={"x-ratelimit-key": KEY}))
+    server = await serve(provider("one", upstream))
+
+    reply = await server.ask(model="one/m")
+
+    assert (reply.status, reply.headers["x-ratelimit-key"]) == (200, "[secret]")

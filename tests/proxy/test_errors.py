@@ -21,7 +21,8 @@ STATUSES: dict[str, tuple[Answer, int, str | None]] = {
     "403": (failing(403, "no"), 502, "upstream_auth"),
     "404": (failing(404, "where"), 404, None),
     "408": (failing(408, "slow"), 504, "upstream_timeout"),
-    "409": (failing(409, "conflict"), 409, None),
+    "409": (failing(409, "conflict"), 502, "upstream_error"),
+    "425": (failing(425, "too early"), 502, "upstream_error"),
     "413": (failing(413, "big"), 413, None),
     "422": (failing(422, "odd"), 422, None),
     "429": (failing(429, "slow down", {"retry-after": "7"}), 429, "rate_limit_exceeded"),
@@ -105,6 +106,26 @@ def test_what_looks_like_a_secret_goes(text: str) -> None:
 
     assert LOOKS[text] not in cleaned
     assert "[secret]" in cleaned
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "key my%20secret%2Fkey%2Bone refused",
+        "key bXkgc2VjcmV0L2tleStvbmU refused",
+        "ghp_0123456789abcdefghij refused",
+        "AKIAIOSFODNN7EXAMPLE refused",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl refused",
+        "authorization: Basic dXNlcjpwYXNzd29yZA== refused",
+        "https://user:password@example.com refused",
+    ],
+)
+def test_secrets_go_in_every_spelling(text: str) -> None:
+    cleaned = Redactor(["my secret/key+one"]).clean(text)
+
+    assert "[secret]" in cleaned
+    assert "refused" in cleaned
+    assert not any(word in cleaned for word in ("secret%2F", "bXkgc2", "ghp_", "AKIA", "eyJ", "dXNlcj", "password"))
 
 
 @pytest.mark.parametrize("text", ["the task-list is empty", "max_tokens must be below 4096", "model gpt-4.1 not found"])

@@ -84,6 +84,23 @@ async def test_the_probe_asks_each_once_and_says_so(serve: Serve, upstream: Upst
     assert len(upstream.requests) == 2
 
 
+async def test_probes_are_booked(serve: Serve, upstream: Upstream) -> None:
+    """They cost money, so they stand in the ledger, under a route of their own."""
+    upstream.script("m", says())
+    upstream.script("bad", failing(500, "no"))
+    server = await serve(
+        MASTER, provider("one", upstream, more='models = ["m"]'), provider("two", upstream, more='models = ["bad"]')
+    )
+    await server.get("/health?probe=1", HEADERS)
+
+    rows = (await server.get("/api/v1/exchanges", HEADERS)).json["data"]
+    assert {(row["route"], row["target"], row["status"]) for row in rows} == {
+        ("probe", "one/m", "ok"),
+        ("probe", "two/bad", "failed"),
+        ("probe", "demo/echo", "ok"),
+    }
+
+
 async def test_a_probe_of_a_broken_provider_harms_nobody(serve: Serve, upstream: Upstream) -> None:
     upstream.script("m", Answer(200, {}, b"<html>", chunked=False))
     server = await serve(MASTER, provider("one", upstream, more='models = ["m"]'))
@@ -132,3 +149,5 @@ async def test_health_survives_a_restart(serve: Serve, upstream: Upstream) -> No
     assert (new["requests"], new["errors"]) == (2, 1)
     assert new["last_error"] == old["last_error"] == "oh [secret]"
     assert new["last_success"] is not None
+
+

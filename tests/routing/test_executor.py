@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from random import Random
@@ -13,9 +13,9 @@ import pytest
 
 from routing.breaker import Breakers
 from routing.errors import AttemptFailed, ChainExhausted
-from routing.executor import Outcome, run
+from routing.executor import Attempted, Outcome, run
 from routing.limits import KeyRing
-from routing.retry import Patience, RetryBudget
+from routing.retry import Patience, RetryBudget, action_for
 from routing.targets import Target
 from translators.neutral import ErrorKind, Failure
 
@@ -181,6 +181,13 @@ async def test_repeats_need_the_budget(clock) -> None:
     await world.exhausted(A)
 
     assert len(world.calls) == 1
+
+
+async def test_every_key_is_tried_before_the_request_is_given_up(clock) -> None:
+    world = World(clock, {"a": ["401", "402", "403", "429", "ok"]}, keys={"a": 5})
+    outcome = await world.run(A)
+
+    assert (outcome.value, len(outcome.attempts)) == ("a", 5)
 
 
 async def test_attempts_are_limited(clock) -> None:
@@ -380,7 +387,7 @@ async def test_invariants_hold_under_random_faults(clock, seed: int) -> None:
             attempts = error.attempts
             tally["failed"] += 1
             check_the_report(error, chain, moods)
-        assert len(attempts) == len(world.calls) - before <= max(3, len(chain))
+        assert len(attempts) == len(world.calls) - before <= attempt_limit(attempts, chain)
         assert clock() - started <= 20
         assert len(clock.slept) - slept <= 1
         assert all(left.ended <= right.started for left, right in pairwise(attempts))
@@ -388,6 +395,12 @@ async def test_invariants_hold_under_random_faults(clock, seed: int) -> None:
         clock.advance(rng.random() * 20)
     if all(mood == "ok" for mood in moods.values()):
         assert tally["ok"]
+
+
+def attempt_limit(attempts: Sequence[Attempted], chain: tuple[Target, ...]) -> int:
+    """Three or one for each target; refused keys do not count."""
+    refused = sum(1 for made in attempts if made.failure and action_for(made.failure) == "next_key")
+    return max(3, len(chain)) + refused
 
 
 def check_the_report(error: ChainExhausted, chain: tuple[Target, ...], moods: dict[str, str]) -> None:
@@ -401,7 +414,7 @@ def check_the_report(error: ChainExhausted, chain: tuple[Target, ...], moods: di
     else:
         assert error.failure.kind in {"rate_limit", "timeout"}
     stopped = failures and failures[-1] and failures[-1].kind in {"invalid_request", "not_found"}
-    cut = len(error.attempts) >= max(3, len(chain))
+    cut = len(error.attempts) >= attempt_limit(error.attempts, chain)
     if not stopped and not cut and error.failure.kind not in {"context_length", "content_filter", "timeout"}:
         assert named == set(chain)
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from translators import anthropic, gemini
 from translators.dialect import Rules
+from translators.neutral import Message, Reasoning, Request, Text, Tool
 from translators.openai_chat import parse_error, parse_request, relay_request
 
 USER = {"role": "user", "content": "Hello"}
@@ -140,3 +142,60 @@ def test_a_server_that_loads_its_model_is_asked_again_soon(
 
     assert failure.retry_after_s == seconds
     assert status != 503 or failure.kind == "overloaded"
+
+
+def test_27_a_budget_raises_a_limit_of_which_the_models_maximum_is_unknown() -> None:
+    request = Request(
+        "openai_chat",
+        "claude-x",
+        (Message("user", (Text("Hello"),)),),
+        max_output_tokens=500,
+        reasoning=Reasoning(budget_tokens=4000),
+    )
+
+    body = anthropic.render_request(request, Rules(dialect="anthropic", thinking="budget")).body
+
+    assert (body["thinking"]["budget_tokens"], body["max_tokens"]) == (4000, 4500)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>Overloaded</html>", b'{"error": {"type": "brand_new_error"}}'])
+def test_61_the_status_alone_says_overloaded(body: bytes) -> None:
+    failure = anthropic.parse_error(529, body, {"retry-after": "3"})
+
+    assert (failure.kind, failure.status, failure.retry_after_s) == ("overloaded", 529, 3.0)
+
+
+@pytest.mark.parametrize("words", [{"text": "one"}, {}], ids=["103-words-that-come-twice", "103-offsets-alone"])
+def test_a_citation_stands_where_its_bytes_are(words: dict[str, str]) -> None:
+    text = "Größe: one, one"
+    end = len(text.encode())
+    grounding = {
+        "groundingChunks": [{"web": {"uri": "https://a.test", "title": "A"}}],
+        "groundingSupports": [
+            {"segment": {"startIndex": end - 3, "endIndex": end, **words}, "groundingChunkIndices": [0]}
+        ],
+    }
+    candidate = {"content": {"parts": [{"text": text}]}, "finishReason": "STOP", "groundingMetadata": grounding}
+
+    (part,) = gemini.parse_response({"candidates": [candidate]}).choices[0].parts
+
+    assert isinstance(part, Text)
+    cited = part.annotations[0]["url_citation"]
+    assert (cited["start_index"], cited["end_index"]) == (len(text) - 3, len(text))
+
+
+def test_79_gemini_gets_the_whole_of_json_schema() -> None:
+    """What the older field cannot say stays as it is."""
+    either = {"type": ["string", "null"]}
+    schema = {
+        "type": "object",
+        "properties": {"unit": {"const": "C"}, "city": either},
+        "additionalProperties": False,
+    }
+    request = Request("openai_chat", "gemini-x", (Message("user", (Text("Hello"),)),), tools=(Tool("f", None, schema),))
+
+    rendered = gemini.render_request(request, Rules(dialect="gemini"))
+
+    (declared,) = rendered.body["tools"][0]["functionDeclarations"]
+    assert declared == {"name": "f", "parametersJsonSchema": schema}
+    assert rendered.losses == ()

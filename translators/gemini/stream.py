@@ -24,7 +24,7 @@ class JsonArrayDecoder:
     """Pieces of `[{...},\\r\\n{...}]`, or of a lone `{...}`, to the bytes of each object."""
 
     def __init__(self) -> None:
-        self._buffer = b""
+        self._buffer = bytearray()
         self._scanned = 0
         self._depth = 0
         self._start = 0
@@ -57,14 +57,15 @@ class JsonArrayDecoder:
                 case b"}" if not self._in_string and self._depth:
                     self._depth -= 1
                     if self._depth == 0:
-                        found.append(self._buffer[self._start : at])
+                        found.append(bytes(self._buffer[self._start : at]))
                         self._start = at
                 case _:
                     pass
         else:
             at = max(at, len(self._buffer))
         done = self._start if self._depth else at
-        self._buffer, self._scanned, self._start = self._buffer[done:], at - done, 0
+        del self._buffer[:done]
+        self._scanned, self._start = at - done, 0
         if len(self._buffer) > MAX_EVENT_BYTES:
             raise SseError(f"an object of more than {MAX_EVENT_BYTES} bytes")
         return found
@@ -91,6 +92,8 @@ class StreamParser:
             self._head += piece
             first = self._head.removeprefix(b"\xef\xbb\xbf").lstrip(_BLANK)[:1]
             if not first or (len(self._head) < 3 and b"\xef\xbb\xbf".startswith(self._head)):
+                # Blanks before the first byte say nothing, however many there are.
+                self._head = self._head.rstrip(_BLANK)
                 return []
             if first in b"[{":
                 self._array = JsonArrayDecoder()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import time
+import zlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -162,7 +164,7 @@ BROKEN: dict[str, tuple[Answer, str, int]] = {
     ),
     "cut by chunks, valid JSON so far": (Answer(200, {}, b'{"a":1}', end="close"), "connection", 502),
     "reset in the middle": (Answer(200, {}, b'{"a":1}', end="reset"), "connection", 502),
-    "not the coding it says": (Answer(200, {"content-encoding": "gzip"}, b"plain"), "connection", 502),
+    "not the coding it says": (Answer(200, {"content-encoding": "gzip"}, b"plain"), "invalid_response", 502),
 }
 
 
@@ -181,17 +183,44 @@ async def test_what_is_not_a_whole_answer_is_an_error(
 
 
 async def test_an_answer_beyond_the_cap_is_refused(session: aiohttp.ClientSession, upstream: Upstream) -> None:
-    """Also one that a small body unfolds to."""
-    import gzip
+    upstream.script("m", Answer(200, {}, b" " * (MAX_ANSWER_BYTES + 1), chunked=False))
 
-    bomb = gzip.compress(b" " * (MAX_ANSWER_BYTES + 1), 1)
-    upstream.script("m", Answer(200, {"content-encoding": "gzip"}, bomb, chunked=False))
-
-    with pytest.raises(BackendError) as raised:
+    with pytest.raises(BackendError, match="larger than") as raised:
         await ask(backend(session, upstream), replace(CALL, timeouts=Timeouts()))
 
     assert raised.value.failure.kind == "invalid_response"
-    assert "larger than" in raised.value.failure.message
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_small_body_that_unpacks_to_far_too_much_is_refused(
+    session: aiohttp.ClientSession, upstream: Upstream, stream: bool
+) -> None:
+    """Early: not more than about a megabyte is unpacked."""
+    bomb = gzip.compress(b" " * (60 * 2**20))
+    upstream.script("m", Answer(200, {"content-encoding": "gzip"}, bomb, chunked=False))
+
+    with pytest.raises(BackendError, match="100 times its size") as raised:
+        await ask(backend(session, upstream), replace(CALL, stream=stream, timeouts=Timeouts()))
+
+    assert raised.value.failure.kind == "invalid_response"
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+async def test_a_compressed_answer_is_read_although_nobody_asked_for_one(
+    session: aiohttp.ClientSession, upstream: Upstream, encoding: str
+) -> None:
+    text = b'{"text": "' + bytes(range(48, 90)) * 5000 + b'"}'
+    packed = gzip.compress(text) if encoding == "gzip" else zlib.compress(text)
+    upstream.script("m", Answer(200, {"content-encoding": encoding}, packed, chunked=False))
+
+    assert await ask(backend(session, upstream)) == (200, text)
+
+
+async def test_an_unknown_coding_is_refused(session: aiohttp.ClientSession, upstream: Upstream) -> None:
+    upstream.script("m", Answer(200, {"content-encoding": "br"}, b"x", chunked=False))
+
+    with pytest.raises(BackendError, match="'br', which was not asked for"):
+        await ask(backend(session, upstream))
 
 
 async def test_a_refused_connection_is_told_at_once(session: aiohttp.ClientSession) -> None:

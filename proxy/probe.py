@@ -1,0 +1,83 @@
+"""One tiny question to one provider, booked like any other: what `/health?probe=1` asks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from proxy.asked import Asked
+from proxy.attempt import Attempter
+from proxy.auth import MASTER
+from proxy.controls import Controls
+from proxy.errors import for_client
+from proxy.exchange import Exchange
+from proxy.providers import ProviderSpec
+from proxy.server import new_id
+from proxy.services import Services
+from routing.errors import AttemptFailed
+from routing.targets import Target
+from translators import openai_chat
+from translators.codec import dumps
+from translators.tokens import rough
+
+PROBE_S: Final = 20.0
+PROBE_TOKENS: Final = 16
+ROUTE: Final = "probe"
+"""How the ledger calls these exchanges."""
+
+
+async def probe(services: Services, spec: ProviderSpec) -> Mapping[str, Any]:
+    """Whether *spec* answers, and how fast.
+
+    Raises:
+        LedgerUnavailable: it could not be booked, so it was not asked.
+    """
+    setup = services.setup
+    target = Target(spec.name, spec.probe_model or spec.models[0])
+    asked = _question(target.model)
+    deadline = time.monotonic() + PROBE_S
+    exchange = Exchange(
+        services.ledger,
+        id=new_id(),
+        started=time.perf_counter(),
+        tenant=MASTER,
+        request=asked.request,
+        controls=asked.controls,
+        route=ROUTE,
+        cache="bypass",
+        client_request_id=None,
+        input_estimate=rough(len(asked.raw)),
+        deadline=deadline,
+        clean=setup.redactor.clean,
+        seen=services.seen,
+    )
+    attempter = Attempter(
+        asked,
+        exchange,
+        setup.specs,
+        setup.backends,
+        losses="ignore",
+        fetch=services.media.fetch,
+        clean=lambda where, failure: for_client(failure, where, setup.redactor),
+        clean_text=setup.redactor.clean,
+    )
+    try:
+        committed = await attempter.attempt(target, setup.rings[spec.name].keys[0], deadline)
+    except AttemptFailed as error:
+        told = for_client(error.failure, spec.name, setup.redactor)
+        await exchange.settle("failed", told)
+        return {"ok": False, "model": target.model, "status": error.failure.status, "error": told.message}
+    if committed.response is not None:
+        await services.account(exchange, committed, committed.response)
+    await exchange.settle("ok")
+    return {"ok": True, "model": target.model, "latency_ms": round(exchange.attempts[0].elapsed_ms(), 1)}
+
+
+def _question(model: str) -> Asked:
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": "Say ok."}],
+        "max_completion_tokens": PROBE_TOKENS,
+    }
+    return Asked(dumps(body), body, openai_chat.parse_request(body), Controls(), int(time.time()), "chatcmpl-probe")
