@@ -23,6 +23,7 @@ PRIVATE: Final = frozenset({"keys", "headers", "master_key"})
 SHOWN: Final = 60
 _LOOKS_SECRET = re.compile(r"(?=\S*\d)(?=\S*[A-Za-z])[A-Za-z0-9_\-+/=.]{20,}|(sk|pk|gsk|xai|hf|mp|AIza)[-_]?\S{6,}")
 _USERINFO = re.compile(r"//[^/@\s]*@")
+_QUERY = re.compile(r"(?<=://)([^\s?]*)\?\S*")
 
 _KINDS: Final = {
     "int_type": "a whole number",
@@ -64,7 +65,7 @@ def shown(value: Any, key: Sequence[str | int] = ()) -> str:
         case str() if private or _LOOKS_SECRET.fullmatch(value):
             return "text (not shown)"
         case str():
-            text = _USERINFO.sub("//…@", value)
+            text = _QUERY.sub(r"\1?…", _USERINFO.sub("//…@", value))
             return repr(text if len(text) <= SHOWN else text[: SHOWN - 1] + "…")
         case list():
             return f"a list of {len(value)}" if value else "an empty list"

@@ -141,3 +141,14 @@ def test_a_variable_with_an_empty_name_is_an_error(tmp_path: Path, name: str) ->
 def test_an_error_never_shows_a_secret(tmp_path: Path, text: str) -> None:
     for line in problems(tmp_path, text):
         assert CANARY[3:20] not in line
+
+
+@pytest.mark.parametrize("address", [f"https://x.example/v1?api_key={CANARY}", f"https://user:{CANARY}@x.example /v1"])
+def test_a_wrong_address_is_shown_without_its_secrets(tmp_path: Path, address: str) -> None:
+    (tmp_path / "modelport.toml").write_text(f'[providers.mine]\nbase_url = "{address}"\n', encoding="utf-8")
+
+    with pytest.raises(ConfigError) as refused:
+        load(environ={}, folder=tmp_path)
+
+    assert "providers.mine.base_url" in str(refused.value)
+    assert CANARY not in str(refused.value)
