@@ -146,6 +146,7 @@ def new_names(loaded: Loaded, specs: Mapping[str, ProviderSpec]) -> Names:
             route.policy,
             tuple(Target.parse(each.target, each.weight) for each in route.weighted),
             route.losses,
+            frozenset(route.fallback_on),
         )
         for name, route in loaded.settings.routes.items()
     ]

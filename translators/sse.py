@@ -35,7 +35,8 @@ _BOM: Final = b"\xef\xbb\xbf"
 _BLANK_LINE: Final = re.compile(rb"\n\r?\n|\r\r")
 """A line end and another: LF or CRLF and the second line's, or CR twice. It ends an event."""
 _LINE_FEEDS: Final = re.compile(rb"\n+")
-_BLANK_EVENT: Final = SseEvent("", b"", b"\n\n")
+_BLANK_EVENTS: Final = {raw: SseEvent("", b"", raw) for raw in (b"\n\n", b"\r\n\r\n", b"\n\r\n", b"\r\r")}
+_LONG: Final = 4096
 
 
 class SseDecoder:
@@ -47,7 +48,8 @@ class SseDecoder:
     __slots__ = ("_rest", "_scanned", "_started")
 
     def __init__(self) -> None:
-        self._rest = bytearray()
+        self._rest: bytes | bytearray = b""
+        """What belongs to no event yet; from _LONG bytes on in a form that grows in place."""
         self._scanned = 0
         self._started = False
 
@@ -58,25 +60,26 @@ class SseDecoder:
             SseError: an event grows beyond MAX_EVENT_BYTES.
         """
         rest = self._rest
-        if not rest and self._started:
-            return self._cut(piece, 0)
-        rest += piece
-        if not self._started:
-            if len(rest) < 3 and _BOM.startswith(rest):
+        if isinstance(rest, bytearray):
+            rest += piece
+            scan = self._scanned
+            bare = rest.find(b"\n", scan) < 0 and rest.find(b"\r", scan) < 0
+            if bare or _BLANK_LINE.search(rest, scan) is None:
+                self._wait()
                 return []
+            return self._cut(bytes(rest), scan)
+        buffer = rest + piece if rest else piece
+        if not self._started:
+            if len(buffer) < 3 and _BOM.startswith(buffer):
+                self._rest = buffer
+                return []
+            buffer = buffer.removeprefix(_BOM)
             self._started = True
-            if rest.startswith(_BOM):
-                del rest[:3]
-        if _BLANK_LINE.search(rest, self._scanned) is None:
-            self._wait()
-            return []
-        whole = bytes(rest)
-        rest.clear()
-        return self._cut(whole, self._scanned)
+        return self._cut(buffer, self._scanned)
 
     def close(self) -> list[SseEvent]:
         """What was left when the stream ended without its last blank line (several servers do so)."""
-        rest, self._rest, self._scanned = bytes(self._rest), bytearray(), 0
+        rest, self._rest, self._scanned = bytes(self._rest), b"", 0
         return [_parse(rest)] if rest.strip() else []
 
     @property
@@ -97,19 +100,18 @@ class SseDecoder:
                     # Blank lines alone: a flood of them must cost no more than its bytes.
                     run = _LINE_FEEDS.match(buffer, start)
                     pairs = (run.end() - start) // 2 if run else 1
-                    events.extend([_BLANK_EVENT] * pairs)
+                    events.extend([_BLANK_EVENTS[b"\n\n"]] * pairs)
                     scan = start + 2 * pairs
                 start = scan
         else:
             for blank_line in _BLANK_LINE.finditer(buffer, scan):
                 end = blank_line.end()
-                events.append(_parse(buffer[start:end]))
+                raw = buffer[start:end]
+                events.append(_parse(raw) if len(raw) > 4 else _BLANK_EVENTS.get(raw) or _parse(raw))
                 start = end
-        if start < len(buffer):
-            self._rest += buffer[start:] if start else buffer
-            self._wait()
-        else:
-            self._scanned = 0
+        rest = buffer[start:]
+        self._rest = rest if len(rest) < _LONG else bytearray(rest)
+        self._wait()
         return events
 
     def _wait(self) -> None:

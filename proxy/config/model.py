@@ -286,6 +286,9 @@ class RouteSettings(Section):
     losses: LossMode = Field(
         "warn", description="What happens when a target cannot express a field: report it, refuse it, or say nothing."
     )
+    fallback_on: tuple[Literal["context_length", "content_filter", "not_found", "too_large"], ...] = Field(
+        (), description="Failures that the next target may do better with. Otherwise they end the chain."
+    )
     timeout_s: Seconds | None = Field(None, description="For the whole exchange, all attempts together.")
     cache: CacheMode | None = Field(None, description="Overrides `cache.mode` for this route.")
 

@@ -445,3 +445,15 @@ async def test_a_vendors_header_does_not_carry_our_key_on(serve: Serve, upstream
     reply = await server.ask(model="one/m")
 
     assert (reply.status, reply.headers["x-ratelimit-key"]) == (200, "[secret]")
+
+
+@pytest.mark.parametrize(("fallback_on", "status"), [("", 400), ('fallback_on = ["context_length"]', 200)])
+async def test_a_request_that_is_too_long_goes_on_where_the_route_says_so(
+    serve: Serve, upstream: Upstream, fallback_on: str, status: int
+) -> None:
+    upstream.script("short", failing(400, "maximum context length is 10 tokens"))
+    upstream.script("long", says())
+    roads = f'[routes.r]\ntargets = ["one/short", "one/long"]\n{fallback_on}\n'
+    server = await serve(QUICK, provider("one", upstream), roads)
+
+    assert (await server.ask(model="r")).status == status

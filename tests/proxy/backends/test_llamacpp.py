@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -134,6 +135,20 @@ async def test_a_process_that_ignores_the_cancelling_is_replaced() -> None:
         assert await pid(local) != before
 
 
+async def test_waiting_for_a_cancelled_request_is_bounded_by_the_callers_clock_and_by_the_time_of_the_cancelling() -> (
+    None
+):
+    async with backend(cancel_s=0.2) as local:
+        before = await pid(local)
+        await failure(local, call("mute", first_event_s=0.05))
+
+        for _ in range(3):
+            gone = await failure(local, call(first_event_s=0.02))
+            assert (gone.kind, gone.message) == ("timeout", "the model m is still ending a cancelled request")
+
+        assert await pid(local) != before
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
@@ -144,6 +159,7 @@ async def test_a_process_that_ignores_the_cancelling_is_replaced() -> None:
 )
 async def test_every_wait_has_its_clock(asked: Call, message: str) -> None:
     async with backend(cancel_s=0.05) as local:
+        await pid(local)
         gone = await failure(local, asked)
 
     assert (gone.kind, gone.message) == ("timeout", message)
@@ -244,6 +260,115 @@ async def test_waiting_has_an_end() -> None:
             gone = await failure(local, call())
 
     assert (gone.kind, gone.message) == ("overloaded", "the model m was busy for 0.02 s")
+
+
+@pytest.mark.parametrize(
+    "hurried",
+    [
+        call(first_event_s=0.02),
+        call(total_s=0.02),
+        call(stream=False, whole_answer_s=0.02),
+        call(stream=False, total_s=0.02),
+    ],
+)
+async def test_waiting_ends_with_the_callers_own_clock_and_leaves_no_trace(hurried: Call) -> None:
+    async with backend() as local:
+        before = await pid(local)
+        async with local.send(call("forever")):
+            gone = await failure(local, hurried)
+
+        assert (gone.kind, gone.status, gone.message) == ("overloaded", 503, "the model m was busy for 0.02 s")
+        assert await pid(local) == before
+
+
+async def test_who_leaves_the_queue_blocks_nobody() -> None:
+    async with backend() as local:
+        before = await pid(local)
+        async with local.send(call("forever")):
+            queued = asyncio.create_task(lines(local, call()))
+            await asyncio.sleep(0)
+            queued.cancel()
+            await asyncio.gather(queued, return_exceptions=True)
+
+        assert await pid(local) == before
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("is_read", [True, False])
+async def test_a_complete_answer_frees_the_model_while_its_context_is_open(stream: bool, is_read: bool) -> None:
+    async with backend() as local, local.send(call("hello", stream=stream)) as answer:
+        early = await answer.read() if is_read else b""
+        following = await lines(local, call("echo", first_event_s=5))
+        read = early or await answer.read()
+
+        assert [json.loads(line)["number"] for line in read.splitlines()] == [0, 1, 2]
+        assert following[0]["messages"][0]["content"] == "echo"
+        assert len(await lines(local, call(first_event_s=5))) == 3
+
+
+async def test_an_error_frees_the_model_while_its_context_is_open() -> None:
+    async with backend() as local, local.send(call("fail")):
+        assert len(await lines(local, call(first_event_s=5))) == 3
+
+
+async def test_two_calls_at_once_whose_contexts_close_together_both_answer() -> None:
+    async with (
+        backend() as local,
+        local.send(call("hello")) as first,
+        local.send(call("echo", first_event_s=5)) as second,
+    ):
+        assert len((await first.read()).splitlines()) == 3
+        assert json.loads(await second.read())["messages"][0]["content"] == "echo"
+
+
+async def test_a_crash_during_an_answer_that_nobody_reads_frees_the_model() -> None:
+    async with backend() as local, local.send(call("crash later")) as answer:
+        assert len(await lines(local, call(first_event_s=5))) == 3
+        with pytest.raises(BackendError, match="ended with status 3"):
+            await answer.read()
+
+
+async def test_loading_ends_for_the_caller_with_its_clock_and_goes_on_for_the_next() -> None:
+    async with backend(keep_s=60.0) as local:
+        gone = await failure(local, call(first_event_s=0.001))
+        loading = local._workers["m"]._loading
+
+        assert (gone.kind, gone.status, gone.message) == ("timeout", 504, "the model m is still loading")
+        assert len(await lines(local, call())) == 3
+        assert local._workers["m"]._loading is loading
+
+
+async def test_the_next_caller_learns_why_a_loading_failed_that_nobody_waited_for() -> None:
+    async with backend("missing.gguf") as local:
+        await failure(local, call(first_event_s=0.001))
+        loading = local._workers["m"]._loading
+        assert loading is not None
+        await asyncio.wait([loading])
+
+        assert (await failure(local, call())).message == "missing.gguf: there is no such file"
+
+
+async def test_keep_s_begins_when_a_model_is_loaded() -> None:
+    async with backend(keep_s=0.0) as local:
+        await failure(local, call(first_event_s=0.001))
+        loading = local._workers["m"]._loading
+        assert loading is not None
+        await asyncio.wait([loading])
+
+        assert not loading.cancelled()
+        while local._workers["m"]._loading is not None:
+            await asyncio.sleep(0)
+
+
+async def test_the_child_ends_a_request_that_is_cancelled_before_its_turn() -> None:
+    child = await asyncio.create_subprocess_exec(*CHILD, stdin=PIPE, stdout=PIPE)
+    assert child.stdin is not None
+    assert child.stdout is not None
+    child.stdin.write(b'{"op": "cancel", "id": 1}\n{"op": "chat", "id": 1, "body": {}}\n')
+
+    assert await asyncio.wait_for(child.stdout.readline(), 10) == b"1 done\n"
+    child.stdin.close()
+    await child.wait()
 
 
 async def test_an_idle_model_is_unloaded_after_keep_s() -> None:

@@ -10,6 +10,7 @@ import importlib.util
 import json
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -363,6 +364,7 @@ async def test_a_file_that_is_no_model_is_said(local: LlamaCppBackend, model: st
 @both
 async def test_an_endless_answer_ends_when_its_client_leaves(local: LlamaCppBackend, stream: bool) -> None:
     """The next request is answered by the same process long before 60,000 tokens could have been written."""
+    await asked(local, request(model="endless", max_output_tokens=1))
     body = dumps(llamacpp.render_request(request(model="endless", stream=stream), TEXT_ONLY).body)
     if stream:
         async with local.send(Call("endless", body, stream)) as answer:
@@ -378,6 +380,20 @@ async def test_an_endless_answer_ends_when_its_client_leaves(local: LlamaCppBack
 
     assert texts(answer_after) == "lala"
     assert local._workers["endless"]._known_child() is before
+
+
+@both
+async def test_answers_asked_for_at_once_end_their_turns_before_their_contexts(
+    local: LlamaCppBackend, stream: bool
+) -> None:
+    body = dumps(llamacpp.render_request(request(stream=stream), TEXT_ONLY).body)
+    hurried = Call("tiny", body, stream, timeouts=Timeouts(total_s=20.0))
+    async with AsyncExitStack() as kept:
+        answers = await asyncio.gather(*(kept.enter_async_context(local.send(hurried)) for _ in range(3)))
+        assert texts(await asked(local, request(), total_s=20.0)) == REPLY
+        bodies = [await answer.read() for answer in answers]
+
+    assert all(got.endswith(b"}\n") and len(got) > 100 for got in bodies)
 
 
 async def test_the_process_ends_with_its_parent_even_in_mid_answer(folder: Path) -> None:
@@ -398,6 +414,7 @@ async def test_the_process_ends_with_its_parent_even_in_mid_answer(folder: Path)
 
 
 async def test_a_long_prompt_is_left_between_its_batches(local: LlamaCppBackend) -> None:
+    await asked(local, request(model="endless", max_output_tokens=1))
     long = request("word " * 12_000, model="endless", max_output_tokens=1)
     with pytest.raises(BackendError) as caught:
         await asked(local, long, whole_answer_s=0.05)
