@@ -59,6 +59,10 @@ test-local: .venv-dev/local ## run the tests with llama.cpp; compiles it once, s
 replay: .venv-dev/ready ## replay recorded provider traffic; RECORDINGS=folder
 	@.venv-dev/bin/python tests/replay_recordings.py $(RECORDINGS) $(ARGS)
 
+.PHONY: bench-start
+bench-start: .venv/ready ## time to the first 200 and memory when idle; ROUNDS=5
+	@.venv/bin/python benchmarks/start.py $(ROUNDS)
+
 .PHONY: lint
 lint: .venv-dev/ready ## ruff: rules and format
 	@.venv-dev/bin/ruff check .

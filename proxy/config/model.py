@@ -171,7 +171,9 @@ class TimeoutSettings(Section):
 
     connect_s: Seconds | None = Field(None, description="Until the connection stands. Default 5.")
     first_event_s: Seconds | None = Field(
-        None, description="Of a stream: until the first content. Default 60. Set alone, it is `whole_answer_s` too."
+        None,
+        description="Of a stream: until the first content. Default 60, for llamacpp 300. "
+        "Set alone, it is `whole_answer_s` too.",
     )
     whole_answer_s: Seconds | None = Field(
         None, description="Of an answer that is not streamed: until its head comes. Default 300."

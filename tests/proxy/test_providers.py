@@ -271,3 +271,14 @@ def test_a_spec_does_not_print_its_keys_and_headers(tmp_path: Path) -> None:
     text = "[providers.openai]\nkeys = ['env:A']\nheaders = { authorization = 'env:A' }\n"
 
     assert "canary" not in repr(spec(tmp_path, "openai", text, {"A": "canary-canary-canary-canary"}))
+
+
+def test_a_local_model_has_time_to_load_and_costs_nothing(tmp_path: Path) -> None:
+    (tmp_path / "modelport.toml").write_text(
+        '[providers.local]\ndialect = "llamacpp"\nmodels = { tiny = { path = "tiny.gguf" } }\n', encoding="utf-8"
+    )
+
+    spec = providers(load(environ={}, folder=tmp_path).settings, {})["local"]
+
+    assert (spec.timeouts.first_event_s, spec.timeouts.whole_answer_s) == (300, 300)
+    assert spec.price_of("tiny") == PricePerMillion(Decimal(0), Decimal(0))
