@@ -232,7 +232,7 @@ class Walk(Generic[T]):
         return Skipped(target, f"its breaker is open for {breaker.cooldown_s:.0f} s", breaker.cooldown_s, "overloaded")
 
     def _most_attempts(self) -> int:
-        """Unless the limit was set, a refused key costs no attempt: nobody worked on it, and another key may be good."""
+        """Unless it was set, a refused key costs no attempt: nobody worked on it, and another key may be good."""
         if self.patience.max_attempts is not None:
             return self.patience.max_attempts
         refused = sum(1 for made in self.attempts if made.failure and action_for(made.failure) == "next_key")

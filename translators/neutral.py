@@ -358,9 +358,12 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class UsageReport:
-    """The tokens so far, cumulative: the last report counts."""
+    """The tokens so far, cumulative: the last report counts.
 
-    usage: Usage
+    None takes back what was told before: the vendor's last counts cannot be any.
+    """
+
+    usage: Usage | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Final
 
@@ -11,11 +12,11 @@ MAX_RETRY_AFTER_S: Final = 86_400.0
 """A longer wait than a day is a mistake of the sender and is cut to it."""
 
 
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
+def retry_after_s(headers: Mapping[str, str], now: Callable[[], float] = time.time) -> float | None:
     """The seconds to wait by `retry-after-ms` or `retry-after`; None when neither says anything readable.
 
     Header names are lower case. An HTTP date counts from the answer's own `date` header, so that the clocks of
-    the two machines need not agree; without one it says nothing.
+    the two machines need not agree; without one from *now*, in Unix seconds.
     """
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
@@ -24,10 +25,11 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     seconds = _number(text)
     if seconds is not None:
         return _bounded(seconds)
-    until, base = _epoch_s(text), _epoch_s(headers.get("date"))
-    if until is None or base is None:
+    until = _epoch_s(text)
+    if until is None:
         return None
-    return _bounded(until - base)
+    sent = _epoch_s(headers.get("date"))
+    return _bounded(until - (now() if sent is None else sent))
 
 
 def _number(text: str | None) -> float | None:

@@ -149,5 +149,3 @@ async def test_health_survives_a_restart(serve: Serve, upstream: Upstream) -> No
     assert (new["requests"], new["errors"]) == (2, 1)
     assert new["last_error"] == old["last_error"] == "oh [secret]"
     assert new["last_success"] is not None
-
-

@@ -8,6 +8,8 @@ import pytest
 
 from routing.catalog import NO_QUIRKS, checked, plain, read_rows, rows, rules_for
 from routing.errors import BadRow
+from translators.anthropic import render_request
+from translators.openai_chat import parse_request
 
 SAMPLING = {"temperature", "top_p", "top_k"}
 OPENAI_SAMPLING = {
@@ -96,6 +98,46 @@ def test_claude(model: str, thinking: str, refuses: set[str], prefill: bool, sys
     assert rules_for("anthropic", model).headers == {"anthropic-version": "2023-06-01"}
     assert rules_for("anthropic", model).temperature_max == 1.0
     assert "audio" not in rules_for("anthropic", model).modalities
+
+
+@pytest.mark.parametrize(
+    ("model", "refused"),
+    [
+        ("claude-3-7-sonnet-20250219", SAMPLING),
+        ("claude-opus-4-1-20250805", SAMPLING),
+        ("claude-sonnet-4-5", SAMPLING),
+        ("claude-opus-4-6", SAMPLING),
+        ("claude-3-5-sonnet-latest", set()),
+    ],
+)
+def test_claude_that_thinks_takes_no_sampling(model: str, refused: set[str]) -> None:
+    assert rules_for("anthropic", model).refuses_while_thinking == refused
+
+
+@pytest.mark.parametrize(
+    ("sampling", "sent", "lost"),
+    [
+        ({"temperature": 0.3}, {}, ["temperature"]),
+        ({"temperature": 1}, {"temperature": 1}, []),
+        ({"temperature": 1.4}, {}, ["temperature"]),
+        ({"top_p": 0.9}, {}, ["top_p"]),
+        ({"top_p": 0.97}, {"top_p": 0.97}, []),
+        ({"top_k": 5}, {}, ["top_k"]),
+        ({"temperature": 0.3, "reasoning_effort": "none"}, {"temperature": 0.3}, []),
+        ({"temperature": 0.3, "top_k": 5, "reasoning_effort": None}, {"temperature": 0.3, "top_k": 5}, []),
+    ],
+)
+@pytest.mark.parametrize("model", ["claude-sonnet-4-5", "claude-sonnet-4-6"])
+def test_claude_gets_the_sampling_that_it_takes_while_thinking(
+    model: str, sampling: dict[str, Any], sent: dict[str, Any], lost: list[str]
+) -> None:
+    body = {"model": model, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 100}
+    request = parse_request({**body, "reasoning_effort": "high", **sampling})
+
+    rendered = render_request(request, rules_for("anthropic", model))
+
+    assert {name: value for name, value in rendered.body.items() if name in SAMPLING} == sent
+    assert [loss.field for loss in rendered.losses if loss.field in SAMPLING] == lost
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Server-sent events: the same events at every cut, and every line end."""
 
 from itertools import pairwise
+from time import process_time
 
 import pytest
 from hypothesis import given, settings
@@ -83,3 +84,47 @@ def test_an_event_keeps_its_bytes() -> None:
     raw = b"event: x\ndata:  two blanks\n\n"
 
     assert SseDecoder().feed(raw) == [SseEvent("x", b" two blanks", raw)]
+
+
+@pytest.mark.parametrize(
+    ("unit", "pieces"),
+    [
+        (b"x" * 1024, 8192),
+        (b" " * 1024, 8192),
+        (b"\n" * 32768, 64),
+        (b"\r\n" * 131072, 1),
+        (b"data: 1\r\n\r\n" * 16384, 1),
+    ],
+    ids=["no-event-end", "blanks", "line-feeds", "blank-lines", "one-large-piece"],
+)
+def test_the_work_grows_with_the_bytes_and_not_with_their_square(unit: bytes, pieces: int) -> None:
+    """Each takes hundredths of a second; what copies or searches the whole rest for each piece takes many seconds."""
+    decoder = SseDecoder()
+    began = process_time()
+
+    for _ in range(pieces):
+        decoder.feed(unit)
+
+    assert process_time() - began < 1
+
+
+@pytest.mark.parametrize("size", [1, 7, 4096, 5000])
+def test_long_events_do_not_depend_on_where_the_bytes_are_cut(size: int) -> None:
+    """An event that is long waits in another form than a short one."""
+    raw = (
+        b"".join(b"event: e\r\ndata: " + b"x" * length + b"\r\n\r\n" for length in (3, 4095, 4096, 9000)) + b"data: end"
+    )
+    pieces = [raw[at : at + size] for at in range(0, len(raw), size)]
+
+    assert decoded(pieces) == decoded([raw])
+    assert [len(data) for _, data in decoded(pieces)] == [3, 4095, 4096, 9000, 3]
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+def test_blank_lines_before_an_event_are_events_of_their_own(count: int) -> None:
+    raw = b"\n" * count + b"data: 1\n\n"
+
+    events = SseDecoder().feed(raw)
+
+    assert [event.data for event in events] == [b""] * (count // 2) + [b"1"]
+    assert b"".join(event.raw for event in events) == raw

@@ -2,8 +2,9 @@
 
 `{"type": "error", "error": {"type", "message", "details"?}, "request_id"}`
 
-The kind follows from the message where Anthropic's `invalid_request_error` covers several things, then from the
-error's type, then from the status.
+The kind follows from the HTTP status. Where that says no more than that the request was wrong, and where an error
+came without one (in a stream, in an answer of status 200), it follows from the error's type; and from the message where
+`invalid_request_error` covers several things.
 """
 
 from __future__ import annotations
@@ -56,6 +57,8 @@ _BY_MESSAGE: Final[tuple[tuple[re.Pattern[str], ErrorKind], ...]] = (
 )
 _MESSAGE_TYPES: Final = frozenset({"", "invalid_request_error", "billing_error", "request_too_large"})
 """Only under these does the message decide: a 429 whose text speaks of limits is still a rate limit."""
+_VAGUE_STATUSES: Final = frozenset({400, 422})
+"""The statuses that leave it to the error's type to say what is wrong."""
 
 _MARKUP = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 _SHOWN_CHARACTERS: Final = 500
@@ -91,7 +94,9 @@ def _failure(raw: Mapping[str, Any], status: int | None, retry_after: float | No
     type_kind, type_status = _BY_TYPE.get(error_type, (None, None))
     if status is None or status < 400:
         status = type_status or 500
-    kind = _kind_of_message(message) if error_type in _MESSAGE_TYPES and status < 429 else None
+    elif status not in _VAGUE_STATUSES:
+        type_kind = None
+    kind = _kind_of_message(message, status) if error_type in _MESSAGE_TYPES else None
     details = fields.get("details")
     code = _text(details.get("error_code")) if isinstance(details, dict) else ""
     return Failure(
@@ -104,9 +109,13 @@ def _failure(raw: Mapping[str, Any], status: int | None, retry_after: float | No
     )
 
 
-def _kind_of_message(message: str) -> ErrorKind | None:
+def _kind_of_message(message: str, status: int) -> ErrorKind | None:
+    """What the words of a refused (400, 422) or too large (413) request say; size is no matter of money."""
+    if status not in _VAGUE_STATUSES and status != 413:
+        return None
     lower = message.lower()
-    return next((kind for pattern, kind in _BY_MESSAGE if pattern.search(lower)), None)
+    found = next((kind for pattern, kind in _BY_MESSAGE if pattern.search(lower)), None)
+    return None if status == 413 and found == "billing" else found
 
 
 def _kind_of_status(status: int) -> ErrorKind:

@@ -47,6 +47,9 @@ _SERVICE_TIERS: Final[Mapping[str, str]] = {
     "standard_only": "standard_only",
     "priority": "auto",
 }
+# The values of restricted fields that thinking models take all the same, lowest and highest.
+# (platform.claude.com/docs/en/build-with-claude/extended-thinking, feature compatibility, 2026-11)
+_TAKEN_WHILE_THINKING: Final[Mapping[str, tuple[float, float]]] = {"temperature": (1.0, 1.0), "top_p": (0.95, 1.0)}
 _JSON_OBJECT_INSTRUCTION: Final = (
     "Answer with exactly one JSON object, without any text or code fence before or after it."
 )
@@ -68,7 +71,8 @@ def render_request(request: Request, rules: Rules) -> Rendered:
     messages = turns.messages()
     plan = plan_thinking(request, rules, _max_tokens(request, rules, losses), turns.continues_unsigned_tools(), losses)
     if plan.on:
-        request = _without(request, rules.refuses_while_thinking, "the model refuses it while thinking", losses)
+        refused = [name for name in rules.refuses_while_thinking if not _taken_while_thinking(request, name)]
+        request = _without(request, refused, "the model refuses it while thinking", losses)
     tools = render_tools(request, rules, rendering.names, plan.on, losses)
     output = _output(request, rules, bool(tools.get("tools")), turns.system, losses)
     body: dict[str, Any] = {"model": request.model, "max_tokens": plan.max_tokens}
@@ -97,6 +101,14 @@ def _without(request: Request, refused: Iterable[str], reason: str, losses: list
     }
     losses.extend(Loss(client_field(request.dialect, name), "dropped", reason) for name in changes)
     return replace(request, **changes) if changes else request
+
+
+def _taken_while_thinking(request: Request, name: str) -> bool:
+    value = getattr(request, name, None)
+    if name not in _TAKEN_WHILE_THINKING or value is None:
+        return False
+    lowest, highest = _TAKEN_WHILE_THINKING[name]
+    return bool(lowest <= value <= highest)
 
 
 def _max_tokens(request: Request, rules: Rules, losses: list[Loss]) -> int:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from translators.anthropic.error import error_in
 from translators.codec import dumps_text, type_name
+from translators.counts import detail_count, main_counts
 from translators.errors import BadAnswer
 from translators.neutral import (
     NO_NATIVE,
@@ -174,20 +175,25 @@ def message_native(message: Mapping[str, Any]) -> Native:
     return {NAME: fields} if fields else NO_NATIVE
 
 
-def usage_of(raw: Mapping[str, Any]) -> Usage:
-    """Anthropic counts cached tokens beside `input_tokens`, the neutral form within."""
-    cached = _count(raw, "cache_read_input_tokens")
-    written = _count(raw, "cache_creation_input_tokens")
+def usage_of(raw: Mapping[str, Any]) -> Usage | None:
+    """*raw* in neutral terms; None when its counts are missing or cannot be any.
+
+    Anthropic counts cached tokens beside `input_tokens`, the neutral form within.
+    """
+    counts = main_counts(raw, ("input_tokens",), ("output_tokens",))
+    if counts is None:
+        return None
+    cached = detail_count(raw, "cache_read_input_tokens")
+    written = detail_count(raw, "cache_creation_input_tokens")
     by_ttl = raw.get("cache_creation")
     if not written and isinstance(by_ttl, dict):
-        written = sum(value for value in by_ttl.values() if isinstance(value, int))
-    details = raw.get("output_tokens_details")
+        written = sum(detail_count(by_ttl, lifetime) for lifetime in by_ttl)
     return Usage(
-        input_tokens=_count(raw, "input_tokens") + cached + written,
-        output_tokens=_count(raw, "output_tokens"),
+        input_tokens=counts[0] + cached + written,
+        output_tokens=counts[1],
         cached_input_tokens=cached,
         cache_write_tokens=written,
-        reasoning_tokens=_count(details, "thinking_tokens") if isinstance(details, dict) else 0,
+        reasoning_tokens=detail_count(raw.get("output_tokens_details"), "thinking_tokens"),
         raw=raw,
     )
 
@@ -199,11 +205,6 @@ def _native(block: Mapping[str, Any], *known: str) -> Native:
 
 def _rest(block: Mapping[str, Any], *known: str) -> dict[str, Any]:
     return {name: value for name, value in block.items() if name != "type" and name not in known and value is not None}
-
-
-def _count(fields: Mapping[str, Any], name: str) -> int:
-    value = fields.get(name)
-    return value if isinstance(value, int) else 0
 
 
 def _text(value: Any) -> str:

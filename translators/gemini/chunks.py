@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from translators.codec import dumps_text
+from translators.counts import detail_count, main_counts
 from translators.gemini.error import broken, error_in, objects
 from translators.gemini.finish import BROKEN, finish_name, finish_reason
 from translators.gemini.partial_args import PartialArgs
@@ -301,25 +302,25 @@ def _unix_s(time: Any) -> int:
         return 0
 
 
-def parse_usage(raw: _Json) -> Usage:
-    """usageMetadata. The prompt contains its cached part; tool results and thoughts come on top."""
+def parse_usage(raw: _Json) -> Usage | None:
+    """usageMetadata; None when its counts are missing or cannot be any.
 
-    def count(name: str) -> int:
-        value = raw.get(name)
-        return value if isinstance(value, int) else 0
+    The prompt contains its cached part; tool results and thoughts come on top.
+    """
 
     def audio(name: str) -> int:
         return sum(
-            detail["tokenCount"]
-            for detail in objects(raw.get(name))
-            if detail.get("modality") == "AUDIO" and isinstance(detail.get("tokenCount"), int)
+            detail_count(detail, "tokenCount") for detail in objects(raw.get(name)) if detail.get("modality") == "AUDIO"
         )
 
-    thoughts = count("thoughtsTokenCount")
+    counts = main_counts(raw, ("promptTokenCount",), ("candidatesTokenCount",))
+    if counts is None:
+        return None
+    thoughts = detail_count(raw, "thoughtsTokenCount")
     return Usage(
-        input_tokens=count("promptTokenCount") + count("toolUsePromptTokenCount"),
-        output_tokens=count("candidatesTokenCount") + thoughts,
-        cached_input_tokens=count("cachedContentTokenCount"),
+        input_tokens=counts[0] + detail_count(raw, "toolUsePromptTokenCount"),
+        output_tokens=counts[1] + thoughts,
+        cached_input_tokens=detail_count(raw, "cachedContentTokenCount"),
         reasoning_tokens=thoughts,
         audio_input_tokens=audio("promptTokensDetails"),
         audio_output_tokens=audio("candidatesTokensDetails"),

@@ -1,6 +1,8 @@
 """Gemini's errors, with HTTP status or inside an answer of status 200.
 
 The body is `{"error": {code, message, status, details}}`, or a list of one when the request streamed without SSE.
+The HTTP status says what kind of error it is; the name in the body where there is no HTTP status, where it says no more
+than that the request was wrong, and where the two mean the same status below 500.
 """
 
 from __future__ import annotations
@@ -43,14 +45,24 @@ _BY_HTTP_STATUS: Final[Mapping[int, ErrorKind]] = {
     429: "rate_limit",
     503: "overloaded",
     504: "timeout",
+    529: "overloaded",
 }
 # Words of the message that say more than the status: (pattern, for these kinds only, kind, status or None to keep it)
 _BY_MESSAGE: Final[tuple[tuple[str, tuple[ErrorKind, ...], ErrorKind, int | None], ...]] = (
     (r"api key (not valid|expired|not found)", ("invalid_request", "permission"), "authentication", 401),
-    (r"tokens?\b.* exceeds? the maximum|context (window|length)", ("invalid_request",), "context_length", None),
+    (
+        r"tokens?\b.* exceeds? the maximum|context (window|length)",
+        ("invalid_request", "too_large"),
+        "context_length",
+        None,
+    ),
     (r"payload size exceeds", ("invalid_request",), "too_large", None),
     (r"billing|credits are depleted", ("permission", "rate_limit"), "billing", None),
 )
+_WORDED_STATUSES: Final = frozenset({400, 403, 413, 422, 429})
+"""Only with these do the words count: a 500 that speaks of billing is still a 500."""
+_VAGUE_STATUSES: Final = frozenset({400, 422})
+_BAD_KEY_STATUSES: Final = frozenset({400, 401, 403, 422})
 _BAD_KEY_REASONS: Final = frozenset({"API_KEY_INVALID", "API_KEY_EXPIRED", "API_KEY_NOT_FOUND"})
 
 
@@ -124,16 +136,18 @@ def _error_object(value: Any) -> dict[str, Any] | None:
 def _failure(error: Mapping[str, Any], status: int | None, retry_after: float | None, raw: Any) -> Failure:
     name = str(error.get("status") or "")
     code = error.get("code")
-    if status is None:
+    named_kind, named_status = _BY_STATUS_NAME.get(name, (None, None))
+    name_decides = status is None or status < 400 or status in _VAGUE_STATUSES or named_status == status < 500
+    if status is None or status < 400:
         known = isinstance(code, int) and 400 <= code < 600
-        status = code if known and isinstance(code, int) else _BY_STATUS_NAME.get(name, ("server", 500))[1]
-    kind = _BY_STATUS_NAME[name][0] if name in _BY_STATUS_NAME else _kind_of(status)
+        status = code if known and isinstance(code, int) else named_status or 500
+    kind = named_kind if name_decides and named_kind else _kind_of(status)
     message = str(error.get("message") or f"HTTP {status}")
     details = objects(error.get("details"))
     reasons = {str(detail.get("reason")) for detail in details}
-    if reasons & _BAD_KEY_REASONS:
+    if reasons & _BAD_KEY_REASONS and status in _BAD_KEY_STATUSES:
         kind, status = "authentication", 401
-    else:
+    elif status in _WORDED_STATUSES:
         for pattern, kinds, sharper, its_status in _BY_MESSAGE:
             if kind in kinds and re.search(pattern, message, re.IGNORECASE):
                 kind, status = sharper, its_status or status

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from translators.codec import REMOVED, JsonError, dumps, loads_object, splice
+from translators.counts import count_of
 from translators.dialect import Rules
 from translators.errors import BadAnswer
 from translators.losses import Loss
@@ -45,6 +46,8 @@ from translators.sse import SseDecoder, SseError, SseEvent, comment, frame
 # --- requests ------------------------------------------------------------------------------------
 
 _TOKEN_FIELDS: Final = ("max_completion_tokens", "max_tokens")
+_USAGE_COUNTS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
+_USAGE_DETAILS: Final = ("prompt_tokens_details", "completion_tokens_details")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +147,7 @@ def relay_response(
     """*raw*, mended where it has to be, and what it says. The keyword arguments fill in what the server left out.
 
     Raises:
-        BadAnswer: *raw* is not JSON or has no choices.
+        BadAnswer: *raw* is not JSON, has no choices, or one without a message.
     """
     try:
         body = loads_object(raw)
@@ -257,15 +260,37 @@ def _mend_logprobs(choice: dict[str, Any]) -> bool:
 
 
 def _mend_usage(body: dict[str, Any]) -> bool:
-    """The three counts that the SDK's type requires. The server's own object stays as it is for the ledger."""
+    """The three counts that the SDK's type requires, and details that are counts.
+
+    The server's own object stays as it is for the ledger. What tells no counts at all moves out of the way.
+    """
     usage = body.get("usage")
-    if not isinstance(usage, dict):
+    if usage is None:
         return False
-    if all(type(usage.get(name)) is int for name in ("prompt_tokens", "completion_tokens", "total_tokens")):
-        return False
-    counted = render_usage(parse_usage(usage))
-    body["usage"] = usage | {name: counted[name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
-    return True
+    parsed = parse_usage(usage) if isinstance(usage, dict) else None
+    if parsed is None:
+        body["usage"] = None
+        if usage:
+            body["vendor_usage"] = usage
+        return True
+    mended: dict[str, Any] = {
+        name: details for name in _USAGE_DETAILS if (details := _mended_details(usage.get(name))) != usage.get(name)
+    }
+    if any(type(usage.get(name)) is not int or count_of(usage[name]) is None for name in _USAGE_COUNTS):
+        counted = render_usage(parsed)
+        mended |= {name: counted[name] for name in _USAGE_COUNTS}
+    if mended:
+        body["usage"] = usage | mended
+    return bool(mended)
+
+
+def _mended_details(details: Any) -> dict[str, Any] | None:
+    if not isinstance(details, dict):
+        return None
+    return {
+        name: 0 if name.endswith("_tokens") and value is not None and count_of(value) is None else value
+        for name, value in details.items()
+    }
 
 
 # --- streams -------------------------------------------------------------------------------------
@@ -420,7 +445,7 @@ class _ChunkMender:
         for position, choice in enumerate(choices):
             if isinstance(choice, dict) and self._mend_choice(choice, position):
                 changed = True
-        if type(chunk.get("usage")) is dict and _mend_usage(chunk):
+        if chunk.get("usage") is not None and _mend_usage(chunk):
             changed = True
         return changed
 

@@ -116,7 +116,7 @@ def parse_response(body: Mapping[str, Any], *, think_tags: bool = False) -> Resp
     """*body* in the neutral form. *think_tags* splits `<think>` out of the texts.
 
     Raises:
-        BadAnswer: *body* has no choices.
+        BadAnswer: *body* has no choices, or one without a message.
     """
     choices = body.get("choices")
     if not isinstance(choices, list) or not choices:
@@ -137,7 +137,11 @@ def _choice(choice: Any, position: int, think_tags: bool) -> Choice:
     message = choice.get("message")
     if not isinstance(message, dict):
         # Azure leaves the message out when its filter took it; a few servers answer like /v1/completions.
-        message = {"content": choice.get("text")}
+        text = choice.get("text")
+        filtered = finish_reason(choice.get("finish_reason"), has_calls=False) == "content_filter"
+        if not isinstance(text, str) and not filtered:
+            raise BadAnswer(f"choices[{position}].message: expected an object, found {type_name(message)}")
+        message = {"content": text}
     parts = tuple(_parts(message, position, think_tags))
     own: dict[str, Any] = _rest(choice, _CHOICE_FIELDS)
     if unknown := _rest(message, _MESSAGE_FIELDS):

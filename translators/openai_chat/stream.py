@@ -56,7 +56,7 @@ from translators.openai_chat.parts import (
 )
 from translators.openai_chat.response import finish_reason
 from translators.openai_chat.think_tags import ThinkSplitter
-from translators.openai_chat.usage import usage_in
+from translators.openai_chat.usage import parse_usage, raw_usage
 from translators.sse import SseDecoder, SseError, SseEvent
 
 PADDING: Final = frozenset({"obfuscation", "p"})
@@ -104,7 +104,7 @@ class ChunkReader:
     texts may come after the first finish reason.
     """
 
-    __slots__ = ("_choices", "_native", "_think_tags", "failed", "started", "usage")
+    __slots__ = ("_choices", "_native", "_raw_usage", "_think_tags", "failed", "started", "usage")
 
     def __init__(self, think_tags: bool = False) -> None:
         self.started = False
@@ -112,8 +112,9 @@ class ChunkReader:
         self._choices: dict[int, _OpenChoice] = {}
         self._native: dict[str, Any] = {}
         self._think_tags = think_tags
+        self._raw_usage: Mapping[str, Any] | None = None
         self.usage: Usage | None = None
-        """The tokens that the server told last."""
+        """The tokens that the server told last; None when they cannot be any."""
 
     @property
     def finished(self) -> bool:
@@ -140,9 +141,9 @@ class ChunkReader:
         for position, choice in enumerate(choices if isinstance(choices, list) else ()):
             if isinstance(choice, dict):
                 self._choice(choice, choice_index(choice.get("index"), position), events)
-        if (usage := usage_in(chunk)) is not None and (self.usage is None or usage.raw != self.usage.raw):
-            self.usage = usage
-            events.append(UsageReport(usage))
+        if (raw := raw_usage(chunk)) is not None and raw != self._raw_usage:
+            self._raw_usage, self.usage = raw, parse_usage(raw)
+            events.append(UsageReport(self.usage))
         return events
 
     def _plain_text(self, chunk: Mapping[str, Any], choices: Any) -> PartDelta | None:

@@ -10,47 +10,57 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from translators.counts import detail_count, main_counts
 from translators.neutral import Usage
-from translators.openai_chat.parts import MAX_COUNT
 
 _CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "num_cached_tokens", "cache_read_input_tokens")
 
 
 def usage_in(body: Mapping[str, Any]) -> Usage | None:
-    """The usage of an answer or a chunk; None when it has none."""
+    """The usage of an answer or a chunk; None when it has none that can be read."""
+    raw = raw_usage(body)
+    return parse_usage(raw) if raw else None
+
+
+def raw_usage(body: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The server's own object, wherever it stands."""
     raw = body.get("usage")
     if not isinstance(raw, dict):
         groq = body.get("x_groq")
         raw = groq.get("usage") if isinstance(groq, dict) else None
-    return parse_usage(raw) if isinstance(raw, dict) and raw else None
+    return raw if isinstance(raw, dict) and raw else None
 
 
-def parse_usage(raw: Mapping[str, Any]) -> Usage:
-    """*raw* in neutral terms.
+def parse_usage(raw: Mapping[str, Any]) -> Usage | None:
+    """*raw* in neutral terms; None when its counts are missing or cannot be any.
 
     A few servers leave reasoning or audio out of `completion_tokens` and `prompt_tokens`; `total_tokens` gives
     them away, and they are added where they belong.
     """
-    prompt = _count(raw, "prompt_tokens") or _count(raw, "input_tokens")
-    completion = _count(raw, "completion_tokens") or _count(raw, "output_tokens")
-    prompt_details = _details(raw, "prompt_tokens_details")
-    completion_details = _details(raw, "completion_tokens_details")
-    reasoning = _count(completion_details, "reasoning_tokens") or _count(raw, "reasoning_tokens")
-    audio_in = _count(prompt_details, "audio_tokens")
-    missing = _count(raw, "total_tokens") - prompt - completion
+    counts = main_counts(raw, ("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"))
+    if counts is None:
+        return None
+    prompt, completion = counts
+    prompt_details, completion_details = raw.get("prompt_tokens_details"), raw.get("completion_tokens_details")
+    reasoning = detail_count(completion_details, "reasoning_tokens") or detail_count(raw, "reasoning_tokens")
+    audio_in = detail_count(prompt_details, "audio_tokens")
+    missing = detail_count(raw, "total_tokens") - prompt - completion
     if missing > 0 and missing == reasoning:
         completion += missing
     elif missing > 0 and missing == audio_in:
         prompt += missing
-    cached = next((count for name in _CACHED if (count := _count(prompt_details, name) or _count(raw, name))), 0)
+    cached = next(
+        (count for name in _CACHED if (count := detail_count(prompt_details, name) or detail_count(raw, name))), 0
+    )
     return Usage(
         input_tokens=prompt,
         output_tokens=completion,
         cached_input_tokens=min(cached, prompt),
-        cache_write_tokens=_count(prompt_details, "cache_write_tokens") or _count(raw, "cache_creation_input_tokens"),
+        cache_write_tokens=detail_count(prompt_details, "cache_write_tokens")
+        or detail_count(raw, "cache_creation_input_tokens"),
         reasoning_tokens=reasoning,
         audio_input_tokens=audio_in,
-        audio_output_tokens=_count(completion_details, "audio_tokens"),
+        audio_output_tokens=detail_count(completion_details, "audio_tokens"),
         raw=raw,
     )
 
@@ -70,13 +80,3 @@ def render_usage(usage: Usage) -> dict[str, Any]:
         "prompt_tokens_details": prompt_details,
         "completion_tokens_details": completion_details,
     }
-
-
-def _count(raw: Mapping[str, Any], key: str) -> int:
-    value = raw.get(key)
-    return int(value) if isinstance(value, int | float) and 0 < value < MAX_COUNT else 0
-
-
-def _details(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = raw.get(key)
-    return value if isinstance(value, dict) else {}

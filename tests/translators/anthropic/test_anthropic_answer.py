@@ -528,6 +528,14 @@ ERRORS = [
     (400, "invalid_request_error", "Your credit balance is too low to access the API.", "billing"),
     (400, "invalid_request_error", "You have reached your specified API usage limits.", "billing"),
     (400, "invalid_request_error", "Output blocked by content filtering policy", "content_filter"),
+    (413, "invalid_request_error", "prompt is too long: 210000 tokens > 200000 maximum", "context_length"),
+    (422, "invalid_request_error", "Output blocked by content filtering policy", "content_filter"),
+    (422, "rate_limit_error", "No.", "rate_limit"),
+    (400, "overloaded_error", "No.", "overloaded"),
+    (413, "invalid_request_error", "Your credit balance is too low to access the API.", "too_large"),
+    (403, "invalid_request_error", "Your credit balance is too low to access the API.", "permission"),
+    (500, "invalid_request_error", "prompt is too long: 210000 tokens > 200000 maximum", "server"),
+    (500, "not_found_error", "No.", "server"),
     (418, "teapot_error", "No.", "invalid_request"),
     (503, "teapot_error", "No.", "overloaded"),
 ]
@@ -621,3 +629,10 @@ def test_a_block_that_is_whole_at_its_start_is_kept() -> None:
     (choice,) = collect(found).choices
     assert choice.parts == (Text("A"), Text("B"), ToolCall("t", "weather", '{"a":1}'))
     assert sum(isinstance(event, PartDelta) for event in found) == 3
+
+
+def test_a_stream_whose_last_counts_cannot_be_any_has_no_usage() -> None:
+    events = streamed(message(text("Hi")))
+    events[-2]["usage"] = {"output_tokens": -5}
+
+    assert collect(parsed(events)).usage is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
+from time import process_time
 from typing import Any
 
 import pytest
@@ -545,3 +546,22 @@ def test_no_answer_makes_the_parser_raise_and_no_cut_changes_it(values: list[Any
 
     assert [*pieces, *cut.close()] == events
     assert isinstance(events[-1], Failure) or any(isinstance(event, Finish) for event in events)
+
+
+def test_counts_that_cannot_be_any_are_no_usage() -> None:
+    good, wrong = {"promptTokenCount": 3, "candidatesTokenCount": 1}, {"candidatesTokenCount": -1}
+
+    assert both_ways(chunk({"text": "a"}, usage=good), chunk({"text": "b"}, finish="STOP", usage=wrong)).usage is None
+
+
+def test_blanks_before_a_stream_are_not_kept() -> None:
+    parser = StreamParser()
+    began = process_time()
+
+    for _ in range(4096):
+        assert parser.feed(b" \n" * 512) == []
+
+    assert process_time() - began < 1
+    assert isinstance(
+        parser.feed(b"data: " + json.dumps(chunk({"text": "a"}, finish="STOP")).encode() + b"\n\n")[0], Start
+    )

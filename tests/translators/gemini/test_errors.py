@@ -57,6 +57,15 @@ CASES = [
     pytest.param(
         400, {"error": {"code": "invalid_request", "message": "m"}}, "invalid_request", 400, id="101-word-code"
     ),
+    pytest.param(
+        413, error(413, "INVALID_ARGUMENT", "The context window is full"), "context_length", 413, id="101-413-words"
+    ),
+    pytest.param(500, error(400, "INVALID_ARGUMENT", details=BAD_KEY), "server", 500, id="101-500-bad-key"),
+    pytest.param(503, error(429, "RESOURCE_EXHAUSTED", "Enable billing"), "overloaded", 503, id="101-503-words"),
+    pytest.param(422, error(429, "RESOURCE_EXHAUSTED"), "rate_limit", 422, id="101-422-name"),
+    pytest.param(409, error(409, "ABORTED"), "server", 409, id="101-409-aborted"),
+    pytest.param(501, error(501, "UNIMPLEMENTED"), "server", 501, id="101-501-unimplemented"),
+    pytest.param(200, error(503, "UNAVAILABLE"), "overloaded", 503, id="126-status-200"),
     pytest.param(502, {"error": "plain"}, "server", 502, id="101-a-string"),
     pytest.param(418, {"detail": "?"}, "invalid_request", 418, id="101-no-envelope"),
 ]

@@ -1,10 +1,12 @@
 """Errors of every shape, and the waits they ask for."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 import pytest
 
+from translators import anthropic, gemini
 from translators.neutral import Failure
 from translators.openai_chat import error_in, parse_error, render_error
 from translators.retry_after import retry_after_s
@@ -132,7 +134,6 @@ def test_the_envelope_is_openais(failure: Failure, status: int, kind: str, code:
             30,
         ),
         ({"retry-after": "Sat, 21 Nov 2026 09:00:00 GMT", "date": "Sat, 21 Nov 2026 10:00:00 GMT"}, 0),
-        ({"retry-after": "Sat, 21 Nov 2026 10:00:30 GMT"}, None),
         ({"retry-after": "soon"}, None),
         ({"retry-after": "nan"}, None),
         ({"retry-after": "-3"}, 0),
@@ -143,3 +144,60 @@ def test_the_envelope_is_openais(failure: Failure, status: int, kind: str, code:
 def test_waits_are_read(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after_s(headers) == seconds
     assert parse_error(429, b"{}", headers).retry_after_s == seconds
+
+
+@pytest.mark.parametrize(
+    ("until", "date", "seconds"),
+    [
+        ("Sat, 21 Nov 2026 10:00:30 GMT", None, 30),
+        ("Sat, 21 Nov 2026 10:00:30 GMT", "yesterday", 30),
+        ("Sat, 21 Nov 2026 09:59:00 GMT", None, 0),
+        ("Sat, 21 Nov 2026 10:00:30 GMT", "Sat, 21 Nov 2026 10:00:20 GMT", 10),
+    ],
+    ids=["no-date", "no-readable-date", "past", "the-senders-clock-first"],
+)
+def test_130_a_wait_until_a_time_counts_from_the_clock_where_the_answer_tells_none(
+    until: str, date: str | None, seconds: float
+) -> None:
+    headers = {"retry-after": until, **({"date": date} if date else {})}
+
+    assert retry_after_s(headers, now=datetime(2026, 11, 21, 10, tzinfo=UTC).timestamp) == seconds
+
+
+STATUSES = [
+    (400, "invalid_request"),
+    (401, "authentication"),
+    (402, "billing"),
+    (403, "permission"),
+    (404, "not_found"),
+    (408, "timeout"),
+    (409, "invalid_request"),
+    (413, "too_large"),
+    (422, "invalid_request"),
+    (425, "invalid_request"),
+    (429, "rate_limit"),
+    (500, "server"),
+    (501, "server"),
+    (502, "server"),
+    (503, "overloaded"),
+    (504, "timeout"),
+    (529, "overloaded"),
+]
+BODIES = {
+    "openai_chat": (parse_error, {"error": {"type": "invalid_request_error", "message": "No."}}),
+    "anthropic": (
+        anthropic.parse_error,
+        {"type": "error", "error": {"type": "invalid_request_error", "message": "No."}},
+    ),
+    "gemini": (gemini.parse_error, {"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": "No."}}),
+}
+
+
+@pytest.mark.parametrize(("status", "kind"), STATUSES)
+@pytest.mark.parametrize("dialect", list(BODIES))
+def test_a_status_outweighs_a_body_that_blames_the_request(dialect: str, status: int, kind: str) -> None:
+    parse, body = BODIES[dialect]
+
+    failure = parse(status, orjson.dumps(body), {})
+
+    assert (failure.kind, failure.status) == (kind, status)

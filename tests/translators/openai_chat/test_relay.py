@@ -364,3 +364,58 @@ def test_calls_of_both_forms_are_read_once() -> None:
     )
 
     assert collect(through(raw)[1]).choices[0].parts == (ToolCall("c", "f", "{}"),)
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": -1, "completion_tokens": 2, "total_tokens": 1},
+        {"prompt_tokens": "one", "completion_tokens": 2},
+        {"prompt_tokens": True, "completion_tokens": 2, "total_tokens": 3},
+        {"prompt_tokens": 1, "completion_tokens": 2e12, "total_tokens": 3},
+        {"cost": 0.1},
+        "three",
+    ],
+)
+def test_usage_that_cannot_be_is_moved_out_of_the_way(usage: Any) -> None:
+    raw = orjson.dumps({**GOOD, "usage": usage})
+
+    sent, response = relay_response(raw, Rules())
+
+    body = orjson.loads(sent)
+    ChatCompletion.model_validate(body)
+    assert response.usage is None
+    assert (body["usage"], body["vendor_usage"]) == (None, usage)
+
+
+def test_details_of_usage_that_cannot_be_are_mended() -> None:
+    details = {"cached_tokens": "many", "audio_tokens": None, "note": "n"}
+    usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": -3, "prompt_tokens_details": details}
+    usage["completion_tokens_details"] = [4]
+
+    sent, _ = relay_response(orjson.dumps({**GOOD, "usage": usage}), Rules())
+
+    body = orjson.loads(sent)
+    ChatCompletion.model_validate(body)
+    assert body["usage"] == {
+        "prompt_tokens": 1,
+        "completion_tokens": 2,
+        "total_tokens": 3,
+        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": None, "note": "n"},
+        "completion_tokens_details": None,
+    }
+
+
+@pytest.mark.parametrize("earlier", [b"", USAGE], ids=["alone", "after-good-counts"])
+def test_the_own_count_stands_in_for_a_streams_usage_that_cannot_be(earlier: bytes) -> None:
+    wrong = orjson.dumps({**HEAD, "choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": -2}})
+    raw = FIRST + line({"content": "a"}, "stop") + earlier + b"data: " + wrong + b"\n\n" + DONE
+
+    frames, events = through(raw, include_usage=True, usage=Usage(4, 2))
+
+    chunks = [orjson.loads(part[6:]) for part in frames.split(b"\n\n") if part.startswith(b"data: {")]
+    for chunk in chunks:
+        ChatCompletionChunk.model_validate(chunk)
+    assert collect(events).usage is None
+    assert chunks[-1]["usage"]["total_tokens"] == 6
+    assert chunks[-2]["usage"] is None

@@ -1,11 +1,14 @@
 """Whole answers, read from any server and written as OpenAI would."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from openai.types.chat import ChatCompletion
 
+from translators.anthropic.response import usage_of
 from translators.errors import BadAnswer
+from translators.gemini.chunks import parse_usage as parse_gemini_usage
 from translators.neutral import (
     Audio,
     Choice,
@@ -218,11 +221,22 @@ def test_logprobs_are_written_as_the_sdk_reads_them() -> None:
         ),
         ({"prompt_tokens": 9, "completion_tokens": None, "prompt_tokens_details": None}, (9, 0, 0, 0, 0)),
         ({"input_tokens": 9, "output_tokens": 4}, (9, 4, 0, 0, 0)),
+        ({"prompt_tokens": 9.0, "completion_tokens": 10**12}, (9, 10**12, 0, 0, 0)),
+        (
+            {
+                "prompt_tokens": 9,
+                "completion_tokens": 4,
+                "prompt_tokens_details": {"cached_tokens": -1, "cache_write_tokens": True},
+                "completion_tokens_details": {"reasoning_tokens": "many"},
+            },
+            (9, 4, 0, 0, 0),
+        ),
     ],
 )
 def test_every_way_of_counting_is_understood(raw: dict[str, Any], usage: tuple[int, ...]) -> None:
     read = parse_usage(raw)
 
+    assert read is not None
     assert (
         read.input_tokens,
         read.output_tokens,
@@ -350,3 +364,69 @@ def test_what_we_answered_comes_back_as_it_was() -> None:
     message = written(*parts, reason="tool_calls")["message"]
 
     assert parse_request({"model": "m", "messages": [message]}).messages[0].parts == parts
+
+
+NONSENSE = [-1, "7", "many", 1.5, True, False, 10**12 + 1, 1e300, [7], {"n": 7}]
+
+
+@pytest.mark.parametrize("wrong", NONSENSE, ids=repr)
+@pytest.mark.parametrize(
+    ("parse", "counts"),
+    [
+        (parse_usage, {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}),
+        (parse_usage, {"input_tokens": 9, "output_tokens": 4}),
+        (usage_of, {"input_tokens": 9, "output_tokens": 4}),
+        (parse_gemini_usage, {"promptTokenCount": 9, "candidatesTokenCount": 4}),
+    ],
+    ids=["openai_chat", "openai_chat-other-names", "anthropic", "gemini"],
+)
+def test_a_main_count_that_cannot_be_one_means_that_nothing_was_reported(
+    parse: Callable[[dict[str, Any]], Usage | None], counts: dict[str, int], wrong: Any
+) -> None:
+    for name in list(counts)[:2]:
+        assert parse({**counts, name: wrong}) is None
+
+
+@pytest.mark.parametrize("parse", [parse_usage, usage_of, parse_gemini_usage])
+def test_usage_without_any_main_count_reports_nothing(parse: Callable[[dict[str, Any]], Usage | None]) -> None:
+    assert parse({"cost": 0.1, "total_tokens": 0}) is None
+
+
+@pytest.mark.parametrize("wrong", NONSENSE, ids=repr)
+def test_a_detail_that_cannot_be_a_count_is_0(wrong: Any) -> None:
+    by_ttl = {"ephemeral_5m_input_tokens": wrong}
+    claude = usage_of(
+        {"input_tokens": 9, "output_tokens": 4, "cache_read_input_tokens": wrong, "cache_creation": by_ttl}
+    )
+    google = parse_gemini_usage({"promptTokenCount": 9, "candidatesTokenCount": 4, "thoughtsTokenCount": wrong})
+
+    assert claude is not None
+    assert google is not None
+    assert [(usage.input_tokens, usage.output_tokens) for usage in (claude, google)] == [(9, 4), (9, 4)]
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"message": None, "finish_reason": "stop"},
+        {"finish_reason": "length"},
+        {"message": "Hello", "finish_reason": "stop"},
+        {"message": None, "text": None, "finish_reason": None},
+    ],
+)
+def test_a_choice_that_says_nothing_in_any_form_is_a_wrong_answer(choice: dict[str, Any]) -> None:
+    with pytest.raises(BadAnswer, match=r"choices\[0\]\.message"):
+        parse_response({"choices": [choice]})
+
+
+@pytest.mark.parametrize(
+    ("choice", "parts"),
+    [
+        ({"message": None, "finish_reason": "content_filter"}, ()),
+        ({"finish_reason": "content_filter"}, ()),
+        ({"text": "a", "finish_reason": "stop"}, (Text("a"),)),
+        ({"text": "", "finish_reason": "length"}, ()),
+    ],
+)
+def test_a_filtered_message_and_a_plain_text_need_no_message(choice: dict[str, Any], parts: tuple[Part, ...]) -> None:
+    assert parse_response({"choices": [choice]}).choices[0].parts == parts
