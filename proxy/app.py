@@ -323,6 +323,8 @@ class App:
         finally:
             services.in_flight -= 1
             services.answered[path, status] += 1
+        if services.draining and not response.prepared:
+            response.force_close()  # the next request on this connection would find nobody
         old = request.version < HttpVersion11
         if status >= 400 and (old or (request.can_read_body and not request.content.at_eof())):
             response.force_close()  # what is left of the body must not be taken for the next request

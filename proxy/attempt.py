@@ -204,9 +204,13 @@ class Attempter:
     async def _fan_out(self, prepared: Prepared, key: Key | None, deadline: float) -> Committed:
         """Ask as often as choices are wanted, and join the answers (WIRE case 6)."""
         before = len(self._exchange.attempts)
-        calls = [
-            asyncio.ensure_future(self._one(prepared, key, deadline, stream=False)) for _ in range(prepared.fan_out)
-        ]
+        gate = asyncio.Semaphore(1 if prepared.spec.one_at_a_time else prepared.fan_out)
+
+        async def one() -> Committed:
+            async with gate:
+                return await self._one(prepared, key, deadline, stream=False)
+
+        calls = [asyncio.ensure_future(one()) for _ in range(prepared.fan_out)]
         try:
             answers = await asyncio.gather(*calls)
         except BaseException:

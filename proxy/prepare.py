@@ -17,6 +17,7 @@ from translators.custom_tools import as_functions, custom_names
 from translators.dialect import BackendDialect, Rules
 from translators.dialects import BACKENDS
 from translators.losses import Loss
+from translators.wishes import real_wishes
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ async def prepare(asked: Asked, target: Target, spec: ProviderSpec, fetch: Fetch
     if request is asked.request and request.dialect == spec.dialect == "openai_chat":
         relayed = openai_chat.relay_request(asked.raw, asked.body, request, rules, target.model)
         return Prepared(target, spec, rules, dialect, relayed.body, relayed.losses, verbatim=True)
+    if request.dialect != spec.dialect:
+        request = real_wishes(request)
     fan_out = 1 if dialect.TAKES_N else request.n or 1
     n = None if fan_out > 1 else request.n
     custom = frozenset() if dialect.TAKES_CUSTOM_TOOLS else custom_names(request)

@@ -62,12 +62,17 @@ async def probe(services: Services, spec: ProviderSpec) -> Mapping[str, Any]:
         clean=lambda where, failure: for_client(failure, where, setup.redactor),
         clean_text=setup.redactor.clean,
     )
+    ring, breaker = setup.rings[spec.name], services.breakers.of(target)
     try:
-        committed = await attempter.attempt(target, setup.rings[spec.name].keys[0], deadline)
+        committed = await attempter.attempt(target, ring.keys[0], deadline)
     except AttemptFailed as error:
+        ring.refused(0, error.failure, target.model)
+        breaker.judge(error.failure)
         told = for_client(error.failure, spec.name, setup.redactor)
         await exchange.settle("failed", told)
         return {"ok": False, "model": target.model, "status": error.failure.status, "error": told.message}
+    ring.worked(0, target.model)
+    breaker.succeeded()
     if committed.response is not None:
         await services.account(exchange, committed, committed.response)
     await exchange.settle("ok")

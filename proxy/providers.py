@@ -88,6 +88,11 @@ class ProviderSpec:
         """Whether requests may go here."""
         return not self.why_off
 
+    @property
+    def one_at_a_time(self) -> bool:
+        """Whether a model answers one request after the other, so that calls side by side would wait for each other."""
+        return self.backend == "llamacpp"
+
     def rules(self, model: str) -> Rules:
         """What requests for *model* may hold: the dialect's and the model's rules, then this provider's quirks."""
         return rules_for(self.dialect, model, self.model_quirks.get(model, self.quirks))

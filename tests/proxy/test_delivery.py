@@ -181,3 +181,14 @@ async def test_odd_model_names(serve: Serve, upstream: Upstream, name: Any) -> N
     assert 400 <= reply.status < 500
     assert "x-evil" not in reply.headers
     assert len(reply.body) < 8000
+
+
+async def test_an_answer_while_draining_closes_its_connection(serve: Serve, upstream: Upstream) -> None:
+    """The client's next request would find nobody."""
+    upstream.script("m", says())
+    server = await serve(provider("one", upstream))
+    server.services.draining = True
+
+    reply = await server.ask(model="one/m")
+
+    assert (reply.status, reply.headers["connection"]) == (200, "close")

@@ -101,6 +101,17 @@ async def test_probes_are_booked(serve: Serve, upstream: Upstream) -> None:
     }
 
 
+async def test_a_probe_that_succeeds_ends_a_keys_rest(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("m", failing(401, "no"), says())
+    server = await serve(MASTER, QUICK, provider("one", upstream, more='models = ["m"]'))
+    await server.ask(model="one/m", headers=HEADERS)
+    rested = server.services.setup.rings["one"].available
+
+    await server.get("/health?probe=1", HEADERS)
+
+    assert (rested, server.services.setup.rings["one"].available) == (0, 1)
+
+
 async def test_a_probe_of_a_broken_provider_harms_nobody(serve: Serve, upstream: Upstream) -> None:
     upstream.script("m", Answer(200, {}, b"<html>", chunked=False))
     server = await serve(MASTER, provider("one", upstream, more='models = ["m"]'))

@@ -16,6 +16,7 @@ from typing import Any, Final
 from translators.codec import JsonError, loads
 from translators.neutral import ErrorKind, Failure
 from translators.retry_after import retry_after_s
+from translators.statuses import KIND_BY_STATUS
 
 # Types and statuses: platform.claude.com/docs/en/api/errors and anthropic.types.shared.ErrorType.
 _BY_TYPE: Final[Mapping[str, tuple[ErrorKind, int]]] = {
@@ -32,18 +33,6 @@ _BY_TYPE: Final[Mapping[str, tuple[ErrorKind, int]]] = {
     "api_error": ("server", 500),
     "timeout_error": ("timeout", 504),
     "overloaded_error": ("overloaded", 529),
-}
-_BY_STATUS: Final[Mapping[int, ErrorKind]] = {
-    401: "authentication",
-    402: "billing",
-    403: "permission",
-    404: "not_found",
-    408: "timeout",
-    413: "too_large",
-    429: "rate_limit",
-    503: "overloaded",
-    504: "timeout",
-    529: "overloaded",
 }
 _BY_MESSAGE: Final[tuple[tuple[re.Pattern[str], ErrorKind], ...]] = (
     (
@@ -119,7 +108,7 @@ def _kind_of_message(message: str, status: int) -> ErrorKind | None:
 
 
 def _kind_of_status(status: int) -> ErrorKind:
-    return _BY_STATUS.get(status, "server" if status >= 500 else "invalid_request")
+    return KIND_BY_STATUS.get(status, "server" if status >= 500 else "invalid_request")
 
 
 def _text(value: Any) -> str:

@@ -15,6 +15,7 @@ from translators.codec import JsonError, loads
 from translators.gemini.finish import BROKEN, finish_name
 from translators.neutral import ErrorKind, Failure
 from translators.retry_after import MAX_RETRY_AFTER_S, retry_after_s
+from translators.statuses import KIND_BY_STATUS
 
 # google.rpc.Code names -> (kind, the HTTP status they stand for)
 _BY_STATUS_NAME: Final[Mapping[str, tuple[ErrorKind, int]]] = {
@@ -34,18 +35,6 @@ _BY_STATUS_NAME: Final[Mapping[str, tuple[ErrorKind, int]]] = {
     "UNIMPLEMENTED": ("invalid_request", 501),
     "UNAVAILABLE": ("overloaded", 503),
     "DEADLINE_EXCEEDED": ("timeout", 504),
-}
-_BY_HTTP_STATUS: Final[Mapping[int, ErrorKind]] = {
-    401: "authentication",
-    402: "billing",
-    403: "permission",
-    404: "not_found",
-    408: "timeout",
-    413: "too_large",
-    429: "rate_limit",
-    503: "overloaded",
-    504: "timeout",
-    529: "overloaded",
 }
 # Words of the message that say more than the status: (pattern, for these kinds only, kind, status or None to keep it)
 _BY_MESSAGE: Final[tuple[tuple[str, tuple[ErrorKind, ...], ErrorKind, int | None], ...]] = (
@@ -165,8 +154,8 @@ def _failure(error: Mapping[str, Any], status: int | None, retry_after: float | 
 
 
 def _kind_of(status: int) -> ErrorKind:
-    if status in _BY_HTTP_STATUS:
-        return _BY_HTTP_STATUS[status]
+    if status in KIND_BY_STATUS:
+        return KIND_BY_STATUS[status]
     if 400 <= status < 500:
         return "invalid_request"
     return "server" if status >= 500 else "invalid_response"

@@ -14,6 +14,7 @@ from typing import Any, Final
 from translators.codec import JsonError, dumps_text, loads
 from translators.neutral import ErrorKind, Failure
 from translators.retry_after import retry_after_s
+from translators.statuses import KIND_BY_STATUS
 
 MAX_MESSAGE: Final = 2000
 """Characters of a vendor's message that are kept."""
@@ -21,20 +22,11 @@ LOADING_S: Final = 2.0
 """How soon a server that is loading its model is asked again: llama-server's 503 "Loading model" does not say."""
 
 _KIND_BY_STATUS: Final[Mapping[int, ErrorKind]] = {
+    **KIND_BY_STATUS,
     400: "invalid_request",
-    401: "authentication",
-    402: "billing",
-    403: "permission",
-    404: "not_found",
-    408: "timeout",
-    413: "too_large",
     422: "invalid_request",
     424: "server",
-    429: "rate_limit",
-    503: "overloaded",
-    504: "timeout",
     524: "timeout",
-    529: "overloaded",
 }
 
 _KIND_BY_WORD: Final[Mapping[str, ErrorKind]] = {

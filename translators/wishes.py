@@ -1,0 +1,60 @@
+"""Fields that ask for what happens anyway.
+
+SDK wrappers send `n: 1`, `logprobs: false` or empty objects with every request. For a target of another dialect they
+are as good as not said: nothing is lost when they are left out, so nothing is reported.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+from translators.neutral import Request
+
+IDLE_NATIVE: Final[dict[str, dict[str, Any]]] = {
+    "openai_chat": {"store": False, "logit_bias": {}, "stream_options": {}}
+}
+"""Dialect -> unknown fields with the value that asks for nothing."""
+
+
+def real_wishes(request: Request) -> Request:
+    """*request* without the fields that ask for nothing."""
+    changes: dict[str, Any] = {}
+    if request.n == 1:
+        changes["n"] = None
+    if request.logprobs is False:
+        changes["logprobs"] = None
+    if request.top_logprobs == 0 and not request.logprobs:
+        changes["top_logprobs"] = None
+    if request.metadata is not None and not request.metadata:
+        changes["metadata"] = None
+    if request.logit_bias is not None and not request.logit_bias:
+        changes["logit_bias"] = None
+    if request.verbosity == "medium":
+        changes["verbosity"] = None
+    if request.service_tier == "auto":
+        changes["service_tier"] = None
+    for penalty in ("presence_penalty", "frequency_penalty"):
+        if getattr(request, penalty) == 0:
+            changes[penalty] = None
+    if request.tool_choice is not None and request.tool_choice.kind in {"auto", "none"} and not request.tools:
+        changes["tool_choice"] = None
+    if request.parallel_tool_calls is not None and not request.tools:
+        changes["parallel_tool_calls"] = None
+    if native := _real_native(request):
+        changes["native"] = native
+    return replace(request, **changes) if changes else request
+
+
+def _real_native(request: Request) -> dict[str, dict[str, Any]]:
+    """The unknown fields without the idle ones; empty when none of them is idle."""
+    native = {dialect: dict(fields) for dialect, fields in request.native.items()}
+    idle = [
+        (dialect, name)
+        for dialect, fields in IDLE_NATIVE.items()
+        for name, value in fields.items()
+        if name in native.get(dialect, {}) and native[dialect][name] == value
+    ]
+    for dialect, name in idle:
+        del native[dialect][name]
+    return native if idle else {}
