@@ -113,5 +113,6 @@ define built
 @$(PYTHON) -m venv $(1) || { rm -rf $(1); echo "no environment could be made (Debian, Ubuntu: apt install" \
 	"python3-venv)" >&2; exit 1; }
 @$(1)/bin/python $(PIP) install -e '$(2)'
+@$(1)/bin/python -m compileall -qq translators routing storage proxy
 @touch $@
 endef
