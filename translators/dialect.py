@@ -149,18 +149,3 @@ class BackendDialect(Protocol):
 
     def error_in(self, body: Mapping[str, Any]) -> Failure | None:
         """The error that some servers put into an answer of status 200."""
-
-
-class ClientDialect(Protocol):
-    """The half that talks to a client."""
-
-    def parse_request(self, body: Mapping[str, Any]) -> Request:
-        """Raises BadRequest with the place of the first wrong field."""
-
-    def render_response(
-        self, response: Response, *, fallback_id: str, fallback_model: str, created: int
-    ) -> dict[str, Any]:
-        """The whole answer. The keyword arguments fill in what the vendor left out."""
-
-    def render_error(self, failure: Failure, request_id: str) -> tuple[int, dict[str, Any]]:
-        """HTTP status and envelope."""

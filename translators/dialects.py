@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from translators import anthropic, gemini, llamacpp, openai_chat
-from translators.dialect import BackendDialect, ClientDialect
+from translators.dialect import BackendDialect
 
 BACKENDS: Final[Mapping[str, BackendDialect]] = {
     "openai_chat": openai_chat,
@@ -13,6 +13,3 @@ BACKENDS: Final[Mapping[str, BackendDialect]] = {
     "llamacpp": llamacpp,
 }
 """The dialects in which a backend can be asked, by name."""
-
-CLIENTS: Final[Mapping[str, ClientDialect]] = {"openai_chat": openai_chat}
-"""The dialects in which a client can ask."""

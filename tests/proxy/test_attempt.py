@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
 
+from proxy.backends.backend import Call
+from proxy.backends.demo import DemoAnswer as Answered
 from tests.proxy.conftest import Serve
 from tests.proxy.serving import (
     BOTH,
@@ -457,3 +461,42 @@ async def test_a_request_that_is_too_long_goes_on_where_the_route_says_so(
     server = await serve(QUICK, provider("one", upstream), roads)
 
     assert (await server.ask(model="r")).status == status
+
+
+class OneAtATime:
+    """A local model's backend, as far as a fan-out can see it: it counts the calls that are open side by side."""
+
+    def __init__(self) -> None:
+        self.open = self.most = self.calls = 0
+
+    @asynccontextmanager
+    async def send(self, call: Call) -> AsyncIterator[Answered]:
+        self.calls += 1
+        self.open += 1
+        self.most = max(self.most, self.open)
+        try:
+            await asyncio.sleep(0)
+            message = {"role": "assistant", "content": f"answer {self.calls}"}
+            choice = {"index": 0, "message": message, "finish_reason": "stop"}
+            usage = {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5}
+            body = {"id": "x", "model": call.model, "created": 1, "choices": [choice], "usage": usage}
+            yield Answered(200, [json.dumps(body).encode()], {"content-type": "application/json"})
+        finally:
+            self.open -= 1
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+async def test_a_local_model_is_asked_for_one_choice_after_the_other(serve: Serve) -> None:
+    """Side by side they would wait for each other, and the waiting is on the request's own clock."""
+    server = await serve('[providers.local]\ndialect = "llamacpp"\nmodels = { m = { path = "none.gguf" } }\n')
+    local = OneAtATime()
+    server.services.setup.backends = {**server.services.setup.backends, "local": local}
+
+    reply = await server.ask(model="local/m", n=3)
+
+    assert reply.status == 200
+    assert [choice["message"]["content"] for choice in reply.json["choices"]] == ["answer 1", "answer 2", "answer 3"]
+    assert (local.calls, local.most) == (3, 1)
+    assert reply.json["usage"]["completion_tokens"] == 9

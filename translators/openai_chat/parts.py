@@ -16,7 +16,6 @@ from typing import Any, Final
 from translators.neutral import NO_NATIVE, Audio, Document, Image, Native, Source, Text, Thinking, TokenLogprob
 
 DIALECT: Final = "openai_chat"
-NO_EXTRA: Final[Mapping[str, Any]] = {}
 
 MAX_CHOICES: Final = 128
 """OpenAI's own bound of `n`."""
