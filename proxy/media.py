@@ -19,6 +19,7 @@ from yarl import URL
 
 from proxy.errors import refused
 from translators.dialect import Rules
+from translators.losses import message_place
 from translators.neutral import Audio, Document, Image, Message, Part, Request, Source, ToolResult
 
 MAX_MEDIA_BYTES: Final = 20 * 1024 * 1024
@@ -149,7 +150,7 @@ async def inline_remote(request: Request, rules: Rules, fetch: Fetch) -> Request
         return request
     messages: list[Message] = []
     for index, message in enumerate(request.messages):
-        parts = await _parts(message.parts, f"messages[{index}].content", rules, fetch)
+        parts = await _parts(message.parts, f"{message_place(message, index)}.content", rules, fetch)
         messages.append(message if parts is message.parts else replace(message, parts=parts))
     return replace(request, messages=tuple(messages))
 

@@ -1,23 +1,24 @@
 """What a dialect is: the names that each dialect's package exports, and the rules that shape its rendering.
 
-    towards a backend                               towards a client
-    render_request(request, rules) -> Rendered      parse_request(body) -> Request
-    parse_response(body) -> Response                render_response(response, ...) -> dict
+    towards a backend (the package)                 towards a client (its module `client`)
+    render_request(request, rules) -> Rendered      parse_request(body, ...) -> Request
+    parse_response(body) -> Response                render_response(response, to) -> dict
     parse_error(status, body, headers) -> Failure   render_error(failure, request_id) -> (status, dict)
-    error_in(body) -> Failure | None                StreamRenderer
-    StreamParser, TAKES_N, TAKES_CUSTOM_TOOLS
+    error_in(body) -> Failure | None                StreamRenderer(to)
+    StreamParser(rules)                             relay_request, relay_response, StreamRelay: the verbatim way
+    TAKES_N, TAKES_CUSTOM_TOOLS
 
-Rendering is pure: the same request and rules give the same body.
+Rendering is pure: the same arguments give the same body.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from translators.losses import Loss
-from translators.neutral import Effort, Event, Failure, Request, Response
+from translators.neutral import Effort, Event, Failure, Request, Response, Usage
 
 ThinkingForm = Literal["none", "budget", "adaptive", "level", "effort"]
 """How a model is told to think: not at all, a token budget, Anthropic's adaptive + effort, Gemini's level,
@@ -77,6 +78,9 @@ class Rules:
     """Request body fields that this server calls otherwise."""
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     """Fields that this server needs in every request."""
+    responses: Literal["never", "reasoning_with_tools", "tools", "always"] = "never"
+    """When OpenAI's chat endpoint does not take a request for the model, and its Responses endpoint must be asked:
+    tools while reasoning is on, any tools, or everything (WIRE 104, 105)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +107,115 @@ class StreamParser(Protocol):
         """The events that the end of the stream implies."""
 
 
+@dataclass(frozen=True, slots=True)
+class ReplyTo:
+    """The client that an answer is made for: what it asked, and what stands in where the vendor says nothing."""
+
+    request: Request
+    body: Mapping[str, Any]
+    """The client's own JSON, of which some dialects' answers repeat fields."""
+    id: str
+    """Unique; the dialect puts its own prefix before it (`chatcmpl-`, `msg_`, `resp_`)."""
+    created: int
+    """Unix seconds."""
+    input_tokens: int = 0
+    """An estimate, for dialects that tell the count before the vendor does."""
+
+
 class StreamRenderer(Protocol):
-    """Events to the bytes of a client's stream."""
+    """Events to the bytes of a client's stream. Exactly one of `fail` and `close` ends it."""
 
-    def render(self, events: Sequence[Event]) -> bytes:
-        """The frames for *events*; empty when they have no visible form yet."""
+    def render(self, events: Sequence[Event], /) -> bytes:
+        """The frames for *events*, of which none is a Failure; empty when they have no visible form yet."""
 
-    def close(self, receipt: bytes | None = None) -> bytes:
-        """The closing frames: *receipt* as an SSE comment, then the dialect's terminator.
+    def fail(self, failure: Failure, /) -> bytes:
+        """The one error event that ends a stream without its terminator. *failure* is already in the client's words."""
 
-        After a Failure there is no terminator, only what remains.
+    def close(self, receipt: bytes | None = None, /) -> bytes:
+        """The closing frames: *receipt* as an SSE comment, then the dialect's terminator."""
+
+
+class NewStreamRenderer(Protocol):
+    """Makes the renderer for one stream."""
+
+    def __call__(self, to: ReplyTo, /) -> StreamRenderer:
+        """A fresh renderer."""
+
+
+@dataclass(frozen=True, slots=True)
+class RelayedRequest:
+    """The bytes for the server and what they lost against the client's."""
+
+    body: bytes
+    losses: tuple[Loss, ...] = ()
+
+
+class Relayed(NamedTuple):
+    """What one step of a relayed stream gave: *frames* for the client, and the *events* that they mean.
+
+    A Failure among the events has no frame: `fail` writes it, in words that are the client's to read.
+    """
+
+    frames: bytes
+    events: Sequence[Event]
+
+
+class StreamRelay(Protocol):
+    """Passes a stream of the client's own dialect on, byte for byte but for what must be mended, and reads along."""
+
+    def feed(self, piece: bytes, /) -> Relayed:
+        """The server's next bytes."""
+
+    def end(self) -> Relayed:
+        """The server's stream is over; a Failure when it was cut."""
+
+    def fail(self, failure: Failure, /) -> bytes:
+        """The one error event that ends the client's stream."""
+
+    def close(self, receipt: bytes | None = None, usage: Usage | None = None, /) -> bytes:
+        """*receipt* as a comment, then the terminator, which `feed` and `end` held back.
+
+        *usage* is the proxy's own count, for a client that asked for one and a server that gave none.
+        """
+
+
+class NewStreamRelay(Protocol):
+    """Makes the relay for one stream."""
+
+    def __call__(self, rules: Rules, to: ReplyTo, /) -> StreamRelay:
+        """A fresh relay."""
+
+
+class ClientDialect(Protocol):
+    """The half of a dialect that talks to a client. Requests are parsed by the dialect's own ingress."""
+
+    @property
+    def StreamRenderer(self) -> NewStreamRenderer:  # noqa: N802  a class of the module
+        """The renderer of streams."""
+
+    @property
+    def StreamRelay(self) -> NewStreamRelay:  # noqa: N802
+        """The relay of streams."""
+
+    def render_response(self, response: Response, to: ReplyTo) -> dict[str, Any]:
+        """*response* as a whole answer."""
+
+    def render_error(self, failure: Failure, request_id: str) -> tuple[int, dict[str, Any]]:
+        """*failure* as this dialect's status and envelope."""
+
+    def relay_request(
+        self, raw: bytes, body: Mapping[str, Any], request: Request, rules: Rules, model: str
+    ) -> RelayedRequest:
+        """*raw* (parsed: *body* and *request*) for a server of the same dialect, with *model* as its name there.
+
+        Only what must change does: the model, the proxy's own fields, what *rules* say the target refuses.
+        """
+
+    def relay_response(self, raw: bytes, rules: Rules, to: ReplyTo) -> tuple[bytes, Response]:
+        """A whole answer of the same dialect: its bytes (mended where a client could not read them) and what it says.
+
+        Raises:
+            BadAnswer: it is not an answer of this dialect.
         """
 
 

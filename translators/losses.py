@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 from urllib.parse import quote
 
-from translators.neutral import Native, Request
+from translators.neutral import Message, Native, Request
 
 LossAction = Literal["dropped", "clamped", "renamed", "emulated"]
 
@@ -74,6 +74,11 @@ _CLIENT_FIELDS: Final[Mapping[str, Mapping[str, str]]] = {
 def client_field(request_dialect: str, neutral_name: str) -> str:
     """What a client of *request_dialect* calls the Request field *neutral_name*; the neutral name where both agree."""
     return _CLIENT_FIELDS.get(request_dialect, {}).get(neutral_name, neutral_name)
+
+
+def message_place(message: Message, position: int) -> str:
+    """Where the client wrote the message that stands at *position* of the neutral form."""
+    return message.place or f"messages[{position}]"
 
 
 def native_losses(place: str, native: Native, target: str) -> Iterator[Loss]:

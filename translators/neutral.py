@@ -153,6 +153,8 @@ class Message:
     parts: tuple[Part, ...]
     name: str | None = None
     native: Native = field(default_factory=dict)
+    place: str = field(default="", compare=False)
+    """Where the client wrote it (`system`, `contents[2]`, `input[4]`), for losses and errors; empty: `messages[i]`."""
 
 
 @dataclass(frozen=True, slots=True)

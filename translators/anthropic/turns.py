@@ -22,6 +22,7 @@ from translators.anthropic.blocks import (
 )
 from translators.anthropic.marks import cache_mark, unread_native
 from translators.errors import BadRequest, Unsupported
+from translators.losses import message_place
 from translators.neutral import Document, Image, Message, Part, Refusal, Text, Thinking, ToolCall, ToolResult
 
 _SPOKEN: Final = frozenset({"text", "thinking", "redacted_thinking"})
@@ -53,7 +54,7 @@ class Turns:
 
     def add(self, index: int, message: Message) -> None:
         """Message *index* of the request."""
-        place = f"messages[{index}]"
+        place = self._place(index)
         rendering = self.rendering
         if message.name is not None:
             rendering.lose(f"{place}.name", "dropped", "the target has no names of participants")
@@ -88,6 +89,9 @@ class Turns:
             self._end_in_prefill(last)
         return [turn.wire() for turn in self.turns]
 
+    def _place(self, index: int) -> str:
+        return message_place(self.rendering.request.messages[index], index)
+
     def continues_unsigned_tools(self) -> bool:
         """Whether the newest turn brings results of calls that no signed thinking precedes."""
         assistants = [turn for turn in self.turns if turn.role == "assistant"]
@@ -96,7 +100,7 @@ class Turns:
         return assistants[-1].blocks[0]["type"] not in ("thinking", "redacted_thinking")
 
     def _add_system(self, index: int, message: Message) -> list[Block]:
-        place = f"messages[{index}]"
+        place = self._place(index)
         written: list[Block] = []
         for position, part in _placed(message.parts, place):
             if not isinstance(part, Text):
@@ -115,7 +119,7 @@ class Turns:
     def _add_user(self, index: int, message: Message) -> list[Block]:
         written = [
             block
-            for place, part in _placed(message.parts, f"messages[{index}]")
+            for place, part in _placed(message.parts, self._place(index))
             if (block := user_block(part, place, self.rendering)) is not None
         ]
         if written:
@@ -129,7 +133,7 @@ class Turns:
         has_calls = any(isinstance(part, ToolCall) for part in message.parts)
         if new and has_calls:
             self.rendering.ids.begin_turn()
-        for place, part in _assistant_placed(message.parts, index, self.rendering.request.dialect):
+        for place, part in _assistant_placed(message.parts, self._place(index), self.rendering.request.dialect):
             if isinstance(part, Image | Document):
                 self._carry(part, place)
                 continue
@@ -153,7 +157,7 @@ class Turns:
         self.carried.append((place, render(part, place, self.rendering)))
 
     def _add_results(self, index: int, message: Message) -> list[Block]:
-        place = f"messages[{index}]"
+        place = self._place(index)
         written: list[Block] = []
         for part in message.parts:
             if not isinstance(part, ToolResult):
@@ -226,7 +230,7 @@ class Turns:
 
     def _end_in_prefill(self, turn: _Turn) -> None:
         """A turn that Claude is to continue: its own interrupted one (server tools) always, a prefill if it may."""
-        place = f"messages[{turn.last}]"
+        place = self._place(turn.last)
         if self.rendering.request.dialect == "openai_chat":
             # A chat message keeps server tools' blocks beside its text, and Claude pauses at one of them.
             turn.blocks.sort(key=lambda block: block["type"] not in _SPOKEN)
@@ -251,9 +255,8 @@ def _placed(parts: tuple[Part, ...], place: str) -> Iterator[tuple[str, Part]]:
         yield f"{place}.content" if len(parts) == 1 and isinstance(part, Text) else f"{place}.content[{index}]", part
 
 
-def _assistant_placed(parts: tuple[Part, ...], index: int, dialect: str) -> Iterator[tuple[str, Part]]:
+def _assistant_placed(parts: tuple[Part, ...], message: str, dialect: str) -> Iterator[tuple[str, Part]]:
     """OpenAI's assistant messages keep calls, refusal and reasoning beside the content, others keep one list."""
-    message = f"messages[{index}]"
     if dialect != "openai_chat":
         yield from _placed(parts, message)
         return

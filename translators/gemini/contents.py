@@ -13,7 +13,7 @@ from translators.codec import JsonError, loads
 from translators.dialect import Rules
 from translators.errors import BadRequest, Unsupported
 from translators.gemini.tools import ToolNames
-from translators.losses import Loss, native_losses
+from translators.losses import Loss, message_place, native_losses
 from translators.neutral import (
     Audio,
     Document,
@@ -254,7 +254,7 @@ def render_contents(
     """
     state = _Contents(rules, names, losses)
     for position, message in enumerate(messages):
-        state.message(message, f"messages[{position}]")
+        state.message(message, message_place(message, position))
     if not state.contents and state.system:
         losses.append(Loss("messages", "emulated", "Gemini needs a user's turn: the instruction is sent as one"))
         state.contents, state.system = [{"role": "user", "parts": state.system}], []

@@ -11,7 +11,7 @@ from typing import Any
 
 from translators.dialect import Rules
 from translators.errors import BadRequest, Unsupported
-from translators.losses import Loss, native_losses
+from translators.losses import Loss, message_place, native_losses
 from translators.neutral import (
     Audio,
     Document,
@@ -41,7 +41,7 @@ def render_messages(messages: Sequence[Message], rules: Rules, losses: list[Loss
     names: dict[str, str] = {}
     after_system = False
     for index, message in enumerate(messages):
-        place = f"messages[{index}]"
+        place = message_place(message, index)
         losses.extend(native_losses(place, message.native, NAME))
         if message.name is not None:
             losses.append(Loss(f"{place}.name", "dropped", "chat templates have no names of speakers"))
@@ -59,7 +59,7 @@ def render_messages(messages: Sequence[Message], rules: Rules, losses: list[Loss
     if not rendered:
         raise BadRequest("messages: at least one message is needed", "messages", "invalid_value")
     if messages[-1].role == "assistant":
-        place = f"messages[{len(messages) - 1}]"
+        place = message_place(messages[-1], len(messages) - 1)
         losses.append(Loss(place, "emulated", "the template closes this turn; the answer begins a new one"))
     return rendered
 

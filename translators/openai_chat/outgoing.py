@@ -16,7 +16,7 @@ from typing import Any, Final, assert_never
 from translators.codec import dumps_text
 from translators.dialect import Rendered, Rules
 from translators.errors import BadRequest, Unsupported
-from translators.losses import Loss, client_field
+from translators.losses import Loss, client_field, message_place
 from translators.neutral import (
     Audio,
     Document,
@@ -326,12 +326,12 @@ class _Writer:
     def messages(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
         """All messages. Pictures of tool results follow in a user message after the last result of the turn."""
         if messages and not self.rules.prefill and messages[-1].role == "assistant":
-            place = f"messages[{len(messages) - 1}]"
+            place = message_place(messages[-1], len(messages) - 1)
             raise BadRequest(f"{place}: the target cannot continue an answer; end with a user message", place)
         written: list[dict[str, Any]] = []
         attached: list[dict[str, Any]] = []
         for position, message in enumerate(messages):
-            place = f"messages[{position}]"
+            place = message_place(message, position)
             if message.role != "tool" and attached:
                 written.append({"role": "user", "content": attached})
                 attached = []
