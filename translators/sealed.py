@@ -39,6 +39,8 @@ def unseal(text: str) -> Native | None:
             return None
         inflater = zlib.decompressobj()
         plain = inflater.decompress(packed[len(_MARK) :], MAX_UNSEALED)
+        if not inflater.eof:
+            return None
         native = loads_object(plain)
     except (BadBase64, ValueError, zlib.error, JsonError):
         return None
