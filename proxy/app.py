@@ -29,11 +29,12 @@ from proxy.backends.http import new_session
 from proxy.banner import banner
 from proxy.config import ConfigError, Loaded, changed_since
 from proxy.config.load import MEMORY
+from proxy.envelopes import dialect_of, failure_response
 from proxy.errors import Refused, StartError
 from proxy.logs import configure_logging
 from proxy.media import MediaFetcher
 from proxy.routes import ROUTES
-from proxy.server import HostGuard, Incoming, Server, Table, check_framing, failure_response, new_id
+from proxy.server import HostGuard, Incoming, Server, Table, check_framing, new_id
 from proxy.services import RESTORED_ATTEMPTS, Services
 from proxy.setup import new_prices, new_setup
 from routing.breaker import Breakers
@@ -309,17 +310,11 @@ class App:
             )
             response = await route.handler(services, incoming)
             status = response.status
-        except Refused as error:
-            response = _refusal(error, request_id)
+        except (Refused, BadRequest, StorageError) as error:
+            if isinstance(error, StorageError):
+                log.error("%s %s: %s", request.method, path, error)
+            response = _refusal(error, request, request_id)
             status = response.status
-        except BadRequest as error:
-            failure = Failure("invalid_request", error.message, 400, code=error.code, param=error.param)
-            response = failure_response(failure, request_id)
-            status = 400
-        except StorageError as error:
-            log.error("%s %s: %s", request.method, path, error)
-            response = failure_response(Failure("overloaded", str(error), 503, "storage_unavailable"), request_id)
-            status = 503
         finally:
             services.in_flight -= 1
             services.answered[path, status] += 1
@@ -331,8 +326,17 @@ class App:
         return response
 
 
-def _refusal(error: Refused, request_id: str) -> web.Response:
-    return failure_response(error.failure, request_id, error.headers)
+def _refusal(error: Refused | BadRequest | StorageError, request: BaseRequest, request_id: str) -> web.Response:
+    """What the client is told, in the envelope that it knows."""
+    headers: dict[str, str] = {}
+    match error:
+        case Refused():
+            failure, headers = error.failure, error.headers
+        case BadRequest():
+            failure = Failure("invalid_request", error.message, 400, code=error.code, param=error.param)
+        case StorageError():
+            failure = Failure("overloaded", str(error), 503, "storage_unavailable")
+    return failure_response(failure, request_id, headers, dialect_of(request.rel_url.raw_path, request.headers))
 
 
 def _safe_id(given: str | None) -> str | None:

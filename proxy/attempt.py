@@ -25,11 +25,13 @@ from proxy.prepare import Prepared, prepare, refuse_losses
 from proxy.providers import ProviderSpec
 from proxy.setup import Key
 from proxy.whole import joined, read_whole
-from proxy.wire import Translated, Wire
+from proxy.wire import Translated
 from routing.errors import AttemptFailed
 from routing.targets import Target
 from translators.custom_tools import Restorer
+from translators.dialect import StreamRelay
 from translators.neutral import Failure, Response
+from translators.tokens import estimate_request, family
 
 MAX_ERROR_BYTES: Final = 1024 * 1024
 
@@ -137,6 +139,7 @@ class Attempter:
             model=prepared.target.model,
             body=prepared.body,
             stream=stream,
+            path=prepared.path,
             key=key.secret if key else None,
             headers=prepared.headers,
             timeouts=replace(
@@ -162,7 +165,7 @@ class Attempter:
         wait_s = prepared.spec.timeouts.first_event_s - attempt.elapsed_ms() / 1000
         pieces = Pieces(answer)
         if stream and answer.status < 400 and await self._streams(answer, pieces, min(wait_s, left_s)):
-            wire = self._wire(prepared)
+            wire = await self._wire(prepared)
             live = Live(pieces, wire, lambda failure: self._clean(prepared.spec.name, failure))
             wait_s = prepared.spec.timeouts.first_event_s - attempt.elapsed_ms() / 1000
             await live.commit(max(0.001, min(wait_s, left_s)))
@@ -195,11 +198,16 @@ class Attempter:
             raise AttemptFailed(Failure("timeout", f"nothing came within {wait_s:.3g} s", 504)) from error
         return first.lstrip()[:1] != b"{"
 
-    def _wire(self, prepared: Prepared) -> Wire:
+    async def _wire(self, prepared: Prepared) -> StreamRelay:
+        asked = self._asked
         if prepared.verbatim:
-            return self._asked.relay(prepared.rules)
+            return asked.dialect.StreamRelay(prepared.rules, asked.reply_to())
         restorer = Restorer(prepared.tool_names, prepared.custom)
-        return Translated(prepared.dialect.StreamParser(prepared.rules), self._asked.renderer(), restorer)
+        counted = 0
+        if asked.wants_count:
+            model = family(prepared.target.model)
+            counted = (await asyncio.to_thread(estimate_request, asked.request, model)).tokens
+        return Translated(prepared.dialect.StreamParser(prepared.rules), asked.renderer(counted), restorer)
 
     async def _fan_out(self, prepared: Prepared, key: Key | None, deadline: float) -> Committed:
         """Ask as often as choices are wanted, and join the answers (WIRE case 6)."""

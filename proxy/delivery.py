@@ -19,10 +19,10 @@ from proxy.services import Services
 from proxy.stored import Land, Stored, storable
 from storage.errors import LedgerUnavailable
 from translators.assemble import replay
+from translators.dialects import BACKENDS
 from translators.neutral import Failure, Response
 
 STREAM_HEADERS: Final[Mapping[str, str]] = {
-    "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-cache",
     "x-accel-buffering": "no",
     "x-content-type-options": "nosniff",
@@ -56,15 +56,17 @@ class Delivery:
 
     async def of_stored(self, stored: Stored) -> web.StreamResponse:
         """Send an answer out of the cache, in the form that this client wants."""
-        return await self._send(stored.response, stored.payload, {})
+        own = stored.dialect == self.asked.request.dialect
+        return await self._send(stored.response, stored.payload if own else None, {})
 
     async def _settle(self, committed: Committed, response: Response) -> None:
         await self.services.account(self.exchange, committed, response)
         await self.exchange.settle("ok")
         if self.keep and self.exchange.target and storable(response):
-            exchange = self.exchange
+            exchange, dialect = self.exchange, self.asked.request.dialect
+            payload = committed.payload if dialect in BACKENDS else None
             self.keep(
-                Stored(self.exchange.target.name, exchange.cost_nanousd, response, exchange.losses, committed.payload)
+                Stored(self.exchange.target.name, exchange.cost_nanousd, response, exchange.losses, dialect, payload)
             )
 
     async def _send(self, response: Response, payload: bytes | None, headers: Mapping[str, str]) -> web.StreamResponse:
@@ -74,14 +76,19 @@ class Delivery:
             return web.Response(body=payload or asked.whole(response), headers={**WHOLE_HEADERS, **told})
         renderer = asked.renderer()
         frames = renderer.render(list(replay(response))) + renderer.close(self.exchange.receipt())
-        stream = web.StreamResponse(headers={**STREAM_HEADERS, **told})
+        stream = web.StreamResponse(headers={**self._stream_headers, **told})
         await stream.prepare(self.incoming.http)
         await stream.write_eof(frames)
         return stream
 
+    @property
+    def _stream_headers(self) -> dict[str, str]:
+        return {"content-type": self.asked.stream_type, **STREAM_HEADERS}
+
     async def _of_live(self, committed: Committed, live: Live) -> web.StreamResponse:
         exchange = self.exchange
-        stream = web.StreamResponse(headers={**STREAM_HEADERS, **committed.headers, **exchange.headers(final=False)})
+        headers = {**self._stream_headers, **committed.headers, **exchange.headers(final=False)}
+        stream = web.StreamResponse(headers=headers)
         await stream.prepare(self.incoming.http)
         await self._relay(stream, live, committed.deadline)
         await committed.close()

@@ -16,7 +16,7 @@ from storage.ledger import CacheUse, Ledger, OpenAttempt, OpenExchange, SettledA
 from storage.money import usd
 from translators.codec import dumps
 from translators.losses import Loss, header_value
-from translators.neutral import Failure, Request, Usage
+from translators.neutral import Failure, Usage
 
 MAX_LOSSES_HEADER: Final = 4096
 """Clients refuse an answer with a header line of more than 8190 bytes."""
@@ -83,7 +83,9 @@ class Exchange:
         id: str,  # noqa: A002  the word that headers, ledger and API use
         started: float,
         tenant: str,
-        request: Request,
+        dialect: str,
+        stream: bool,
+        count: Callable[[str], int],
         controls: Controls,
         route: str,
         cache: CacheUse,
@@ -94,7 +96,10 @@ class Exchange:
         seen: Callable[[Attempt, Status, Failure | None], None],
     ) -> None:
         self.id = id
-        self.request = request
+        self.dialect = dialect
+        self.stream = stream
+        self.count = count
+        """Tokens of what is asked, as a model counts them; for a thread, since the tokenizer takes its time."""
         self.route = route
         self.cache: CacheUse = cache
         self.target: Target | None = None
@@ -203,11 +208,11 @@ class Exchange:
     def _open_row(self) -> OpenExchange:
         return OpenExchange(
             id=self.id,
-            dialect=self.request.dialect,
+            dialect=self.dialect,
             route=self.route,
             key_id=self._tenant or None,
             tags=self._tags,
-            stream=self.request.stream,
+            stream=self.stream,
             cache=self.cache,
             target=self.target.name if self.target else None,
             client_request_id=self._client_request_id,

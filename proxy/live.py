@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from proxy.backends.backend import Answer, BackendError
-from proxy.wire import Passed, Step, Wire, is_content
+from proxy.wire import is_content
 from routing.errors import AttemptFailed
-from translators import openai_chat
 from translators.assemble import Collector
-from translators.codec import JsonError, dumps
+from translators.codec import JsonError
+from translators.dialect import Relayed, StreamRelay
 from translators.errors import BadAnswer
 from translators.neutral import Failure, Usage
-from translators.sse import SseError, frame
+from translators.sse import SseError
 
 BLANKS: Final = 64 * 1024
 """So many blanks before an answer are waited out; keep-alives take a few."""
@@ -55,7 +55,7 @@ class Pieces:
 class Live:
     """A stream: `commit` reads up to the first content, `frames` gives the rest."""
 
-    def __init__(self, pieces: Pieces, wire: Wire, clean: Callable[[Failure], Failure]) -> None:
+    def __init__(self, pieces: Pieces, wire: StreamRelay, clean: Callable[[Failure], Failure]) -> None:
         self._pieces = pieces
         self._wire = wire
         self._clean = clean
@@ -89,45 +89,38 @@ class Live:
 
     async def frames(self) -> AsyncIterator[bytes]:
         """The rest, as frames for the client. After a failure the last of them says so."""
-        while not self._ended and self.failure is None:
+        while not self._ended:
             try:
                 step = await self._step()
             except BackendError as error:
                 self.failure = error.failure
-                yield error_frame(self._clean(error.failure))
+                yield self._wire.fail(self._clean(error.failure))
                 return
             if step.frames:
                 yield step.frames
+            if self.failure:
+                yield self._wire.fail(self._clean(self.failure))
 
     def fail(self, failure: Failure) -> bytes:
         """End the stream with *failure*, which is ours and not the vendor's, if it has not failed before; its frame."""
         if self.failure is not None:
             return b""
         self.failure = failure
-        return error_frame(failure)
+        return self._wire.fail(failure)
 
     def close(self, receipt: bytes, usage: Usage | None) -> bytes:
         """The closing frames; *usage* is ours, told to a client that asked where the vendor told none."""
         return self._wire.close(receipt, usage if self.collector.usage is None else None)
 
-    async def _step(self) -> Passed:
+    async def _step(self) -> Relayed:
         try:
             piece = await self._pieces.next()
             self._ended = not piece
             step = self._wire.feed(piece) if piece else self._wire.end()
         except (SseError, JsonError, BadAnswer) as error:
             raise BackendError(Failure("invalid_response", str(error), 502)) from error
-        frames = step.frames
         for event in step.events:
             if isinstance(event, Failure):
-                # Until the commit nothing of this is seen. After it the client is told in clean words.
-                self.failure = event
-                frames = frames.removesuffix(error_frame(event)) + error_frame(self._clean(event))
+                self.failure, self._ended = event, True
             self.collector.add(event)
-        return Step(frames, step.events)
-
-
-def error_frame(failure: Failure) -> bytes:
-    """*failure* as the one error event of a stream."""
-    _, body = openai_chat.render_error(failure, "")
-    return frame(dumps(body))
+        return step

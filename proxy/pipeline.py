@@ -37,8 +37,9 @@ from storage.errors import LedgerUnavailable
 from storage.ledger import CacheUse, Status
 from translators.dialect import Rules
 from translators.errors import BadRequest
+from translators.frozen import described
 from translators.neutral import Failure
-from translators.tokens import rough
+from translators.tokens import estimate_request, family, rough
 
 NO_RETRY: Final[Mapping[str, str]] = {"x-should-retry": "false"}
 LONGEST_MESSAGE: Final = 4000
@@ -115,12 +116,12 @@ def cache_key_of(setup: Setup, route: Route, tenant: str, asked: Asked) -> bytes
     """
     request, controls = asked.request, asked.controls
     if controls.idempotency_key is not None:
-        return cache_key(tenant, route.name, {**asked.body, "idempotency_key": controls.idempotency_key})
+        return cache_key(tenant, route.name, {**described(request), "idempotency_key": controls.idempotency_key})
     mode = setup.cache_mode(route.name)
     wanted = mode == "all" or (mode == "deterministic" and (request.temperature == 0 or request.seed is not None))
     if not wanted or not (controls.look_up or controls.store):
         return None
-    return cache_key(tenant, route.name, asked.body)
+    return cache_key(tenant, route.name, described(request))
 
 
 async def _from_cache(errand: Errand, stored: Stored) -> web.StreamResponse:
@@ -244,13 +245,15 @@ def _as_failure(error: Refused | BadRequest) -> Failure:
 
 def _new_exchange(errand: Errand, cache: CacheUse) -> Exchange:
     """The books of one request, not yet opened."""
-    incoming = errand.incoming
+    incoming, request = errand.incoming, errand.asked.request
     return Exchange(
         errand.services.ledger,
         id=incoming.id,
         started=incoming.started,
         tenant=incoming.tenant,
-        request=errand.asked.request,
+        dialect=request.dialect,
+        stream=request.stream,
+        count=lambda model: estimate_request(request, family(model)).tokens,
         controls=errand.asked.controls,
         route=errand.route.name,
         cache=cache,

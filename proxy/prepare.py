@@ -11,12 +11,12 @@ from proxy.errors import refused
 from proxy.media import Fetch, inline_remote
 from proxy.providers import ProviderSpec
 from routing.targets import Target
-from translators import openai_chat
 from translators.codec import dumps
 from translators.custom_tools import as_functions, custom_names
 from translators.dialect import BackendDialect, Rules
 from translators.dialects import BACKENDS
 from translators.losses import Loss
+from translators.neutral import Request
 from translators.wishes import real_wishes
 
 
@@ -28,6 +28,7 @@ class Prepared:
     spec: ProviderSpec
     rules: Rules
     dialect: BackendDialect
+    path: str
     body: bytes
     losses: Sequence[Loss]
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -45,34 +46,64 @@ async def prepare(asked: Asked, target: Target, spec: ProviderSpec, fetch: Fetch
     Raises:
         Refused, BadRequest: it cannot be put to this target.
     """
-    rules = spec.rules(target.model)
-    dialect = BACKENDS[spec.dialect]
+    spoken = dialect_for(asked.request, spec, target.model)
+    rules = spec.rules(target.model, spoken)
+    dialect = BACKENDS[spoken]
+    path = spec.path(spoken, target.model, stream=asked.request.stream)
     request = await inline_remote(asked.request, rules, fetch)
-    if request is asked.request and request.dialect == spec.dialect == "openai_chat":
-        relayed = openai_chat.relay_request(asked.raw, asked.body, request, rules, target.model)
-        return Prepared(target, spec, rules, dialect, relayed.body, relayed.losses, verbatim=True)
-    if request.dialect != spec.dialect:
+    if request is asked.request and request.dialect == spoken and (asked.relays_streams or not request.stream):
+        relayed = asked.dialect.relay_request(asked.raw, asked.body, request, rules, target.model)
+        headers = {**rules.headers, **asked.forward}
+        return Prepared(target, spec, rules, dialect, path, relayed.body, relayed.losses, headers, verbatim=True)
+    if request.dialect != spoken:
         request = real_wishes(request)
     fan_out = 1 if dialect.TAKES_N else request.n or 1
     n = None if fan_out > 1 else request.n
     custom = frozenset() if dialect.TAKES_CUSTOM_TOOLS else custom_names(request)
     request, custom_losses = as_functions(request) if custom else (request, [])
-    rendered = dialect.render_request(
-        replace(request, model=target.model, n=n, stream=request.stream and fan_out == 1), rules
-    )
-    emulated = [Loss("n", "emulated", f"{spec.dialect} gives one answer; it is asked {fan_out} times")]
+    stream = request.stream and fan_out == 1
+    rendered = dialect.render_request(replace(request, model=target.model, n=n, stream=stream), rules)
+    emulated = [Loss("n", "emulated", f"{spoken} gives one answer; it is asked {fan_out} times")]
+    forward = asked.forward if request.dialect == spoken else {}
     return Prepared(
         target,
         spec,
         rules,
         dialect,
+        path if stream == asked.request.stream else spec.path(spoken, target.model, stream=stream),
         dumps(rendered.body),
         [*custom_losses, *rendered.losses, *(emulated if fan_out > 1 else ())],
-        {**rules.headers, **rendered.headers},
+        {**rules.headers, **rendered.headers, **forward},
         rendered.tool_names,
         custom,
         fan_out=fan_out,
     )
+
+
+def dialect_for(request: Request, spec: ProviderSpec, model: str) -> str:
+    """In which of the provider's dialects *request* is put to *model*.
+
+    The client's own where the server speaks it, else the provider's first. OpenAI's chat endpoint gives way to its
+    Responses endpoint where the model's rules say that it does not take such a request (WIRE 104, 105).
+    """
+    own = request.dialect if request.dialect in spec.speaks else spec.dialect
+    if own == "openai_chat" and "openai_responses" in spec.speaks and needs_responses(request, spec.rules(model, own)):
+        return "openai_responses"
+    return own
+
+
+def needs_responses(request: Request, rules: Rules) -> bool:
+    """Whether OpenAI's chat endpoint would refuse *request* for a model of these *rules*."""
+    match rules.responses:
+        case "never":
+            return False
+        case "always":
+            return True
+        case "tools":
+            return bool(request.tools)
+        case "reasoning_with_tools":
+            effort = request.reasoning.effort if request.reasoning else None
+            return bool(request.tools) and effort != "none"
 
 
 def refuse_losses(losses: Sequence[Loss], target: str, mode: LossMode) -> None:

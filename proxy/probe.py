@@ -19,7 +19,8 @@ from routing.errors import AttemptFailed
 from routing.targets import Target
 from translators import openai_chat
 from translators.codec import dumps
-from translators.tokens import rough
+from translators.dialects import CLIENTS
+from translators.tokens import estimate_request, family, rough
 
 PROBE_S: Final = 20.0
 PROBE_TOKENS: Final = 16
@@ -42,7 +43,9 @@ async def probe(services: Services, spec: ProviderSpec) -> Mapping[str, Any]:
         id=new_id(),
         started=time.perf_counter(),
         tenant=MASTER,
-        request=asked.request,
+        dialect=asked.request.dialect,
+        stream=asked.request.stream,
+        count=lambda model: estimate_request(asked.request, family(model)).tokens,
         controls=asked.controls,
         route=ROUTE,
         cache="bypass",
@@ -85,4 +88,12 @@ def _question(model: str) -> Asked:
         "messages": [{"role": "user", "content": "Say ok."}],
         "max_completion_tokens": PROBE_TOKENS,
     }
-    return Asked(dumps(body), body, openai_chat.parse_request(body), Controls(), int(time.time()), "chatcmpl-probe")
+    return Asked(
+        CLIENTS["openai_chat"],
+        dumps(body),
+        body,
+        openai_chat.parse_request(body),
+        Controls(),
+        created=int(time.time()),
+        id="probe",
+    )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from proxy.backends.backend import Timeouts
+from proxy.backends.backend import Operation, Timeouts
 from proxy.config.model import PriceSettings, ProviderSettings, Settings, TimeoutSettings
 from proxy.config.quirks import quirks
 from proxy.config.secrets import BadSecret, NoSecret, Secret
@@ -76,6 +76,7 @@ class ProviderSpec:
     price_source: str | None = None
     chat_path: str = ""
     stream_path: str = ""
+    also_speaks: tuple[str, ...] = ()
     model_quirks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     local_models: Mapping[str, LocalModel] = field(default_factory=dict)
     probe_model: str | None = None
@@ -93,9 +94,25 @@ class ProviderSpec:
         """Whether a model answers one request after the other, so that calls side by side would wait for each other."""
         return self.backend == "llamacpp"
 
-    def rules(self, model: str) -> Rules:
+    def rules(self, model: str, dialect: str = "") -> Rules:
         """What requests for *model* may hold: the dialect's and the model's rules, then this provider's quirks."""
-        return rules_for(self.dialect, model, self.model_quirks.get(model, self.quirks))
+        return rules_for(dialect or self.dialect, model, self.model_quirks.get(model, self.quirks))
+
+    def path(self, dialect: str, model: str, operation: Operation = "generate", *, stream: bool = False) -> str:
+        """Where *dialect* posts an *operation*, below the base URL; empty where it has none."""
+        if operation != "generate":
+            path: str = dialects()[dialect].get(f"{operation}_path", "")
+        elif dialect == self.dialect:
+            path = self.stream_path if stream else self.chat_path
+        else:
+            ways = dialects()[dialect]
+            path = ways.get("stream_path", ways["chat_path"]) if stream else ways["chat_path"]
+        return path.replace("{model}", quote(model, safe=""))
+
+    @property
+    def speaks(self) -> tuple[str, ...]:
+        """Every dialect in which the server can be asked, its own first."""
+        return (self.dialect, *self.also_speaks)
 
     def offers(self, model: str) -> bool:
         """Whether a bare *model* name leads here."""
@@ -114,9 +131,8 @@ def providers(settings: Settings, environ: Mapping[str, str]) -> dict[str, Provi
     return {name: _spec(name, shipped.get(name, {}), settings.providers.get(name), environ) for name in names}
 
 
-def call_url(spec: ProviderSpec, model: str, stream: bool) -> str:
-    """Where a call for *model* is posted. A base URL that ends as the path begins (`/v1`) is not doubled."""
-    path = (spec.stream_path if stream else spec.chat_path).replace("{model}", quote(model, safe=""))
+def call_url(spec: ProviderSpec, path: str) -> str:
+    """Where a call to *path* goes. A base URL that ends as the path begins (`/v1`) is not doubled."""
     first = path.split("/", 2)[1] if path.startswith("/") else ""
     base = spec.base_url.removesuffix(f"/{first}") if first and path.count("/") > 1 else spec.base_url
     return base + path
@@ -160,12 +176,20 @@ def _spec(
         price_source=row.get("price_source"),
         chat_path=chat_path,
         stream_path=own.stream_path or own.chat_path or ways.get("stream_path", chat_path),
+        also_speaks=_also_speaks(row, own, dialect),
         local_models=_local_models(own),
         probe_model=own.probe_model or (models[0] if own.models and models else row.get("probe_model")),
         docs=row.get("docs", ""),
         configured=section is not None,
         why_off=why_off,
     )
+
+
+def _also_speaks(row: Mapping[str, Any], own: ProviderSettings, dialect: str) -> tuple[str, ...]:
+    """What the section says; the row's, where the section leaves the server as the row has it."""
+    if own.also_speaks is not None:
+        return tuple(other for other in own.also_speaks if other != dialect)
+    return tuple(row.get("also_speaks", ())) if dialect == row.get("dialect") else ()
 
 
 def _local_models(own: ProviderSettings) -> dict[str, LocalModel]:

@@ -24,10 +24,9 @@ from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 from typing_extensions import override
 
+from proxy.envelopes import failure_response
 from proxy.errors import refused
-from translators.codec import dumps
 from translators.neutral import Failure
-from translators.openai_chat import render_error
 
 log = logging.getLogger("modelport.server")
 
@@ -70,6 +69,11 @@ class Incoming:
     """Whose keys, cache and budget: the id of the virtual key, `master`, or empty."""
     client_request_id: str | None = None
     """The `x-request-id` that the client sent, if it is safe to keep."""
+
+    @property
+    def answer_id(self) -> str:
+        """What the id of an answer is made of."""
+        return self.id.removeprefix("req_")
 
 
 def new_id() -> str:
@@ -247,25 +251,6 @@ class Server(web.Server):
     @override
     def __call__(self) -> RequestHandler:
         return _Protocol(self, self._loop, header_s=self._header_s, **self._kwargs)
-
-
-def failure_response(failure: Failure, request_id: str, headers: dict[str, str] | None = None) -> web.Response:
-    """*failure* as a whole answer in OpenAI's envelope."""
-    status, body = render_error(failure, request_id)
-    return web.Response(status=status, body=dumps(body), headers=failure_headers(failure, request_id, headers))
-
-
-def failure_headers(failure: Failure, request_id: str, headers: dict[str, str] | None = None) -> dict[str, str]:
-    """What every failure's answer carries."""
-    found = {
-        "content-type": "application/json",
-        "x-request-id": request_id,
-        "x-content-type-options": "nosniff",
-        **(headers or {}),
-    }
-    if failure.retry_after_s is not None:
-        found["retry-after"] = str(max(1, round(failure.retry_after_s + 0.499)))
-    return found
 
 
 async def read_body(request: BaseRequest, limit: int, timeout_s: float) -> bytes:

@@ -31,8 +31,8 @@ from storage.db import Database
 from storage.errors import LedgerUnavailable
 from storage.flights import SingleFlight
 from storage.ledger import Ledger, Status
-from translators.neutral import Failure, Refusal, Request, Response, Text, Thinking, ToolCall, Usage
-from translators.tokens import estimate_request, estimate_text, family
+from translators.neutral import Failure, Refusal, Response, Text, Thinking, ToolCall, Usage
+from translators.tokens import estimate_text
 
 log = logging.getLogger("modelport")
 
@@ -157,7 +157,7 @@ class Services:
         """Usage and cost of a whole answer; what the vendor did not report is estimated and flagged."""
         for attempt, part in zip(committed.attempts, shares(response, len(committed.attempts)), strict=True):
             usage = attempt.usage or (response.usage if len(committed.attempts) == 1 else None)
-            attempt.usage = usage or await self.estimated(exchange.request, attempt, part)
+            attempt.usage = usage or await self.estimated(exchange, attempt, part)
             await self.price(attempt, response)
         await self.account_left(exchange, committed)
 
@@ -165,7 +165,7 @@ class Services:
         """Usage and cost of what was sent and gave no part of the answer: the rest of a fan-out that failed."""
         for attempt in exchange.attempts:
             if attempt.sent and not attempt.settled and not (committed and attempt in committed.attempts):
-                attempt.usage = attempt.usage or await self.estimated(exchange.request, attempt, None)
+                attempt.usage = attempt.usage or await self.estimated(exchange, attempt, None)
                 await self.price(attempt, None)
 
     async def settle_partial(
@@ -177,18 +177,18 @@ class Services:
                 continue
             live = committed.live if committed and attempt in committed.attempts else None
             response = live.collector.response() if live else None
-            attempt.usage = await self.partial_usage(exchange.request, attempt, response)
+            attempt.usage = await self.partial_usage(exchange, attempt, response)
             await self.price(attempt, response)
         try:
             await exchange.settle(status, failure)
         except LedgerUnavailable as error:
             log.error("%s: an unfinished answer could not be booked: %s", exchange.id, error)
 
-    async def partial_usage(self, request: Request, attempt: Attempt, response: Response | None) -> Usage:
+    async def partial_usage(self, exchange: Exchange, attempt: Attempt, response: Response | None) -> Usage:
         """What an unfinished answer took: the vendor's numbers as far as they came, at least what was delivered."""
         if attempt.usage is not None:
             return attempt.usage
-        estimated = await self.estimated(request, attempt, response)
+        estimated = await self.estimated(exchange, attempt, response)
         reported = response.usage if response else None
         if reported is None:
             return estimated
@@ -199,14 +199,14 @@ class Services:
             estimated=True,
         )
 
-    async def estimated(self, request: Request, attempt: Attempt, response: Response | None) -> Usage:
+    async def estimated(self, exchange: Exchange, attempt: Attempt, response: Response | None) -> Usage:
         """A local estimate, made in a thread: the tokenizer takes a moment to load and to count."""
         model = attempt.target.model
         text = spoken(response) if response else ""
 
         def count() -> Usage:
             return Usage(
-                input_tokens=estimate_request(request, family(model)).tokens,
+                input_tokens=exchange.count(model),
                 output_tokens=estimate_text(text, model).tokens if text else 0,
                 estimated=True,
             )

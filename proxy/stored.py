@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from translators.codec import dumps, loads, loads_object
+from translators.dialects import BACKENDS
 from translators.errors import BadAnswer
 from translators.frozen import freeze, thaw
 from translators.losses import Loss
 from translators.neutral import Refusal, Response, ToolCall
-from translators.openai_chat import parse_response
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Of the layout below; another version's entry is a miss."""
 
 
@@ -21,19 +21,21 @@ VERSION: Final = 2
 class Stored:
     """*target* is the `provider/model` that answered; *cost_nanousd* what it took, None if that is unknown.
 
-    *payload* is the answer as the client of a relayed one got it, so that a hit gives the same bytes once more.
+    *payload* is the answer as the client of a relayed one got it, in *dialect*, so that a hit in that dialect gives
+    the same bytes once more.
     """
 
     target: str
     cost_nanousd: int | None
     response: Response
     losses: tuple[Loss, ...] = ()
+    dialect: str = "openai_chat"
     payload: bytes | None = None
 
     def pack(self) -> bytes:
         """One line of facts, then the payload or the frozen response."""
         losses = [[loss.field, loss.action, loss.reason] for loss in self.losses]
-        head = dumps([VERSION, self.target, self.cost_nanousd, losses, self.payload is not None])
+        head = dumps([VERSION, self.target, self.cost_nanousd, losses, self.dialect, self.payload is not None])
         return head + b"\n" + (self.payload or freeze(self.response))
 
 
@@ -48,12 +50,13 @@ def unpack(packed: bytes) -> Stored | None:
         version, *facts = loads(head)
         if version != VERSION:
             return None
-        target, cost_nanousd, lost, relayed = facts
+        target, cost_nanousd, lost, dialect, relayed = facts
         losses = tuple(Loss(*each) for each in lost)
         if relayed:
-            return Stored(target, cost_nanousd, parse_response(loads_object(rest)), losses, rest)
-        return Stored(target, cost_nanousd, thaw(rest), losses)
-    except (ValueError, TypeError, BadAnswer):
+            response = BACKENDS[dialect].parse_response(loads_object(rest))
+            return Stored(target, cost_nanousd, response, losses, dialect, rest)
+        return Stored(target, cost_nanousd, thaw(rest), losses, dialect)
+    except (ValueError, TypeError, KeyError, BadAnswer):
         return None
 
 

@@ -1,81 +1,60 @@
 """A stream on its way through: pieces of the backend's bytes in, frames for the client and events out.
 
-Two kinds have the same three methods: `openai_chat.StreamRelay` passes bytes on while it reads along, `Translated`
-parses one dialect and renders another.
+Two kinds are alike: a dialect's `StreamRelay` passes bytes on while it reads along, `Translated` parses one dialect
+and renders another.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+
+from typing_extensions import override
 
 from translators.custom_tools import Restorer
-from translators.dialect import StreamParser, StreamRenderer
-from translators.neutral import Event, Finish, PartDelta, PartStart, Refusal, Text, Thinking, Usage, UsageReport
+from translators.dialect import Relayed, StreamParser, StreamRelay, StreamRenderer
+from translators.neutral import (
+    Event,
+    Failure,
+    Finish,
+    PartDelta,
+    PartStart,
+    Refusal,
+    Text,
+    Thinking,
+    Usage,
+    UsageReport,
+)
 
 
-class Passed(Protocol):
-    """What one step gave: *frames* for the client, and the *events* that they mean."""
-
-    @property
-    def frames(self) -> bytes:
-        """Bytes for the client; may be empty."""
-
-    @property
-    def events(self) -> Sequence[Event]:
-        """What happened."""
-
-
-class Wire(Protocol):
-    """One stream on its way through."""
-
-    def feed(self, piece: bytes) -> Passed:
-        """The next bytes of the backend."""
-
-    def end(self) -> Passed:
-        """The backend's stream ended."""
-
-    def close(self, receipt: bytes | None, usage: Usage | None = None) -> bytes:
-        """The closing frames: the receipt as a comment, then the client dialect's terminator.
-
-        *usage* is the proxy's own count, for a client that asked for one and a server that gave none.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A `Passed` as a value."""
-
-    frames: bytes
-    events: Sequence[Event]
-
-
-class Translated:
-    """Parse, give tools the client's names and types back, render."""
+class Translated(StreamRelay):
+    """Parse, give tools the client's names and types back, render; see `translators.dialect.StreamRelay`."""
 
     def __init__(self, parser: StreamParser, renderer: StreamRenderer, restorer: Restorer) -> None:
         self._parser = parser
         self._renderer = renderer
         self._restorer = restorer
 
-    def feed(self, piece: bytes) -> Step:
-        """See Wire."""
+    @override
+    def feed(self, piece: bytes) -> Relayed:
         return self._step(self._parser.feed(piece))
 
-    def end(self) -> Step:
-        """See Wire."""
+    @override
+    def end(self) -> Relayed:
         return self._step(self._parser.close())
 
-    def close(self, receipt: bytes | None, usage: Usage | None = None) -> bytes:
-        """See Wire."""
+    @override
+    def fail(self, failure: Failure) -> bytes:
+        return self._renderer.fail(failure)
+
+    @override
+    def close(self, receipt: bytes | None = None, usage: Usage | None = None) -> bytes:
         counted = self._renderer.render([UsageReport(usage)]) if usage is not None else b""
         return counted + self._renderer.close(receipt)
 
-    def _step(self, events: Sequence[Event]) -> Step:
+    def _step(self, events: Sequence[Event]) -> Relayed:
         if not self._restorer.idle:
             events = self._restorer.events(events)
-        return Step(self._renderer.render(events) if events else b"", events)
+        return Relayed(self._renderer.render(events) if events else b"", events)
 
 
 def is_content(event: Event) -> bool:

@@ -42,9 +42,13 @@ class Rules:
     one_of_temperature_top_p: bool = False
     max_output_tokens: int | None = None
     """The model's own maximum; fills in where a vendor requires a limit, clamps where the client asks for more."""
+    context_tokens: int | None = None
+    """The longest input that the model takes, where it is known. Nothing is cut to it: it is for choosing a target."""
     thinking: ThinkingForm = "effort"
     efforts: tuple[Effort, ...] = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
     """Effort words that the target takes; another is moved to the nearest and reported."""
+    thinks_by_default: bool = False
+    """Whether the model reasons when a request says nothing about it."""
     effort_cap_without_thinking: Effort | None = None
     forced_tools: Literal["yes", "not_while_thinking", "never"] = "yes"
     prefill: bool = True
@@ -126,7 +130,7 @@ class StreamRenderer(Protocol):
     """Events to the bytes of a client's stream. Exactly one of `fail` and `close` ends it."""
 
     def render(self, events: Sequence[Event], /) -> bytes:
-        """The frames for *events*, of which none is a Failure; empty when they have no visible form yet."""
+        """The frames for *events*; empty when they have no visible form yet, as a Failure, which `fail` writes."""
 
     def fail(self, failure: Failure, /) -> bytes:
         """The one error event that ends a stream without its terminator. *failure* is already in the client's words."""

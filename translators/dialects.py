@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from translators import anthropic, gemini, llamacpp, openai_chat
-from translators.dialect import BackendDialect
+from translators.dialect import BackendDialect, ClientDialect
+from translators.openai_chat import client as openai_chat_client
 
 BACKENDS: Final[Mapping[str, BackendDialect]] = {
     "openai_chat": openai_chat,
@@ -13,3 +14,8 @@ BACKENDS: Final[Mapping[str, BackendDialect]] = {
     "llamacpp": llamacpp,
 }
 """The dialects in which a backend can be asked, by name."""
+
+CLIENTS: Final[Mapping[str, ClientDialect]] = {
+    "openai_chat": openai_chat_client,
+}
+"""The dialects in which a client can ask, by name."""

@@ -6,7 +6,7 @@ Every dataclass becomes an object with its class name under `is` and the fields 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass, replace
 from typing import Any, Final
 
 from translators import neutral
@@ -51,6 +51,32 @@ def thaw(data: bytes) -> neutral.Response:
     if not isinstance(found, neutral.Response):
         raise ValueError("not a frozen response")  # noqa: TRY004  the bytes are wrong, not a type in our code
     return found
+
+
+_NOT_IN_ANSWER: Final = frozenset(
+    {"stream_options", "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "store"}
+)
+"""Fields that change how an answer travels or what the vendor keeps, but not the answer."""
+
+
+def described(request: neutral.Request) -> dict[str, Any]:
+    """*request* as plain JSON, equal for requests that ask the same, whatever the dialect and way of delivery."""
+    messages = tuple(replace(message, place="") if message.place else message for message in request.messages)
+    native = {
+        dialect: {name: value for name, value in fields.items() if name not in _NOT_IN_ANSWER}
+        for dialect, fields in request.native.items()
+    }
+    plain: dict[str, Any] = _out(
+        replace(
+            request,
+            dialect="",
+            stream=False,
+            include_usage=False,
+            messages=messages,
+            native={dialect: fields for dialect, fields in native.items() if fields},
+        )
+    )
+    return plain
 
 
 def _out(value: Any) -> Any:

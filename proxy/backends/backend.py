@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from translators.neutral import Failure
 
@@ -31,13 +31,22 @@ class Timeouts:
     total_s: float = 600.0
 
 
+Operation = Literal["generate", "embed", "count", "complete"]
+"""What a backend is asked for: an answer, vectors, a count of tokens, the continuation of a text."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request to one target. *body* is JSON in the backend's dialect; *key* is the provider's secret."""
+    """One request to one target. *body* is JSON in the backend's dialect; *key* is the provider's secret.
+
+    *path* is where it is posted, below the provider's base URL; backends without network go by *operation*.
+    """
 
     model: str
     body: bytes
     stream: bool
+    operation: Operation = "generate"
+    path: str = ""
     key: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     timeouts: Timeouts = field(default_factory=Timeouts)

@@ -97,12 +97,12 @@ class HttpAnswer:
 
 
 class HttpBackend:
-    """One provider over HTTP. *url* gives the address for (model, stream)."""
+    """One provider over HTTP. *url* gives the address of a call's path."""
 
     def __init__(
         self,
         session: aiohttp.ClientSession,
-        url: Callable[[str, bool], str],
+        url: Callable[[str], str],
         *,
         auth: str = "bearer",
         headers: Mapping[str, str] | None = None,
@@ -126,7 +126,7 @@ class HttpBackend:
             try:
                 async with asyncio.timeout(wait_s):
                     response = await self._session.post(
-                        self._url(call.model, call.stream),
+                        self._url(call.path),
                         data=call.body,
                         headers=headers,
                         allow_redirects=False,

@@ -18,8 +18,7 @@ from proxy.config.secrets import Secret
 
 READY_POLICIES: Final = ("failover", "weighted")
 LATER_POLICIES: Final = ("cost", "latency", "balanced", "sticky", "race", "consensus", "best_match", "auto")
-READY_DIALECTS: Final = ("openai_chat", "anthropic", "gemini", "llamacpp")
-LATER_DIALECTS: Final = ("openai_responses",)
+DIALECTS: Final = ("openai_chat", "openai_responses", "anthropic", "gemini", "llamacpp")
 AUTH_SCHEMES: Final = ("bearer", "x-api-key", "x-goog-api-key", "api-key", "none")
 
 _DECIMAL = re.compile(r"\d{1,9}(\.\d{1,9})?")
@@ -236,8 +235,15 @@ class ProviderSettings(Section):
     """`[providers.NAME]`: a shipped provider's deviations, or a provider of your own."""
 
     enabled: bool = Field(True, description="`false` switches the provider off, whatever its keys.")
-    dialect: Annotated[str, _one_of(READY_DIALECTS, LATER_DIALECTS, "dialect")] | None = Field(
-        None, description="Wire format: openai_chat, anthropic, gemini, llamacpp. Default: the row's, or openai_chat."
+    dialect: Annotated[str, _one_of(DIALECTS, (), "dialect")] | None = Field(
+        None,
+        description="Wire format: openai_chat, openai_responses, anthropic, gemini, llamacpp. "
+        "Default: the row's, or openai_chat.",
+    )
+    also_speaks: tuple[Literal["openai_chat", "openai_responses", "anthropic", "gemini"], ...] | None = Field(
+        None,
+        description="Further wire formats that the server takes at the same `base_url`. A client of one of them is "
+        "relayed without translation. Default: the row's.",
     )
     base_url: Address | None = Field(None, description="Where the API begins, as the vendor's own SDK takes it.")
     keys: tuple[Secret, ...] | None = Field(

@@ -43,9 +43,8 @@ ONE_WRONG_VALUE = [
      "providers.openai.base_url: found 'api.openai.com', expected an address such as http://127.0.0.1:8000/v1, without query"),  # noqa: E501 -- one case a line
     ("[providers.openai]\nbase_url = 'http://h:99999/v1'",
      "providers.openai.base_url: found 'http://h:99999/v1', expected an address such as http://127.0.0.1:8000/v1, without query"),  # noqa: E501 -- one case a line
-    ("[providers.openai]\ndialect = 'openai_responses'",
-     "providers.openai.dialect: found 'openai_responses', expected one of openai_chat, anthropic, gemini, llamacpp "
-     "(the dialect openai_responses is not available yet)"),
+    ("[providers.openai]\nalso_speaks = ['openai_respones']",
+     "providers.openai.also_speaks[0]: found 'openai_respones', expected one of openai_chat, openai_responses, anthropic, gemini; did you mean openai_responses?"),  # noqa: E501 -- one case a line
     ("[providers.openai]\nquirks = { stream_option = false }",
      "providers.openai.quirks.stream_option: found an unknown quirk, expected a field of the dialect's rules; did you mean stream_options?"),  # noqa: E501 -- one case a line
     ("[providers.openai]\nquirks = { stream_options = 'no' }",

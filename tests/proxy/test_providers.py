@@ -22,7 +22,7 @@ ROWS = list(rows().items())
 FIELDS = {
     "title", "dialect", "base_url", "auth", "key_env", "keyless", "base_url_env", "base_url_suffix", "port", "models",
     "patterns", "probe_model", "quirks", "price_source", "price", "docs", "headers", "backend", "timeouts",
-    "chat_path", "stream_path",
+    "chat_path", "stream_path", "also_speaks",
 }  # fmt: skip
 ASKED_FOR = {
     "openai", "anthropic", "gemini", "azure", "groq", "mistral", "deepseek", "xai", "openrouter", "together",
@@ -39,6 +39,10 @@ def specs(folder: Path, text: str = "", environ: dict[str, str] | None = None) -
 
 def spec(folder: Path, name: str, text: str = "", environ: dict[str, str] | None = None) -> ProviderSpec:
     return specs(folder, text, environ)[name]
+
+
+def address(found: ProviderSpec, model: str, *, stream: bool) -> str:
+    return call_url(found, found.path(found.dialect, model, stream=stream))
 
 
 def test_the_rows_that_were_promised_are_there() -> None:
@@ -118,11 +122,11 @@ def test_servers_on_this_machine_are_never_sent_addresses_of_pictures() -> None:
     ],
 )  # fmt: skip
 def test_the_address_of_a_call(tmp_path: Path, name: str, environ: dict[str, str], url: str) -> None:
-    assert call_url(spec(tmp_path, name, environ=environ), "m/1?", stream=False) == url
+    assert address(spec(tmp_path, name, environ=environ), "m/1?", stream=False) == url
 
 
 def test_a_stream_of_gemini_has_its_own_address(tmp_path: Path) -> None:
-    url = call_url(spec(tmp_path, "gemini"), "gemini-2.5-flash", stream=True)
+    url = address(spec(tmp_path, "gemini"), "gemini-2.5-flash", stream=True)
 
     assert url.endswith("/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse")
 
@@ -139,7 +143,7 @@ def test_a_stream_of_gemini_has_its_own_address(tmp_path: Path) -> None:
 def test_a_version_in_the_base_url_is_not_doubled(tmp_path: Path, name: str, base: str, url: str) -> None:
     found = spec(tmp_path, name, f"[providers.{name}]\nbase_url = '{base}'\n")
 
-    assert call_url(found, "m", stream=False) == url
+    assert address(found, "m", stream=False) == url
 
 
 def test_configured_providers_come_first_in_the_order_of_the_file(tmp_path: Path) -> None:
@@ -230,7 +234,7 @@ def test_a_provider_of_ones_own_is_one_section(tmp_path: Path) -> None:
     assert (found.enabled, found.dialect, found.auth, found.backend) == (True, "openai_chat", "none", "http")
     assert (found.probe_model, found.offers("qwen3-8b"), found.offers("qwen2")) == ("qwen3-32b", True, False)
     assert found.configured
-    assert call_url(found, "qwen3-32b", stream=True) == "http://127.0.0.1:8000/v1/chat/completions"
+    assert address(found, "qwen3-32b", stream=True) == "http://127.0.0.1:8000/v1/chat/completions"
 
 
 def test_a_provider_of_ones_own_may_speak_another_dialect_at_another_path(tmp_path: Path) -> None:
@@ -240,8 +244,8 @@ def test_a_provider_of_ones_own_may_speak_another_dialect_at_another_path(tmp_pa
     )
     found = specs(tmp_path, text, {"A": "a"})
 
-    assert (found["c"].auth, call_url(found["c"], "m", stream=True)) == ("x-api-key", "http://h/v1/messages")
-    assert (found["d"].auth, call_url(found["d"], "m", stream=True)) == ("api-key", "http://h/x/chat")
+    assert (found["c"].auth, address(found["c"], "m", stream=True)) == ("x-api-key", "http://h/v1/messages")
+    assert (found["d"].auth, address(found["d"], "m", stream=True)) == ("api-key", "http://h/x/chat")
 
 
 def test_a_local_model_is_a_file_with_a_name(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from typing import Final
 from translators.openai_chat.chunks import StreamRenderer
 from translators.openai_chat.error import error_envelope, error_in, parse_error, render_error
 from translators.openai_chat.outgoing import render_request
-from translators.openai_chat.relay import Relayed, RelayedRequest, StreamRelay, relay_request, relay_response
+from translators.openai_chat.relay import StreamRelay, relay_request, relay_response
 from translators.openai_chat.request import parse_request, uses_functions
 from translators.openai_chat.response import parse_response, render_response
 from translators.openai_chat.stream import StreamParser
@@ -40,8 +40,6 @@ TAKES_CUSTOM_TOOLS: Final = True
 __all__ = [
     "TAKES_CUSTOM_TOOLS",
     "TAKES_N",
-    "Relayed",
-    "RelayedRequest",
     "StreamParser",
     "StreamRelay",
     "StreamRenderer",

@@ -74,7 +74,7 @@ class _OpenChoice:
 
 
 class StreamRenderer:
-    """Renders events for one client.
+    """Renders events for one client; see `translators.dialect.StreamRenderer`.
 
     *fallback_id*, *fallback_model* and *created* (Unix seconds) stand in for what the vendor did not say.
     *legacy_functions* writes calls as `function_call`, for clients that asked with `functions`.
@@ -97,7 +97,6 @@ class StreamRenderer:
         self._text_heads: dict[tuple[int, type[Part]], bytes] = {}
         self._choices: dict[int, _OpenChoice] = {}
         self._usage: Usage | None = None
-        self._failed = False
 
     def render(self, events: Sequence[Event]) -> bytes:
         """The frames for *events*; empty when they have no visible form yet."""
@@ -118,22 +117,22 @@ class StreamRenderer:
                     self._usage = event.usage
                 case ResponseNative():
                     self._keep(event.native)
-                case Failure() if not self._failed:
-                    self._failed = True
-                    frames.append(frame(dumps(error_envelope(event))))
-                case _:
+                case Failure():
                     continue
         return b"".join(frames)
 
+    def fail(self, failure: Failure) -> bytes:
+        """The error as a frame; no terminator follows it."""
+        return frame(dumps(error_envelope(failure)))
+
     def close(self, receipt: bytes | None = None) -> bytes:
-        """The usage chunk where it was asked for, *receipt* as a comment, and `[DONE]` unless there was a failure."""
+        """The usage chunk where it was asked for, *receipt* as a comment, and `[DONE]`."""
         frames: list[bytes] = []
-        if self._include_usage and self._usage is not None and not self._failed:
+        if self._include_usage and self._usage is not None:
             frames.append(self._frame_of([], usage=render_usage(self._usage)))
         if receipt is not None:
             frames.append(comment(b"modelport " + receipt))
-        if not self._failed:
-            frames.append(DONE)
+        frames.append(DONE)
         return b"".join(frames)
 
     def _start(self, event: Start) -> None:

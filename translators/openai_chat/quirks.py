@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, get_args
 
 from translators.dialect import Rules
 from translators.losses import Loss, client_field
 from translators.neutral import Effort, Reasoning, Request, ToolChoice
+from translators.openai_chat.parts import DIALECT
 
 EFFORTS: Final[tuple[Effort, ...]] = get_args(Effort)
 
@@ -33,6 +34,16 @@ def thinking_is_on(reasoning: Reasoning | None) -> bool:
     return reasoning.effort not in (None, "none") or bool(reasoning.budget_tokens)
 
 
+def thinks(request: Request, rules: Rules) -> bool:
+    """Whether the model will reason about *request*: as it says, else as the model does by itself."""
+    reasoning = request.reasoning
+    if reasoning is not None and (reasoning.effort is not None or reasoning.budget_tokens is not None):
+        return thinking_is_on(reasoning)
+    # A compatible server's own switch without an amount (DeepSeek: `{"type": "enabled"}`); off is an effort of none.
+    switch = request.native.get(DIALECT, {}).get("thinking")
+    return rules.thinks_by_default if not isinstance(switch, Mapping) else switch.get("type") != "disabled"
+
+
 def nearest_effort(wanted: Effort, taken: Sequence[Effort]) -> Effort | None:
     """The strongest effort of *taken* that is not above *wanted*, else the weakest; None when none is taken."""
     known = sorted(taken, key=EFFORTS.index)
@@ -53,7 +64,7 @@ def fitted(request: Request, rules: Rules) -> tuple[Request, list[Loss]]:
     """*request* within what the target takes, and what that cost."""
     losses: list[Loss] = []
     changes: dict[str, Any] = {}
-    refused = rules.refuses | (rules.refuses_while_thinking if thinking_is_on(request.reasoning) else frozenset())
+    refused = rules.refuses | (rules.refuses_while_thinking if thinks(request, rules) else frozenset())
     for name in sorted(refused & _DEFAULTS.keys()):
         if getattr(request, name) != _DEFAULTS[name]:
             changes[name] = _DEFAULTS[name]
@@ -112,5 +123,5 @@ def _is_forced(choice: ToolChoice | None) -> bool:
 
 def _cannot_force(request: Request, rules: Rules) -> bool:
     if rules.forced_tools == "not_while_thinking":
-        return thinking_is_on(request.reasoning)
+        return thinks(request, rules)
     return rules.forced_tools == "never"

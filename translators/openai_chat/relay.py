@@ -7,12 +7,11 @@ they came; what the official SDK could not read is mended by adding and correcti
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from translators.codec import REMOVED, JsonError, dumps, loads_object, splice
 from translators.counts import count_of
-from translators.dialect import Rules
+from translators.dialect import Relayed, RelayedRequest, Rules
 from translators.errors import BadAnswer
 from translators.losses import Loss
 from translators.neutral import Event, Failure, Finish, Request, Response, Usage
@@ -48,14 +47,6 @@ from translators.sse import SseDecoder, SseError, SseEvent, comment, frame
 _TOKEN_FIELDS: Final = ("max_completion_tokens", "max_tokens")
 _USAGE_COUNTS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
 _USAGE_DETAILS: Final = ("prompt_tokens_details", "completion_tokens_details")
-
-
-@dataclass(frozen=True, slots=True)
-class RelayedRequest:
-    """The bytes for the server and what they lost against the client's."""
-
-    body: bytes
-    losses: tuple[Loss, ...] = ()
 
 
 def relay_request(raw: bytes, body: Mapping[str, Any], request: Request, rules: Rules, model: str) -> RelayedRequest:
@@ -296,19 +287,8 @@ def _mended_details(details: Any) -> dict[str, Any] | None:
 # --- streams -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Relayed:
-    """Bytes for the client, and what they say."""
-
-    frames: bytes
-    events: list[Event]
-
-
 class StreamRelay:
-    """Passes a server's stream on and reads along.
-
-    The terminator is withheld until `close`, so that the caller can book before the client is done.
-    """
+    """Passes a server's stream on and reads along; see `translators.dialect.StreamRelay`."""
 
     def __init__(
         self, rules: Rules, *, include_usage: bool, fallback_id: str, fallback_model: str, created: int
@@ -330,26 +310,25 @@ class StreamRelay:
         try:
             decoded = self._decoder.feed(piece)
         except SseError as error:
-            return self._fail(Failure("invalid_response", str(error), 502), [], [])
+            return self._failed(Failure("invalid_response", str(error), 502), [], [])
         return self._relay(decoded)
 
     def end(self) -> Relayed:
-        """The server's stream is over; a Failure and its frame when it was cut."""
+        """The server's stream is over; a Failure when it was cut."""
         if self._ended:
             return Relayed(b"", [])
         relayed = self._relay(self._decoder.close())
         if self._ended:
             return relayed
-        return self._finish([relayed.frames], relayed.events, done=False)
+        return self._finish([relayed.frames], [*relayed.events], done=False)
+
+    def fail(self, failure: Failure) -> bytes:
+        """The error as a frame; no terminator follows it."""
+        return frame(dumps(error_envelope(failure)))
 
     def close(self, receipt: bytes | None = None, usage: Usage | None = None) -> bytes:
-        """*receipt* as a comment, then `[DONE]` unless there was a failure.
-
-        *usage* is the proxy's own count, for a client that asked for one and a server that gave none.
-        """
+        """*receipt* as a comment, then `[DONE]`; before them *usage* if it was asked for and the server gave none."""
         frames = b"" if receipt is None else comment(b"modelport " + receipt)
-        if self._reader.failed:
-            return frames
         if usage is not None and self._include_usage and self._reader.usage is None:
             frames = self._mender.usage_frame(usage) + frames
         return frames + DONE
@@ -365,7 +344,7 @@ class StreamRelay:
             if chunk is None:
                 return self._finish(frames, events, done=True)
             if isinstance(chunk, Failure):
-                return self._fail(chunk, frames, events)
+                return self._failed(chunk, frames, events)
             events.extend(self._reader.read(chunk))
             frames.append(self._chunk(event, chunk))
         return Relayed(b"".join(frames), events)
@@ -410,13 +389,11 @@ class StreamRelay:
             # Groq's usage beside the standard's place (`x_groq`), which the official SDK does not look at.
             if self._include_usage and not self._usage_told and (usage := self._reader.usage) is not None:
                 frames.append(self._mender.usage_frame(usage))
-        if closing and isinstance(failure := closing[-1], Failure):
-            frames.append(frame(dumps(error_envelope(failure))))
         return Relayed(b"".join(frames), events)
 
-    def _fail(self, failure: Failure, frames: list[bytes], events: list[Event]) -> Relayed:
+    def _failed(self, failure: Failure, frames: list[bytes], events: list[Event]) -> Relayed:
         self._ended = self._reader.failed = True
-        return Relayed(b"".join([*frames, frame(dumps(error_envelope(failure)))]), [*events, failure])
+        return Relayed(b"".join(frames), [*events, failure])
 
 
 class _ChunkMender:

@@ -19,7 +19,7 @@ from tests.proxy.serving import QUICK, provider, route, says
 from tests.replay import Answer, Upstream, free_port
 
 CLOCKS = Timeouts(connect_s=1, first_event_s=0.15, whole_answer_s=0.15, idle_s=0.15, total_s=5)
-CALL = Call("m", b'{"model":"m"}', stream=False, key="secret-key", timeouts=CLOCKS)
+CALL = Call("m", b'{"model":"m"}', stream=False, path="/whole", key="secret-key", timeouts=CLOCKS)
 FINE = Answer.json({"fine": True})
 
 
@@ -31,7 +31,7 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 
 def backend(session: aiohttp.ClientSession, upstream: Upstream | str, **how: Any) -> HttpBackend:
     url = upstream if isinstance(upstream, str) else upstream.url
-    return HttpBackend(session, lambda _model, stream: f"{url}/{'stream' if stream else 'whole'}", **how)
+    return HttpBackend(session, lambda path: url + path, **how)
 
 
 async def ask(made: HttpBackend, call: Call = CALL) -> tuple[int, bytes]:
@@ -54,10 +54,10 @@ async def test_the_body_goes_out_as_it_is(session: aiohttp.ClientSession, upstre
     assert asked.headers["x-team"] == "search"
 
 
-async def test_a_stream_has_its_own_address_and_accept(session: aiohttp.ClientSession, upstream: Upstream) -> None:
+async def test_a_stream_is_asked_for_by_its_path_and_accept(session: aiohttp.ClientSession, upstream: Upstream) -> None:
     upstream.script("m", FINE)
 
-    await ask(backend(session, upstream), replace(CALL, stream=True))
+    await ask(backend(session, upstream), replace(CALL, stream=True, path="/stream"))
 
     assert upstream.requests[0].path == "/stream"
     assert upstream.requests[0].headers["accept"] == "text/event-stream"

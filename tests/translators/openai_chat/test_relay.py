@@ -324,15 +324,16 @@ def test_a_bad_stream_is_mended(lines: list[bytes], deltas: list[Any], finish: s
     ],
 )
 def test_a_stream_that_fails_ends_in_one_error_frame(raw: bytes, status: int, code: str) -> None:
-    frames, events = through(raw, receipt=b"{}")
+    """The failure passes as an event; its frame is written in words that the caller has made fit for the client."""
+    relay = StreamRelay(Rules(), include_usage=False, fallback_id="f", fallback_model="fm", created=7)
 
-    failure = events[-1]
+    fed, ended = relay.feed(raw), relay.end()
+    failure = [*fed.events, *ended.events][-1]
+
     assert isinstance(failure, Failure)
     assert failure.status == status
-    error, receipt = frames.removeprefix(FIRST).split(b"\n\n")[:2]
-    assert orjson.loads(error[6:])["error"]["code"] == code
-    assert receipt == b": modelport {}"
-    assert b"[DONE]" not in frames
+    assert fed.frames + ended.frames == FIRST
+    assert orjson.loads(relay.fail(failure)[6:])["error"]["code"] == code
 
 
 @pytest.mark.parametrize("size", [1, 3, 50])

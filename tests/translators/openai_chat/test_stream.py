@@ -418,12 +418,16 @@ def test_calls_are_numbered_among_themselves_and_named_once() -> None:
 
 def test_a_failure_is_the_last_frame() -> None:
     """WIRE 60, 133."""
-    events: list[Event] = [Start("i", "m", 1), PartStart(0, Text("a")), Failure("overloaded", "busy", 529)]
+    failure = Failure("overloaded", "busy", 529)
+    events: list[Event] = [Start("i", "m", 1), PartStart(0, Text("a")), failure]
+    renderer = StreamRenderer(include_usage=True, fallback_id="f", fallback_model="fm", created=7)
 
-    frames, raw = rendered(events, include_usage=True)
+    said, last = renderer.render(events), renderer.fail(failure)
 
-    assert frames[-1] == {"error": {"message": "busy", "type": "server_error", "param": None, "code": "overloaded"}}
-    assert b"[DONE]" not in raw
+    assert b"error" not in said
+    assert orjson.loads(last[6:]) == {
+        "error": {"message": "busy", "type": "server_error", "param": None, "code": "overloaded"}
+    }
 
 
 SIGNED: tuple[Part, ...] = (
