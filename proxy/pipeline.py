@@ -11,14 +11,13 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import dataclass
 
 from aiohttp import web
 
 from proxy.asked import Asked
 from proxy.attempt import Attempter, Committed
+from proxy.chain import first_answer, resolve, time_allowed_s
 from proxy.delivery import Delivery
 from proxy.errors import Refused, for_client, refused
 from proxy.exchange import Exchange
@@ -27,9 +26,8 @@ from proxy.server import Incoming
 from proxy.services import Services
 from proxy.setup import Setup
 from proxy.stored import Land, Stored
-from routing import executor
 from routing.abilities import able
-from routing.errors import ChainExhausted, LacksAbilities, NoProvider, TooManyTargets, UnknownModel
+from routing.errors import LacksAbilities
 from routing.policies import POLICIES, View
 from routing.targets import Route, Target
 from storage.cache import cache_key
@@ -40,9 +38,6 @@ from translators.errors import BadRequest
 from translators.frozen import described
 from translators.neutral import Failure
 from translators.tokens import estimate_request, family, rough
-
-NO_RETRY: Final[Mapping[str, str]] = {"x-should-retry": "false"}
-LONGEST_MESSAGE: Final = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +51,11 @@ class Errand:
     route: Route
     key: bytes | None
 
+    @property
+    def time_allowed_s(self) -> float:
+        """For all attempts together."""
+        return time_allowed_s(self.setup, self.route, self.asked.controls)
+
 
 async def answer(services: Services, incoming: Incoming, asked: Asked) -> web.StreamResponse:
     """Answer *asked*.
@@ -65,7 +65,7 @@ async def answer(services: Services, incoming: Incoming, asked: Asked) -> web.St
         BadRequest: the request cannot be put to its target.
     """
     with services.setup.used() as setup:
-        route = resolve(setup, asked)
+        route = resolve(setup, asked.request.model, asked.controls)
         key = cache_key_of(setup, route, incoming.tenant, asked)
         errand = Errand(services, setup, incoming, asked, route, key)
         try:
@@ -73,7 +73,10 @@ async def answer(services: Services, incoming: Incoming, asked: Asked) -> web.St
                 return await _ask(errand)
             if stored := await services.look_up(key):
                 return await _from_cache(errand, stored)
-            async with asyncio.timeout(_time_allowed_s(errand)) as waiting, services.flights.join(key) as flight:
+            async with (
+                asyncio.timeout(errand.time_allowed_s) as waiting,
+                services.flights.join(key) as flight,
+            ):
                 waiting.reschedule(None)  # what follows has its own deadline
                 if flight.answer is not None:
                     return await _from_cache(errand, flight.answer)
@@ -83,29 +86,6 @@ async def answer(services: Services, incoming: Incoming, asked: Asked) -> web.St
             raise refused(504, late, kind="timeout", code="upstream_timeout") from error
         except LedgerUnavailable as error:
             raise refused(503, str(error), kind="overloaded", code="ledger_unavailable", retry_after_s=1) from error
-
-
-def resolve(setup: Setup, asked: Asked) -> Route:
-    """The route that the request names: by header or body object, by `models`, or by `model`."""
-    controls = asked.controls
-    name = controls.route or asked.request.model
-    try:
-        return setup.names.resolve(name, () if controls.route else controls.chain)
-    except UnknownModel as error:
-        places = {name: f"models[{index}]" for index, name in enumerate(controls.chain)}
-        param = places.get(error.model, "model")
-        told = f"{error}{_why_off(setup, error.model)}"
-        raise refused(404, told, kind="not_found", code="model_not_found", param=param) from error
-    except NoProvider as error:
-        raise refused(503, str(error), kind="overloaded", code="no_provider", param="model") from error
-    except TooManyTargets as error:
-        raise refused(400, str(error), param="models") from error
-
-
-def _why_off(setup: Setup, model: str) -> str:
-    """What it takes to switch the provider of `provider/model` on, if it is one that is off."""
-    spec = setup.specs.get(model.partition("/")[0])
-    return f"; the provider {spec.name} is off: {spec.why_off}" if spec and not spec.enabled else ""
 
 
 def cache_key_of(setup: Setup, route: Route, tenant: str, asked: Asked) -> bytes | None:
@@ -173,26 +153,7 @@ async def _committed(errand: Errand, exchange: Exchange) -> Committed:
         clean=lambda where, failure: for_client(failure, where, setup.redactor),
         clean_text=setup.redactor.clean,
     )
-    try:
-        outcome = await executor.run(
-            _order(errand),
-            attempter.attempt,
-            breakers=services.breakers,
-            key_rings=setup.rings,
-            deadline=exchange.deadline,
-            now=time.monotonic,
-            sleep=asyncio.sleep,
-            rng=services.rng,
-            budget=services.retry_budget,
-            patience=setup.patience,
-            fallback_on=route.fallback_on,
-        )
-    except ChainExhausted as error:
-        failure = _exhausted(error, setup)
-        await services.account_left(exchange, None)
-        await exchange.settle("failed", failure)
-        raise Refused(failure, {**exchange.vendor_headers, **exchange.headers(final=True), **NO_RETRY}) from error
-    return outcome.value
+    return await first_answer(services, setup, route, exchange, targets=_order(errand), attempt=attempter.attempt)
 
 
 def _order(errand: Errand) -> list[Target]:
@@ -222,21 +183,6 @@ def _keeper(errand: Errand, land: Land | None) -> Land:
     return keep
 
 
-def _time_allowed_s(errand: Errand) -> float:
-    """For all attempts together: what the client says, else the route, else the slowest of its providers."""
-    if errand.asked.controls.timeout_s is not None:
-        return errand.asked.controls.timeout_s
-    if (allowed_s := errand.setup.route_timeout_s(errand.route.name)) is not None:
-        return allowed_s
-    return max(errand.setup.specs[target.provider].timeouts.total_s for target in errand.route.targets)
-
-
-def _exhausted(error: ChainExhausted, setup: Setup) -> Failure:
-    """The failure of a chain for the client: status of the most telling attempt, every attempt in the message."""
-    failure = for_client(error.failure, "", setup.redactor)
-    return replace(failure, message=error.describe(setup.redactor.clean)[:LONGEST_MESSAGE])
-
-
 def _as_failure(error: Refused | BadRequest) -> Failure:
     if isinstance(error, Refused):
         return error.failure
@@ -259,7 +205,7 @@ def _new_exchange(errand: Errand, cache: CacheUse) -> Exchange:
         cache=cache,
         client_request_id=incoming.client_request_id,
         input_estimate=rough(len(errand.asked.raw)),
-        deadline=time.monotonic() + _time_allowed_s(errand),
+        deadline=time.monotonic() + errand.time_allowed_s,
         clean=errand.setup.redactor.clean,
         seen=errand.services.seen,
     )
