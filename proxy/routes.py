@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from proxy.ingress import cache, chat, health, ledger, metrics, models
+from proxy.passing import pass_on
 from proxy.server import Route
 
 ROUTES: Final = (
@@ -20,4 +21,5 @@ ROUTES: Final = (
     Route("GET", "/api/v1/exchanges/{}", ledger.exchange, "operator"),
     Route("GET", "/api/v1/cache", cache.cache_stats, "operator"),
     Route("DELETE", "/api/v1/cache", cache.clear_cache, "operator"),
+    Route("*", "/v1/{}", pass_on, "client"),
 )

@@ -48,7 +48,8 @@ Handler = Callable[[Any, "Incoming"], Awaitable[web.StreamResponse]]
 class Route:
     """One row of the table. A *path* that ends in `{}` takes the rest of the URL's path as the parameter."""
 
-    method: Literal["GET", "POST", "DELETE"]
+    method: Literal["GET", "POST", "DELETE", "*"]
+    """`*` takes every method, of what no other row has."""
     path: str
     handler: Handler
     access: Access
@@ -103,7 +104,7 @@ class Table:
         for route in self._prefixes:
             prefix = route.path[:-2]
             if path.startswith(prefix) and len(path) > len(prefix):
-                if route.method == method:
+                if route.method in {method, "*"} and not allowed:
                     return route, path[len(prefix) :]
                 allowed.add(route.method)
         if allowed:

@@ -7,10 +7,10 @@ breaks off or stalls.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from translators.neutral import Failure
 
@@ -31,6 +31,8 @@ class Timeouts:
     total_s: float = 600.0
 
 
+MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
+
 Operation = Literal["generate", "embed", "count", "complete"]
 """What a backend is asked for: an answer, vectors, a count of tokens, the continuation of a text."""
 
@@ -40,11 +42,16 @@ class Call:
     """One request to one target. *body* is JSON in the backend's dialect; *key* is the provider's secret.
 
     *path* is where it is posted, below the provider's base URL; backends without network go by *operation*.
+    What is passed on untouched may have another *method*, its own content type among *headers*, an *upload* that
+    comes in pieces in place of the body, and an answer of any size.
     """
 
     model: str
     body: bytes
     stream: bool
+    method: str = "POST"
+    upload: AsyncIterable[bytes] | None = None
+    max_answer_bytes: int = MAX_ANSWER_BYTES
     operation: Operation = "generate"
     path: str = ""
     key: str | None = None

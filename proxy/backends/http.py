@@ -18,7 +18,6 @@ from proxy.backends.backend import Answer, BackendError, Call, Timeouts
 from proxy.backends.inflate import BadEncoding, Inflater
 from translators.neutral import ErrorKind, Failure
 
-MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 READ_BUFFER_BYTES: Final = 32 * 1024
 CONNECTIONS: Final = 2048
 IDLE_CONNECTION_S: Final = 30.0
@@ -59,11 +58,12 @@ AUTH_SCHEMES: Final[Mapping[str, Callable[[str], dict[str, str]]]] = {
 class HttpAnswer:
     """An upstream answer whose head has arrived."""
 
-    __slots__ = ("_response", "_timeouts", "headers", "status")
+    __slots__ = ("_max_bytes", "_response", "_timeouts", "headers", "status")
 
-    def __init__(self, response: aiohttp.ClientResponse, timeouts: Timeouts) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, timeouts: Timeouts, max_bytes: int) -> None:
         self._response = response
         self._timeouts = timeouts
+        self._max_bytes = max_bytes
         self.status = response.status
         self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
 
@@ -81,8 +81,8 @@ class HttpAnswer:
                     return
                 for step in inflater.feed(piece) if inflater else (piece,):
                     received += len(step)
-                    if received > MAX_ANSWER_BYTES:
-                        raise _error("invalid_response", f"the answer is larger than {MAX_ANSWER_BYTES} bytes", 502)
+                    if received > self._max_bytes:
+                        raise _error("invalid_response", f"the answer is larger than {self._max_bytes} bytes", 502)
                     yield step
         except BadEncoding as error:
             raise _error("invalid_response", str(error), 502) from error
@@ -114,9 +114,9 @@ class HttpBackend:
 
     @asynccontextmanager
     async def send(self, call: Call) -> AsyncIterator[Answer]:
-        """Post the call; see Backend."""
-        headers = {**self._headers, **call.headers}
-        headers["accept"] = "text/event-stream" if call.stream else "application/json"
+        """Make the call; see Backend."""
+        accept = "text/event-stream" if call.stream else "application/json"
+        headers = {**self._headers, "accept": accept, **call.headers}
         if call.key is not None:
             headers.update(self._auth(call.key))
         clock = call.timeouts
@@ -125,9 +125,10 @@ class HttpBackend:
         try:
             try:
                 async with asyncio.timeout(wait_s):
-                    response = await self._session.post(
+                    response = await self._session.request(
+                        call.method,
                         self._url(call.path),
-                        data=call.body,
+                        data=call.upload or call.body or None,
                         headers=headers,
                         allow_redirects=False,
                         timeout=aiohttp.ClientTimeout(total=None, sock_connect=clock.connect_s),
@@ -138,7 +139,7 @@ class HttpBackend:
                 raise _error("connection", f"cannot reach the provider: {_told(error)}", 502) from error
             if 300 <= response.status < 400:
                 raise _error("invalid_response", f"the provider redirects ({response.status}), which is refused", 502)
-            yield HttpAnswer(response, clock)
+            yield HttpAnswer(response, clock, call.max_answer_bytes)
         finally:
             if response is not None:
                 # At the end of the body the connection went back to the pool already; before it, this cuts it.

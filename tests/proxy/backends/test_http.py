@@ -14,7 +14,8 @@ import aiohttp
 import pytest
 
 from proxy.backends.backend import BackendError, Call, Timeouts
-from proxy.backends.http import AUTH_SCHEMES, MAX_ANSWER_BYTES, HttpBackend, new_session
+from proxy.backends.backend import MAX_ANSWER_BYTES
+from proxy.backends.http import AUTH_SCHEMES, HttpBackend, new_session
 from tests.proxy.serving import QUICK, provider, route, says
 from tests.replay import Answer, Upstream, free_port
 

@@ -1,0 +1,420 @@
+"""Endpoints that need no translation: bytes go to the provider that the request names, and its bytes come back.
+
+Images, audio, moderations, files, batches, reranking, and whatever a vendor adds next. Only the key, the model's name
+and the proxy's own fields change. The body is streamed where nothing in it has to be read; the answer always is, with
+its last piece held back until the exchange is booked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from proxy.attempt import MAX_ERROR_BYTES
+from proxy.backends.backend import Answer, BackendError, Call
+from proxy.chain import first_answer, resolve, time_allowed_s
+from proxy.controls import Controls, read_controls
+from proxy.errors import Refused, for_client, refused
+from proxy.exchange import Attempt, Exchange, rate_limit_headers
+from proxy.providers import ProviderSpec
+from proxy.server import Incoming, read_body
+from proxy.services import Services
+from proxy.setup import Key, Setup
+from routing.errors import AttemptFailed
+from routing.targets import Route, Target
+from storage.errors import LedgerUnavailable
+from storage.ledger import Status
+from translators.codec import REMOVED, JsonError, loads_object, splice
+from translators.counts import main_counts
+from translators.dialects import BACKENDS
+from translators.neutral import Failure, Usage
+
+DIALECT: Final = "passthrough"
+"""How the ledger calls these exchanges."""
+PROVIDER_HEADER: Final = "x-modelport-provider"
+BODY_S: Final = 60.0
+UPLOAD_S: Final = 600.0
+LOOKED_AT: Final = 256 * 1024
+"""So much of a form is read to find its field `model`, which the SDKs write before the files."""
+USAGE_BYTES: Final = 8 * 1024 * 1024
+"""Of a JSON answer, to read its usage from; a larger one is booked without."""
+MAX_ANSWER: Final = 16 * 1024**3
+NO_MODEL: Final = "-"
+"""What the ledger says where no model is named."""
+
+SENT: Final = ("content-type", "accept", "openai-beta", "anthropic-beta", "anthropic-version", "range")
+"""Headers of the client that the provider gets. The client's own credentials are never among them."""
+RETURNED: Final = ("content-type", "content-disposition", "content-range", "accept-ranges", "openai-processing-ms")
+
+FREE: Final = frozenset({"files", "uploads", "models"})
+"""First words of paths whose calls cost nothing by themselves; so does everything that only reads or deletes."""
+UNMETERED: Final = frozenset({"images", "audio"})
+"""Their tokens are not all of one price, so that a price for text would be wrong: the cost stays unknown."""
+
+_FORM_MODEL = re.compile(rb'name="model"(?:\r\n[^\r\n]+)*\r\n\r\n([^\r\n]{1,256})\r\n')
+
+
+@dataclass(slots=True)
+class Parcel:
+    """What is passed on. *body* is complete, or the beginning of what *rest* goes on with."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    controls: Controls
+    body: bytes = b""
+    rest: AsyncIterator[bytes] | None = None
+    model: str | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """The body's JSON, when it is an object."""
+    spent: bool = False
+    """Whether *rest* has been sent to somebody and cannot be sent again."""
+
+    @property
+    def topic(self) -> str:
+        """The first word of the path: images, files, ..."""
+        return self.path.removeprefix("/v1/").partition("/")[0].partition("?")[0]
+
+    def named(self, model: str) -> bytes:
+        """The body with *model* in place of the client's name for it."""
+        changes: dict[str, Any] = {}
+        if self.fields.get("model") not in (None, model) and self.model is not None:
+            changes["model"] = model
+        if "modelport" in self.fields:
+            changes["modelport"] = REMOVED
+        if changes:
+            return splice(self.body, changes)
+        if self.model is not None and (found := _FORM_MODEL.search(self.body[:LOOKED_AT])) and not self.fields:
+            start, end = found.span(1)
+            return self.body[:start] + model.encode() + self.body[end:]
+        return self.body
+
+
+@dataclass(slots=True)
+class Passing:
+    """A provider's answer whose head has arrived and is good."""
+
+    answer: Answer
+    attempt: Attempt
+    stack: AsyncExitStack
+
+
+async def pass_on(services: Services, incoming: Incoming) -> web.StreamResponse:
+    """Hand the request to its provider and the answer to the client.
+
+    Raises:
+        Refused: no provider is named, or it gave no good answer.
+    """
+    with services.setup.used() as setup:
+        provider = incoming.http.headers.get(PROVIDER_HEADER)
+        parcel = await _parcel(services, incoming, provider)
+        route = _route(setup, parcel, provider, incoming)
+        exchange = _new_exchange(services, setup, incoming, parcel, route)
+        passing: Passing | None = None
+        try:
+            attempts = _Attempts(services, setup, exchange, parcel)
+            passing = await first_answer(
+                services, setup, route, exchange, targets=route.targets, attempt=attempts.attempt
+            )
+            return await _deliver(services, incoming, exchange, parcel, passing)
+        except Refused as error:
+            if exchange.attempts:
+                await exchange.settle("failed", error.failure)
+            raise
+        except LedgerUnavailable as error:
+            raise refused(503, str(error), kind="overloaded", code="ledger_unavailable", retry_after_s=1) from error
+        finally:
+            if passing:
+                await passing.stack.aclose()
+            if exchange.attempts and not exchange.settled:
+                gone = isinstance(sys.exception(), asyncio.CancelledError | ConnectionError)
+                services.spawn(exchange.settle("aborted" if gone else "failed"))
+
+
+# --- the request ---------------------------------------------------------------------------------
+
+
+async def _parcel(services: Services, incoming: Incoming, provider: str | None) -> Parcel:
+    request = incoming.http
+    path = request.rel_url.raw_path
+    if any(unquote(part) in {".", ".."} or "/" in unquote(part) or "\\" in unquote(part) for part in path.split("/")):
+        raise refused(400, "the path must not lead elsewhere (. or ..)", code="invalid_path")
+    if "upgrade" in request.headers.get("Connection", "").lower():
+        raise refused(501, f"{path[:200]}: WebSocket connections are not relayed", code="not_supported")
+    query = f"?{request.rel_url.raw_query_string}" if request.rel_url.raw_query_string else ""
+    headers = {name: request.headers[name] for name in SENT if name in request.headers}
+    if request.can_read_body:
+        headers.setdefault("content-type", "application/octet-stream")
+    parcel = Parcel(request.method, path + query, headers, Controls(), model=request.rel_url.query.get("model"))
+    kind = request.content_type
+    if kind == "application/json" and request.can_read_body:
+        parcel.body = await read_body(request, services.max_body, BODY_S)
+        try:
+            parcel.fields = loads_object(parcel.body)
+        except JsonError:
+            parcel.fields = {}  # the provider may know what to do with it
+        if isinstance(model := parcel.fields.get("model"), str):
+            parcel.model = model
+    elif request.can_read_body and (provider or parcel.model or kind != "multipart/form-data"):
+        parcel.rest = aiter(_uploaded(incoming, services.max_body, 0))
+    elif request.can_read_body:
+        await _find_form_model(parcel, incoming, services.max_body)
+    parcel.controls = read_controls(request.headers, {"modelport": parcel.fields.get("modelport")})
+    return parcel
+
+
+async def _uploaded(incoming: Incoming, limit: int, received: int) -> AsyncIterator[bytes]:
+    """The rest of the client's body as it comes. Raises Refused: 413 when it is too large, 408 when it stalls."""
+    try:
+        async with asyncio.timeout(UPLOAD_S):
+            async for piece in incoming.http.content.iter_any():
+                received += len(piece)
+                if received > limit:
+                    raise refused(
+                        413, f"the body is larger than {limit} bytes ([server] max_body_mb)", kind="too_large"
+                    )
+                yield piece
+    except TimeoutError as error:
+        raise refused(408, f"the body did not come within {UPLOAD_S:g} s", kind="timeout", code="slow_body") from error
+
+
+async def _find_form_model(parcel: Parcel, incoming: Incoming, limit: int) -> None:
+    """Read the beginning of a form until its field `model` is there; what follows stays to be streamed."""
+    begun = bytearray()
+    rest = aiter(_uploaded(incoming, limit, 0))
+    while len(begun) < LOOKED_AT and not _FORM_MODEL.search(begun):
+        piece = await anext(rest, b"")
+        if not piece:
+            break
+        begun += piece
+    parcel.body, parcel.rest = bytes(begun), rest
+    if found := _FORM_MODEL.search(begun):
+        parcel.model = found[1].decode("utf-8", "replace")
+
+
+def _route(setup: Setup, parcel: Parcel, provider: str | None, incoming: Incoming) -> Route:
+    """Where the parcel goes: the provider of the header, else what offers the model."""
+    if provider is not None:
+        spec = setup.specs.get(provider)
+        if spec is None or not spec.enabled:
+            known = ", ".join(each.name for each in setup.enabled)
+            off = f" is off: {spec.why_off}" if spec else " is not known"
+            raise refused(
+                404,
+                f"{PROVIDER_HEADER}: {provider[:80]!r}{off}; there are {known}",
+                kind="not_found",
+                code="no_provider",
+            )
+        model = parcel.model.removeprefix(f"{provider}/") if parcel.model else NO_MODEL
+        target = Target(provider, model)
+        return Route(target.name, "failover", (target,))
+    if parcel.model:
+        return resolve(setup, parcel.model, parcel.controls)
+    hint = f"; a request that names a model, or a provider by {PROVIDER_HEADER}, is passed on to it"
+    raise refused(
+        404, f"there is nothing at {parcel.method} {parcel.path[:200]}{hint}", kind="not_found", code="unknown_url"
+    )
+
+
+def _new_exchange(services: Services, setup: Setup, incoming: Incoming, parcel: Parcel, route: Route) -> Exchange:
+    return Exchange(
+        services.ledger,
+        id=incoming.id,
+        started=incoming.started,
+        tenant=incoming.tenant,
+        dialect=DIALECT,
+        stream=False,
+        count=lambda _model: 0,
+        controls=parcel.controls,
+        route=route.name,
+        cache="bypass",
+        client_request_id=incoming.client_request_id,
+        input_estimate=0,
+        deadline=time.monotonic() + time_allowed_s(setup, route, parcel.controls),
+        clean=setup.redactor.clean,
+        seen=services.seen,
+    )
+
+
+# --- the attempts --------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Attempts:
+    """Makes attempts; `attempt` is what the executor calls."""
+
+    services: Services
+    setup: Setup
+    exchange: Exchange
+    parcel: Parcel
+
+    async def attempt(self, target: Target, key: Key | None, deadline: float) -> Passing:
+        """Hand the parcel to *target*.
+
+        Raises:
+            AttemptFailed: it gave no good answer.
+            Refused: it failed after a body that cannot be sent twice.
+        """
+        spec = self.setup.specs[target.provider]
+        if spec.backend != "http":
+            raise refused(404, f"{spec.name} has nothing at {self.parcel.path[:200]}", kind="not_found")
+        attempt = await self.exchange.begin(target, key.index if key else None)
+        stack = AsyncExitStack()
+        try:
+            attempt.sent = True
+            answer = await stack.enter_async_context(
+                self.setup.backends[spec.name].send(self._call(target, spec, key, deadline))
+            )
+            attempt.http_status = answer.status
+            self.exchange.vendor_headers = rate_limit_headers(answer.headers, self.setup.redactor.clean)
+            if answer.status >= 400:
+                raw = await answer.read()
+                raise AttemptFailed(
+                    BACKENDS[spec.dialect].parse_error(answer.status, raw[:MAX_ERROR_BYTES], answer.headers)
+                )
+        except (BackendError, AttemptFailed) as error:
+            await stack.aclose()
+            self.exchange.failed(attempt, error.failure)
+            if self.parcel.spent:
+                raise Refused(for_client(error.failure, spec.name, self.setup.redactor)) from error
+            raise AttemptFailed(error.failure) from error
+        except BaseException:
+            await stack.aclose()
+            raise
+        self.exchange.target = target
+        self.exchange.saw_first_event(attempt)
+        return Passing(answer, attempt, stack)
+
+    def _call(self, target: Target, spec: ProviderSpec, key: Key | None, deadline: float) -> Call:
+        parcel = self.parcel
+        body = parcel.named(target.model) if target.model != NO_MODEL else parcel.named("")
+        upload = None
+        if parcel.rest is not None:
+            parcel.spent = True
+            upload = _joined(body, parcel.rest)
+        # The base URL of an OpenAI-compatible server ends in its version, whatever that is.
+        below = parcel.path.removeprefix("/v1") if spec.dialect.startswith("openai") else parcel.path
+        return Call(
+            model=target.model,
+            body=b"" if upload else body,
+            stream=False,
+            method=parcel.method,
+            upload=upload,
+            path=below,
+            key=key.secret if key else None,
+            headers=parcel.headers,
+            timeouts=spec.timeouts,
+            max_answer_bytes=MAX_ANSWER,
+        )
+
+
+async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    if first:
+        yield first
+    async for piece in rest:
+        yield piece
+
+
+# --- the answer ----------------------------------------------------------------------------------
+
+
+async def _deliver(
+    services: Services, incoming: Incoming, exchange: Exchange, parcel: Parcel, passing: Passing
+) -> web.StreamResponse:
+    """The answer's bytes, the last piece after the books are closed."""
+    answer = passing.answer
+    headers = {name: answer.headers[name] for name in RETURNED if name in answer.headers}
+    told = {**headers, **exchange.vendor_headers, **exchange.headers(final=False), "x-content-type-options": "nosniff"}
+    stream = web.StreamResponse(status=answer.status, headers=told)
+    length = answer.headers.get("content-length", "")
+    if length.isdigit() and answer.headers.get("content-encoding", "identity") == "identity":
+        stream.content_length = int(length)
+    await stream.prepare(incoming.http)
+    meter = Meter(answer.headers.get("content-type", ""))
+    held = b""
+    status: Status = "ok"
+    failure: Failure | None = None
+    try:
+        async for piece in answer.pieces():
+            if held:
+                await stream.write(held)
+            meter.add(piece)
+            held = piece
+    except BackendError as error:
+        status, failure = "interrupted", error.failure
+    passing.attempt.usage = await meter.usage()
+    await _price(services, parcel, passing.attempt)
+    await passing.stack.aclose()
+    try:
+        await exchange.settle(status, failure)
+    except LedgerUnavailable as error:
+        raise ConnectionResetError("the answer could not be booked, so its end is not delivered") from error
+    if failure is not None:
+        raise ConnectionResetError("the provider's answer broke off")  # so that the client sees it break off, too
+    await stream.write_eof(held)
+    return stream
+
+
+async def _price(services: Services, parcel: Parcel, attempt: Attempt) -> None:
+    if parcel.topic in FREE or parcel.method in {"GET", "HEAD", "DELETE"}:
+        attempt.cost_nanousd = 0
+    elif attempt.usage is not None and parcel.topic not in UNMETERED:
+        await services.price(attempt, None)
+
+
+class Meter:
+    """Reads usage out of an answer that passes by: of a JSON object, or of the last event that tells any."""
+
+    def __init__(self, content_type: str) -> None:
+        self._streams = content_type.startswith("text/event-stream")
+        self._reads = self._streams or content_type.startswith("application/json")
+        self._seen = bytearray()
+
+    def add(self, piece: bytes) -> None:
+        """The next bytes of the answer."""
+        if not self._reads:
+            return
+        self._seen += piece
+        if len(self._seen) > USAGE_BYTES:
+            if self._streams:
+                del self._seen[: -USAGE_BYTES // 2]
+            else:
+                self._reads = False
+                self._seen.clear()
+
+    async def usage(self) -> Usage | None:
+        """The tokens that were told, if any were."""
+        if not self._reads or b'"usage"' not in self._seen:
+            return None
+        if len(self._seen) > LOOKED_AT:
+            return await asyncio.to_thread(self._usage)
+        return self._usage()
+
+    def _usage(self) -> Usage | None:
+        texts = [bytes(self._seen)]
+        if self._streams:
+            lines = bytes(self._seen).splitlines()
+            texts = [line[5:] for line in reversed(lines) if line.startswith(b"data:") and b'"usage"' in line]
+        for text in texts:
+            try:
+                found = loads_object(text).get("usage")
+            except JsonError:
+                continue
+            if isinstance(found, dict):
+                return usage_of(found)
+        return None
+
+
+def usage_of(raw: Mapping[str, Any]) -> Usage | None:
+    """*raw* in neutral terms, by whichever of the usual names; a total alone is input (rerankers, embeddings)."""
+    counts = main_counts(raw, ("input_tokens", "prompt_tokens", "total_tokens"), ("output_tokens", "completion_tokens"))
+    return Usage(input_tokens=counts[0], output_tokens=counts[1], raw=raw) if counts else None
