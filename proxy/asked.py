@@ -29,8 +29,6 @@ class Asked:
     """Unique, for answers whose vendor gives none; the dialect puts its prefix before it."""
     forward: Mapping[str, str] = field(default_factory=dict)
     """Headers that a backend of the client's own dialect is sent as they came."""
-    relays_streams: bool = True
-    """Whether a backend's stream in the client's dialect has the framing that the client asked for."""
     wants_count: bool = False
     """Whether the dialect tells the size of the prompt before the vendor does."""
     stream_type: str = EVENT_STREAM

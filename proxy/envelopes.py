@@ -13,14 +13,20 @@ from translators.neutral import Failure
 
 _PREFIXES: Final = (("/v1beta/", "gemini"), ("/v1/messages", "anthropic"))
 """Paths that only one vendor's clients ask for."""
+_HEADERS: Final = (
+    ("anthropic-version", "anthropic"),
+    ("x-goog-api-key", "gemini"),
+    ("x-goog-api-client", "gemini"),
+)
+"""Headers that only one vendor's clients send: OpenAI's, Anthropic's and Google's all ask for /v1/models."""
 
 
 def dialect_of(path: str, headers: Mapping[str, str]) -> str:
-    """The dialect in which whoever asks *path* expects to be told of failures, known before any route is."""
+    """The dialect that whoever asks *path* understands, known before any route is."""
     for prefix, dialect in _PREFIXES:
         if path.startswith(prefix):
             return dialect
-    return "anthropic" if "anthropic-version" in headers else "openai_chat"
+    return next((dialect for header, dialect in _HEADERS if header in headers), "openai_chat")
 
 
 def failure_response(

@@ -51,7 +51,7 @@ async def prepare(asked: Asked, target: Target, spec: ProviderSpec, fetch: Fetch
     dialect = BACKENDS[spoken]
     path = spec.path(spoken, target.model, stream=asked.request.stream)
     request = await inline_remote(asked.request, rules, fetch)
-    if request is asked.request and request.dialect == spoken and (asked.relays_streams or not request.stream):
+    if request is asked.request and request.dialect == spoken:
         relayed = asked.dialect.relay_request(asked.raw, asked.body, request, rules, target.model)
         headers = {**rules.headers, **asked.forward}
         return Prepared(target, spec, rules, dialect, path, relayed.body, relayed.losses, headers, verbatim=True)

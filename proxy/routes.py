@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from proxy.ingress import cache, chat, health, ledger, metrics, models
+from proxy.ingress import cache, chat, gemini, health, ledger, messages, metrics, models
 from proxy.passing import pass_on
 from proxy.server import Route
 
 ROUTES: Final = (
     Route("POST", "/v1/chat/completions", chat.chat_completions, "client"),
+    Route("POST", "/v1/messages", messages.messages, "client"),
+    Route("POST", "/v1/messages/count_tokens", messages.count_tokens, "client"),
+    Route("POST", "/v1beta/models/{}", gemini.generate, "client"),
+    Route("POST", "/v1/models/{}", gemini.generate, "client"),
+    Route("GET", "/v1beta/models", models.list_models, "client"),
+    Route("GET", "/v1beta/models/{}", models.one_model, "client"),
     Route("GET", "/v1/models", models.list_models, "client"),
     Route("GET", "/v1/models/{}", models.one_model, "client"),
     Route("GET", "/health", health.health, "client"),

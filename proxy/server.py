@@ -106,7 +106,8 @@ class Table:
             if path.startswith(prefix) and len(path) > len(prefix):
                 if route.method in {method, "*"} and not allowed:
                     return route, path[len(prefix) :]
-                allowed.add(route.method)
+                if route.method != "*":
+                    allowed.add(route.method)
         if allowed:
             methods = ", ".join(sorted(allowed))
             error = refused(405, f"{method} is not possible on {path[:200]}; use {methods}", code="method_not_allowed")

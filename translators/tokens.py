@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import lzma
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from threading import Lock
@@ -154,6 +154,18 @@ def family(model: str) -> Family:
 def encoding_name(model: str) -> EncodingName:
     """The encoding of an OpenAI model: cl100k_base for gpt-4, gpt-3.5 and the embedding models, else o200k_base."""
     return "cl100k_base" if _CL100K_NAME.search(model.lower()) else "o200k_base"
+
+
+def decode(token_ids: Sequence[int], encoding: EncodingName) -> str:
+    """The text of *token_ids*; bytes that are no UTF-8 (a list cut inside a character) become U+FFFD.
+
+    Raises:
+        ValueError: an id that *encoding* does not have.
+    """
+    try:
+        return _encoding(encoding).decode(list(token_ids))
+    except (KeyError, OverflowError) as error:
+        raise ValueError(f"{encoding} has no such token: {error}") from error
 
 
 def estimate_text(text: str, model: str) -> Estimate:

@@ -1,0 +1,122 @@
+"""How many tokens a request has: the vendor's own count where it offers one in the client's dialect, else an estimate.
+
+The vendors' counts are free, and so booked at no cost. Where a vendor cannot be asked just now the estimate serves:
+clients ask before every turn, and a count is an aid, not an answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from aiohttp import web
+
+from proxy.asked import Asked
+from proxy.calls import Short, call
+from proxy.chain import first_answer, resolve, time_allowed_s
+from proxy.errors import Refused
+from proxy.exchange import Exchange
+from proxy.ingress.json import json_response
+from proxy.server import Incoming
+from proxy.services import Services
+from proxy.setup import Key, Setup
+from routing.errors import AttemptFailed
+from routing.targets import Route, Target
+from storage.errors import LedgerUnavailable
+from translators.codec import JsonError, loads_object
+from translators.dialects import BACKENDS
+from translators.neutral import Failure
+from translators.tokens import estimate_request, family
+
+DIALECT: Final = "count"
+"""How the ledger calls these exchanges."""
+SOURCE_HEADER: Final = "x-modelport-count"
+"""Who counted: `vendor` or `estimate`."""
+_TAKEN_FOR_ESTIMATE: Final = frozenset({400, 404, 413, 422})
+"""Statuses of a vendor that are the client's business; any other leads to the estimate."""
+
+
+async def count(
+    services: Services, incoming: Incoming, asked: Asked, render: Callable[[int], dict[str, Any]]
+) -> web.StreamResponse:
+    """The count of *asked*, as the vendor tells it or as *render* writes an estimate.
+
+    Raises:
+        Refused: the model is unknown, or the vendor finds the request wrong.
+    """
+    with services.setup.used() as setup:
+        route = resolve(setup, asked.request.model, asked.controls)
+        countable = [target for target in route.targets if _path(setup, asked, target)]
+        if countable and countable[0] is route.targets[0]:
+            try:
+                return await _by_vendor(services, setup, incoming, asked, route=route, targets=countable)
+            except Refused as error:
+                if error.failure.status in _TAKEN_FOR_ESTIMATE and error.failure.kind != "not_found":
+                    raise
+            except LedgerUnavailable:
+                pass
+        tokens = await asyncio.to_thread(estimate_request, asked.request, family(route.targets[0].model))
+        response = json_response(render(tokens.tokens), incoming.id)
+        response.headers[SOURCE_HEADER] = "estimate"
+        return response
+
+
+def _path(setup: Setup, asked: Asked, target: Target) -> str:
+    """Where *target*'s vendor counts in the client's dialect; empty where it does not."""
+    spec = setup.specs[target.provider]
+    own = asked.request.dialect
+    return spec.path(own, target.model, "count") if own in spec.speaks and spec.backend == "http" else ""
+
+
+async def _by_vendor(
+    services: Services, setup: Setup, incoming: Incoming, asked: Asked, *, route: Route, targets: list[Target]
+) -> web.StreamResponse:
+    exchange = Exchange(
+        services.ledger,
+        id=incoming.id,
+        started=incoming.started,
+        tenant=incoming.tenant,
+        dialect=DIALECT,
+        stream=False,
+        count=lambda _model: 0,
+        controls=asked.controls,
+        route=route.name,
+        cache="bypass",
+        client_request_id=incoming.client_request_id,
+        input_estimate=0,
+        deadline=time.monotonic() + time_allowed_s(setup, route, asked.controls),
+        clean=setup.redactor.clean,
+        seen=services.seen,
+    )
+
+    async def attempt(target: Target, key: Key | None, deadline: float) -> bytes:
+        spec, own = setup.specs[target.provider], asked.request.dialect
+        rules = spec.rules(target.model, own)
+        relayed = asked.dialect.relay_request(asked.raw, asked.body, asked.request, rules, target.model)
+        short = Short(
+            "count",
+            _path(setup, asked, target),
+            relayed.body,
+            BACKENDS[own].parse_error,
+            {**rules.headers, **asked.forward},
+        )
+        raw, made = await call(setup, exchange, target, key, deadline, short=short)
+        made.cost_nanousd = 0
+        try:
+            loads_object(raw)
+        except JsonError as error:
+            failure = Failure("invalid_response", f"the count is {error}", 502)
+            exchange.failed(made, failure)
+            raise AttemptFailed(failure) from error
+        return raw
+
+    try:
+        raw = await first_answer(services, setup, route, exchange, targets=targets, attempt=attempt)
+        await exchange.settle("ok")
+    finally:
+        if exchange.attempts and not exchange.settled:
+            services.spawn(exchange.settle("aborted"))
+    headers = {"content-type": "application/json", "x-content-type-options": "nosniff", SOURCE_HEADER: "vendor"}
+    return web.Response(body=raw, headers={**headers, **exchange.vendor_headers, **exchange.headers(final=True)})

@@ -1,0 +1,58 @@
+"""`POST /v1beta/models/{model}:generateContent`: Gemini's dialect. Google's SDK says `/v1/models`, too."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from proxy.asked import EVENT_STREAM, Asked
+from proxy.controls import read_controls
+from proxy.counting import count
+from proxy.errors import refused
+from proxy.ingress.questions import read_question
+from proxy.pipeline import answer
+from proxy.server import Incoming
+from proxy.services import Services
+from translators.gemini import client, client_array
+
+METHODS: Final = ("generateContent", "streamGenerateContent", "countTokens")
+
+
+async def generate(services: Services, incoming: Incoming) -> web.StreamResponse:
+    """Answer a generateContent, streamGenerateContent or countTokens request.
+
+    Raises:
+        Refused, BadRequest: with what the client is to be told.
+    """
+    model, _, method = unquote(incoming.parameter).rpartition(":")
+    if not model or method not in METHODS:
+        known = ", ".join(METHODS)
+        raise refused(
+            404,
+            f"there is nothing at {incoming.parameter[:200]}; use MODEL:METHOD with one of {known}",
+            kind="not_found",
+            code="unknown_url",
+        )
+    stream = method == "streamGenerateContent"
+    as_events = incoming.http.rel_url.query.get("alt") == "sse"
+
+    def asked(raw: bytes, body: dict[str, Any]) -> Asked:
+        parse = client.parse_count_request(body, model) if method == "countTokens" else None
+        return Asked(
+            client if as_events or not stream else client_array,
+            raw,
+            body,
+            parse or client.parse_request(body, model, stream),
+            read_controls(incoming.http.headers, body),
+            created=int(time.time()),
+            id=incoming.answer_id,
+            stream_type=EVENT_STREAM if as_events else "application/json; charset=utf-8",
+        )
+
+    question = await read_question(services, incoming, asked)
+    if method == "countTokens":
+        return await count(services, incoming, question, client.render_count)
+    return await answer(services, incoming, question)
