@@ -41,9 +41,13 @@ from routing.breaker import Breakers
 from routing.health import Seen
 from storage.accounts import Accounts
 from storage.cache import Cache
+from storage.catalog import CatalogStore
 from storage.db import Database
 from storage.errors import LedgerUnavailable, StorageError
+from storage.learned import LearnedRules
 from storage.ledger import Ledger
+from storage.responses import Responses
+from storage.vault import Vault
 from translators.errors import BadRequest
 from translators.neutral import Failure, Usage
 
@@ -52,6 +56,7 @@ log = logging.getLogger("modelport")
 SAFE_ID: Final = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
 RELOAD_CHECK_S: Final = 1.0
 BACKLOG: Final = 1024
+PRUNE_S: Final = 600.0
 
 
 def serve(loaded: Loaded, reload: Callable[[], Loaded]) -> int:
@@ -180,6 +185,7 @@ async def opened(loaded: Loaded) -> AsyncIterator[Services]:
         path = settings.storage.path
         db = await stack.enter_async_context(Database(None if path == MEMORY else path))
         session = await stack.enter_async_context(new_session())
+        memory = settings.memory
         media = MediaFetcher(allow_private=settings.server.media_allow_private)
         stack.push_async_callback(media.close)
         setup = new_setup(loaded, os.environ, session)
@@ -195,8 +201,13 @@ async def opened(loaded: Loaded) -> AsyncIterator[Services]:
             prices=new_prices(setup.specs),
             breakers=Breakers(time.monotonic, settings.breaker.failures, settings.breaker.cooldown_s),
             media=media,
+            vault=Vault(db, memory.reasoning_ttl_s, max_bytes=int(memory.reasoning_max_mb * 2**20)),
+            responses=Responses(db, ttl_s=memory.responses_ttl_s, max_bytes=int(memory.responses_max_mb * 2**20)),
+            learned=LearnedRules(db),
+            catalog=CatalogStore(db),
         )
         await _reconcile(services)
+        await stack.enter_async_context(_pruning(services))
         stack.push_async_callback(_close_backends, services)
         stack.push_async_callback(services.drain)
         _warm_prices(services)
@@ -221,6 +232,8 @@ async def _reconcile(services: Services) -> None:
         log.warning(
             "%d exchanges were interrupted when the process before ended; they are booked with estimates", closed
         )
+    with contextlib.suppress(StorageError):  # a ledger that cannot be written was spoken of above
+        await services.responses.recover()
     await services.cache.open()
     rows = await services.accounts.newest_attempts(RESTORED_ATTEMPTS)
     services.health.restore(
@@ -237,6 +250,26 @@ async def _reconcile(services: Services) -> None:
         for row in rows
         if row.status != "aborted"
     )
+
+
+@asynccontextmanager
+async def _pruning(services: Services) -> AsyncIterator[None]:
+    """Every now and then, what is too old is removed."""
+
+    async def prune() -> None:
+        while True:
+            await asyncio.sleep(PRUNE_S)
+            try:
+                await services.vault.prune(time.time())
+                await services.responses.prune(time.time())
+            except StorageError as error:
+                log.warning("what is too old could not be removed: %s", error)
+
+    task = asyncio.create_task(prune())
+    try:
+        yield
+    finally:
+        task.cancel()
 
 
 def _warm_prices(services: Services) -> None:

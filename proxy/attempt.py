@@ -32,6 +32,7 @@ from translators.custom_tools import Restorer
 from translators.dialect import StreamRelay
 from translators.neutral import Failure, Response
 from translators.tokens import estimate_request, family
+from translators.vaulted import Found
 
 MAX_ERROR_BYTES: Final = 1024 * 1024
 
@@ -42,7 +43,7 @@ class Committed:
 
     exchange: Exchange
     attempts: Sequence[Attempt]
-    spec: ProviderSpec
+    prepared: Prepared
     headers: Mapping[str, str] = field(default_factory=dict)
     response: Response | None = None
     payload: bytes | None = None
@@ -72,6 +73,7 @@ class Attempter:
         backends: Mapping[str, Backend],
         *,
         losses: LossMode,
+        recalled: Mapping[bytes, Found] | None = None,
         fetch: Fetch,
         clean: Callable[[str, Failure], Failure],
         clean_text: Callable[[str], str],
@@ -82,6 +84,7 @@ class Attempter:
         self._specs = specs
         self._backends = backends
         self._losses = losses
+        self._recalled = recalled
         self._fetch = fetch
         self._clean = clean
         self._clean_text = clean_text
@@ -97,7 +100,7 @@ class Attempter:
         """
         try:
             async with asyncio.timeout(max(0.001, deadline - self._now())):
-                prepared = await prepare(self._asked, target, self._specs[target.provider], self._fetch)
+                prepared = await prepare(self._asked, target, self._specs[target.provider], self._fetch, self._recalled)
         except TimeoutError as error:
             raise refused(
                 504, "the files of the request did not come in time", kind="timeout", code="media_timeout"
@@ -110,7 +113,7 @@ class Attempter:
     async def _one(self, prepared: Prepared, key: Key | None, deadline: float, *, stream: bool) -> Committed:
         attempt = await self._exchange.begin(prepared.target, key.index if key else None)
         deadline = min(deadline, self._now() + prepared.spec.timeouts.total_s)
-        committed = Committed(self._exchange, [attempt], prepared.spec, deadline=deadline)
+        committed = Committed(self._exchange, [attempt], prepared, deadline=deadline)
         try:
             call = self._call(prepared, key, deadline, stream=stream)
             attempt.sent = True
@@ -233,7 +236,7 @@ class Attempter:
         return Committed(
             self._exchange,
             [attempt for answer in answers for attempt in answer.attempts],
-            prepared.spec,
+            prepared,
             answers[0].headers,
             response=joined([answer.response for answer in answers if answer.response]),
         )

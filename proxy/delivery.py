@@ -61,6 +61,7 @@ class Delivery:
 
     async def _settle(self, committed: Committed, response: Response) -> None:
         await self.services.account(self.exchange, committed, response)
+        self.services.remember(self.incoming.tenant, self.asked.request, response, committed.prepared)
         await self.exchange.settle("ok")
         if self.keep and self.exchange.target and storable(response):
             exchange, dialect = self.exchange, self.asked.request.dialect

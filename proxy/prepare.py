@@ -17,6 +17,7 @@ from translators.dialect import BackendDialect, Rules
 from translators.dialects import BACKENDS
 from translators.losses import Loss
 from translators.neutral import Request
+from translators.vaulted import Found, reattached
 from translators.wishes import real_wishes
 
 
@@ -40,8 +41,13 @@ class Prepared:
     """How many requests it takes to get as many choices as the client wants."""
 
 
-async def prepare(asked: Asked, target: Target, spec: ProviderSpec, fetch: Fetch) -> Prepared:
+async def prepare(
+    asked: Asked, target: Target, spec: ProviderSpec, fetch: Fetch, recalled: Mapping[bytes, Found] | None = None
+) -> Prepared:
     """*asked* for *target*: relayed where both speak the same dialect, translated otherwise.
+
+    *recalled* is what is kept of the conversation's reasoning; what this provider made is given back to it, and what
+    another did is taken off.
 
     Raises:
         Refused, BadRequest: it cannot be put to this target.
@@ -51,6 +57,10 @@ async def prepare(asked: Asked, target: Target, spec: ProviderSpec, fetch: Fetch
     dialect = BACKENDS[spoken]
     path = spec.path(spoken, target.model, stream=asked.request.stream)
     request = await inline_remote(asked.request, rules, fetch)
+    if recalled:
+        request = reattached(
+            request, recalled, spoken, lambda origin: origin.startswith(f"{spec.name}/"), rules.reasoning_replay
+        )
     if request is asked.request and request.dialect == spoken:
         relayed = asked.dialect.relay_request(asked.raw, asked.body, request, rules, target.model)
         headers = {**rules.headers, **asked.forward}

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from random import Random
@@ -18,6 +18,7 @@ from proxy.attempt import Committed
 from proxy.auth import Gate
 from proxy.exchange import Attempt, Exchange
 from proxy.media import MediaFetcher
+from proxy.prepare import Prepared
 from proxy.server import HostGuard
 from proxy.setup import Setup
 from proxy.stored import Stored, unpack
@@ -27,12 +28,17 @@ from routing.pricing import PriceBook
 from routing.retry import RetryBudget
 from storage.accounts import Accounts
 from storage.cache import Cache
+from storage.catalog import CatalogStore
 from storage.db import Database
 from storage.errors import LedgerUnavailable
 from storage.flights import SingleFlight
+from storage.learned import LearnedRules
 from storage.ledger import Ledger, Status
-from translators.neutral import Failure, Refusal, Response, Text, Thinking, ToolCall, Usage
+from storage.responses import Responses
+from storage.vault import Kept, Vault
+from translators.neutral import Failure, Refusal, Request, Response, Text, Thinking, ToolCall, Usage
 from translators.tokens import estimate_text
+from translators.vaulted import keys_wanted, remember
 
 log = logging.getLogger("modelport")
 
@@ -78,6 +84,10 @@ class Services:
     prices: PriceBook
     breakers: Breakers
     media: MediaFetcher
+    vault: Vault
+    responses: Responses
+    learned: LearnedRules
+    catalog: CatalogStore
     health: Health = field(default_factory=Health)
     flights: SingleFlight[Stored] = field(default_factory=SingleFlight)
     retry_budget: RetryBudget = field(default_factory=RetryBudget)
@@ -129,6 +139,26 @@ class Services:
         self.cache.put(
             key, stored.pack(), tenant=tenant, route=route, model=stored.target, cost_nanousd=stored.cost_nanousd
         )
+
+    # --- the reasoning vault
+
+    async def recalled(self, tenant: str, request: Request) -> Mapping[bytes, Kept]:
+        """What is kept of the reasoning that *request*'s conversation once had."""
+        if not self.setup.loaded.settings.memory.reasoning:
+            return {}
+        if not any(message.role == "assistant" for message in request.messages):
+            return {}
+        return await self.vault.get_many(tenant, keys_wanted(request))
+
+    def remember(self, tenant: str, request: Request, response: Response, prepared: Prepared) -> None:
+        """Keep the reasoning of an answer, for the turn that comes after it."""
+        if not self.setup.loaded.settings.memory.reasoning:
+            return
+        readable = prepared.rules.reasoning_replay != "never"
+        entries = remember(request, response, readable=readable)
+        if entries:
+            origin, dialect = prepared.target.name, prepared.rules.dialect
+            self.vault.put(Kept(tenant, key, origin, dialect, value) for key, value in entries)
 
     # --- the books
 

@@ -9,6 +9,8 @@ StorageError
 ├── Unavailable         any other trouble: an I/O error, too much waiting, closed
 ├── Conflict            a row with this id exists already, or breaks another rule of the table: a bug or a replay
 ├── BadCursor           a page's cursor is not one that was handed out: the client's mistake
+├── UnknownResponse     a stored response that another one continues is not there: the client's mistake
+├── TooLarge            a row or a conversation is beyond its bound: nothing was stored or read
 └── LedgerUnavailable   an exchange could not be booked (`strict`): answer 503 `ledger_unavailable`
 """
 
@@ -71,6 +73,22 @@ class Conflict(StorageError):
 
 class BadCursor(StorageError):
     """A page's cursor is not one that was handed out."""
+
+    word = "ok"
+
+
+class UnknownResponse(StorageError):
+    """*response_id* is not stored for this tenant: it never was, was deleted, or is too old."""
+
+    word = "ok"
+
+    def __init__(self, response_id: str, message: str) -> None:
+        super().__init__(message)
+        self.response_id = response_id
+
+
+class TooLarge(StorageError):
+    """A row or a conversation is beyond its bound."""
 
     word = "ok"
 

@@ -101,6 +101,77 @@ CREATE TABLE cache (
     value BLOB NOT NULL
 )"""
 
+_RESPONSES = """
+CREATE TABLE responses (
+    row INTEGER PRIMARY KEY,
+    tenant TEXT NOT NULL,
+    id TEXT NOT NULL,
+    created_us INTEGER NOT NULL,
+    expires_us INTEGER NOT NULL,
+    status TEXT NOT NULL
+        CHECK (status IN ('queued', 'in_progress', 'completed', 'incomplete', 'failed', 'cancelled')),
+    model TEXT NOT NULL,
+    provider TEXT,
+    vendor_stored INTEGER NOT NULL,
+    previous_id TEXT,
+    size INTEGER NOT NULL,
+    input BLOB NOT NULL,
+    output BLOB NOT NULL,
+    body BLOB NOT NULL,
+    UNIQUE (tenant, id)
+)"""
+
+_VAULT = """
+CREATE TABLE vault (
+    row INTEGER PRIMARY KEY,
+    tenant TEXT NOT NULL,
+    key BLOB NOT NULL,
+    origin TEXT NOT NULL,
+    dialect TEXT NOT NULL,
+    created_us INTEGER NOT NULL,
+    expires_us INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    value BLOB NOT NULL,
+    UNIQUE (tenant, key)
+)"""
+
+_LEARNED_RULES = """
+CREATE TABLE learned_rules (
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+    dialect TEXT NOT NULL,
+    change TEXT NOT NULL,
+    evidence TEXT NOT NULL,
+    http_status INTEGER NOT NULL,
+    learned_us INTEGER NOT NULL,
+    uses INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (provider, model, dialect, change)
+)"""
+
+_CATALOG = """
+CREATE TABLE catalog (
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+    facts TEXT NOT NULL,
+    source TEXT NOT NULL,
+    fetched_us INTEGER NOT NULL,
+    PRIMARY KEY (provider, model)
+)"""
+
+
+# One row with the number and size of the rows of $, kept by triggers: a size bound is checked on every store and must
+# not need a scan.
+_TOTALS = (
+    "CREATE TABLE $_totals (entries INTEGER NOT NULL, size_bytes INTEGER NOT NULL)",
+    "INSERT INTO $_totals VALUES (0, 0)",
+    "CREATE TRIGGER $_added AFTER INSERT ON $ BEGIN"
+    " UPDATE $_totals SET entries = entries + 1, size_bytes = size_bytes + new.size; END",
+    "CREATE TRIGGER $_resized AFTER UPDATE OF size ON $ BEGIN"
+    " UPDATE $_totals SET size_bytes = size_bytes + new.size - old.size; END",
+    "CREATE TRIGGER $_removed AFTER DELETE ON $ BEGIN"
+    " UPDATE $_totals SET entries = entries - 1, size_bytes = size_bytes - old.size; END",
+)
+
 MIGRATIONS: Final = (
     Migration(
         1,
@@ -129,6 +200,29 @@ MIGRATIONS: Final = (
             " UPDATE cache_totals SET entries = entries - 1, size_bytes = size_bytes - old.size; END",
         ),
     ),
+    Migration(
+        3,
+        "responses",
+        (
+            _RESPONSES,
+            "CREATE INDEX responses_created ON responses (created_us)",
+            "CREATE INDEX responses_expires ON responses (expires_us)",
+            "CREATE INDEX responses_open ON responses (status) WHERE status IN ('queued', 'in_progress')",
+            *(statement.replace("$", "responses") for statement in _TOTALS),
+        ),
+    ),
+    Migration(
+        4,
+        "reasoning vault",
+        (
+            _VAULT,
+            "CREATE INDEX vault_created ON vault (created_us)",
+            "CREATE INDEX vault_expires ON vault (expires_us)",
+            *(statement.replace("$", "vault") for statement in _TOTALS),
+        ),
+    ),
+    Migration(5, "learned rules", (_LEARNED_RULES,)),
+    Migration(6, "model catalogue", (_CATALOG,)),
 )
 
 

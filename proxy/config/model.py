@@ -143,6 +143,43 @@ class CacheSettings(Section):
     max_mb: float = Field(512, gt=0, description="Size at which the least used answers make room, in MiB.")
 
 
+class MemorySettings(Section):
+    """`[memory]`: what is kept of conversations."""
+
+    reasoning: bool = Field(
+        True,
+        description="Keep signed and encrypted reasoning that a client drops, and give it back to its vendor when the "
+        "conversation goes on.",
+    )
+    reasoning_ttl_s: Seconds = Field(604_800, le=31_536_000, description="How long it is kept.")
+    reasoning_max_mb: float = Field(256, gt=0, description="Size at which the oldest makes room, in MiB.")
+    responses: bool = Field(
+        True, description="Keep responses of `/v1/responses` whose request does not say `store: false`."
+    )
+    responses_ttl_s: Seconds = Field(2_592_000, le=31_536_000, description="How long they are kept.")
+    responses_max_mb: float = Field(1024, gt=0, description="Size at which the oldest make room, in MiB.")
+
+
+class CatalogSettings(Section):
+    """`[catalog]`: what is known of models."""
+
+    heal: bool = Field(
+        True,
+        description="Learn from a vendor's 400 that names a parameter: repeat the request without it, and remember.",
+    )
+
+
+class StructuredSettings(Section):
+    """`[structured]`: answers with a schema."""
+
+    validate_answers: bool = Field(
+        True, description="Check an answer against the request's JSON Schema where the target did not enforce it."
+    )
+    repair: bool = Field(
+        False, description="Ask the target once more, naming what is wrong, when such an answer does not fit."
+    )
+
+
 class LoggingSettings(Section):
     """`[logging]`: what is written to standard error."""
 
@@ -299,6 +336,7 @@ class RouteSettings(Section):
     )
     timeout_s: Seconds | None = Field(None, description="For the whole exchange, all attempts together.")
     cache: CacheMode | None = Field(None, description="Overrides `cache.mode` for this route.")
+    repair: bool | None = Field(None, description="Overrides `structured.repair` for this route.")
 
     @property
     def weighted(self) -> tuple[TargetSettings, ...]:
@@ -313,6 +351,9 @@ class Settings(Section):
     auth: AuthSettings = Field(default_factory=AuthSettings, description="Who gets in.")
     storage: StorageSettings = Field(default_factory=StorageSettings, description="The database.")
     cache: CacheSettings = Field(default_factory=CacheSettings, description="Answers kept for equal requests.")
+    memory: MemorySettings = Field(default_factory=MemorySettings, description="What is kept of conversations.")
+    catalog: CatalogSettings = Field(default_factory=CatalogSettings, description="What is known of models.")
+    structured: StructuredSettings = Field(default_factory=StructuredSettings, description="Answers with a schema.")
     logging: LoggingSettings = Field(default_factory=LoggingSettings, description="What is written to standard error.")
     retry: RetrySettings = Field(default_factory=RetrySettings, description="Asking the same target again.")
     breaker: BreakerSettings = Field(default_factory=BreakerSettings, description="Leaving a failing target alone.")
