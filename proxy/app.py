@@ -38,6 +38,7 @@ from proxy.server import HostGuard, Incoming, Server, Table, check_framing, new_
 from proxy.services import RESTORED_ATTEMPTS, Services
 from proxy.setup import new_prices, new_setup
 from routing.breaker import Breakers
+from routing.catalog import Overlay
 from routing.health import Seen
 from storage.accounts import Accounts
 from storage.cache import Cache
@@ -155,7 +156,7 @@ def apply(services: Services, loaded: Loaded) -> None:
     """Put *loaded* in force for new requests. Address, storage and cache size stay as they were at the start."""
     old = services.setup
     session = services.session
-    new = new_setup(loaded, os.environ, session, old)
+    new = new_setup(loaded, os.environ, session, services.overlay, old)
     services.setup = new
     services.prices = new_prices(new.specs)
     _warm_prices(services)
@@ -188,9 +189,11 @@ async def opened(loaded: Loaded) -> AsyncIterator[Services]:
         memory = settings.memory
         media = MediaFetcher(allow_private=settings.server.media_allow_private)
         stack.push_async_callback(media.close)
-        setup = new_setup(loaded, os.environ, session)
+        overlay = Overlay()
+        setup = new_setup(loaded, os.environ, session, overlay)
         services = Services(
             setup=setup,
+            overlay=overlay,
             session=session,
             gate=new_gate(loaded),
             hosts=new_guard(loaded),
@@ -234,6 +237,7 @@ async def _reconcile(services: Services) -> None:
         )
     with contextlib.suppress(StorageError):  # a ledger that cannot be written was spoken of above
         await services.responses.recover()
+    await services.know_models()
     await services.cache.open()
     rows = await services.accounts.newest_attempts(RESTORED_ATTEMPTS)
     services.health.restore(

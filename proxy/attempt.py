@@ -19,6 +19,7 @@ from proxy.backends.backend import Answer, Backend, BackendError, Call
 from proxy.controls import LossMode
 from proxy.errors import refused
 from proxy.exchange import Attempt, Exchange, rate_limit_headers
+from proxy.healing import Healer, Treatment
 from proxy.live import Live, Pieces
 from proxy.media import Fetch
 from proxy.prepare import Prepared, prepare, refuse_losses
@@ -73,6 +74,7 @@ class Attempter:
         backends: Mapping[str, Backend],
         *,
         losses: LossMode,
+        healer: Healer,
         recalled: Mapping[bytes, Found] | None = None,
         fetch: Fetch,
         clean: Callable[[str, Failure], Failure],
@@ -84,6 +86,7 @@ class Attempter:
         self._specs = specs
         self._backends = backends
         self._losses = losses
+        self._healer = healer
         self._recalled = recalled
         self._fetch = fetch
         self._clean = clean
@@ -98,17 +101,36 @@ class Attempter:
             Refused, BadRequest: the request cannot be put to it, or a loss that the client refuses.
             LedgerUnavailable: the attempt could not be booked, so it was not made.
         """
+        treatment = Treatment(self._healer, self._asked.request, target, self._recalled)
+        prepared = await self._prepared(target, deadline, treatment)
+        while True:
+            try:
+                if prepared.fan_out > 1:
+                    committed = await self._fan_out(prepared, key, deadline)
+                else:
+                    committed = await self._one(prepared, key, deadline, stream=self._asked.request.stream)
+            except AttemptFailed as failed:
+                refused_one = prepared
+                if treatment.try_again(failed.failure, prepared):
+                    prepared = await self._prepared(target, deadline, treatment)
+                if prepared.sent != refused_one.sent:
+                    continue
+                treatment.failed()
+                raise
+            treatment.worked()
+            return committed
+
+    async def _prepared(self, target: Target, deadline: float, treatment: Treatment) -> Prepared:
         try:
             async with asyncio.timeout(max(0.001, deadline - self._now())):
-                prepared = await prepare(self._asked, target, self._specs[target.provider], self._fetch, self._recalled)
+                spec = self._specs[target.provider]
+                prepared = await prepare(self._asked, target, spec, self._fetch, treatment.recalled)
         except TimeoutError as error:
             raise refused(
                 504, "the files of the request did not come in time", kind="timeout", code="media_timeout"
             ) from error
         refuse_losses(prepared.losses, prepared.target.name, self._losses)
-        if prepared.fan_out > 1:
-            return await self._fan_out(prepared, key, deadline)
-        return await self._one(prepared, key, deadline, stream=self._asked.request.stream)
+        return prepared
 
     async def _one(self, prepared: Prepared, key: Key | None, deadline: float, *, stream: bool) -> Committed:
         attempt = await self._exchange.begin(prepared.target, key.index if key else None)

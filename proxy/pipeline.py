@@ -149,6 +149,7 @@ async def _committed(errand: Errand, exchange: Exchange) -> Committed:
         setup.specs,
         setup.backends,
         losses=errand.asked.controls.losses or route.losses,
+        healer=services.healer,
         recalled=await services.recalled(errand.incoming.tenant, errand.asked.request),
         fetch=services.media.fetch,
         clean=lambda where, failure: for_client(failure, where, setup.redactor),

@@ -40,6 +40,11 @@ class Prepared:
     fan_out: int = 1
     """How many requests it takes to get as many choices as the client wants."""
 
+    @property
+    def sent(self) -> tuple[str, bytes, Mapping[str, str]]:
+        """All that reaches the backend."""
+        return self.path, self.body, self.headers
+
 
 async def prepare(
     asked: Asked, target: Target, spec: ProviderSpec, fetch: Fetch, recalled: Mapping[bytes, Found] | None = None

@@ -61,6 +61,7 @@ async def probe(services: Services, spec: ProviderSpec) -> Mapping[str, Any]:
         setup.specs,
         setup.backends,
         losses="ignore",
+        healer=services.healer,
         fetch=services.media.fetch,
         clean=lambda where, failure: for_client(failure, where, setup.redactor),
         clean_text=setup.redactor.clean,

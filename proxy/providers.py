@@ -7,7 +7,7 @@ Order: the configured ones as the file has them, then the other shipped rows.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -19,7 +19,7 @@ from proxy.config.model import PriceSettings, ProviderSettings, Settings, Timeou
 from proxy.config.quirks import quirks
 from proxy.config.secrets import BadSecret, NoSecret, Secret
 from proxy.config.shipped import dialects, rows
-from routing.catalog import rules_for
+from routing.catalog import Overlay, rules_for
 
 if TYPE_CHECKING:
     from proxy.backends.llamacpp import LocalModel
@@ -83,6 +83,8 @@ class ProviderSpec:
     docs: str = ""
     configured: bool = False
     why_off: str = ""
+    overlay: Overlay = field(default_factory=Overlay, repr=False, compare=False)
+    """What is known of single models beyond the shipped rows: from the vendor's list, and from its refusals."""
 
     @property
     def enabled(self) -> bool:
@@ -96,7 +98,8 @@ class ProviderSpec:
 
     def rules(self, model: str, dialect: str = "") -> Rules:
         """What requests for *model* may hold: the dialect's and the model's rules, then this provider's quirks."""
-        return rules_for(dialect or self.dialect, model, self.model_quirks.get(model, self.quirks))
+        known = self.overlay.of(self.name, model)
+        return rules_for(dialect or self.dialect, model, self.model_quirks.get(model, self.quirks), known)
 
     def path(self, dialect: str, model: str, operation: Operation = "generate", *, stream: bool = False) -> str:
         """Where *dialect* posts an *operation*, below the base URL; empty where it has none."""
@@ -124,11 +127,15 @@ class ProviderSpec:
         return exact or next((price for glob, price in self.price.items() if fnmatchcase(model, glob)), None)
 
 
-def providers(settings: Settings, environ: Mapping[str, str]) -> dict[str, ProviderSpec]:
-    """All providers by name, in order."""
+def providers(
+    settings: Settings, environ: Mapping[str, str], overlay: Overlay | None = None
+) -> dict[str, ProviderSpec]:
+    """All providers by name, in order; *overlay* is what is known of their models beside the configuration."""
     shipped = rows()
     names = [*settings.providers, *(name for name in shipped if name not in settings.providers)]
-    return {name: _spec(name, shipped.get(name, {}), settings.providers.get(name), environ) for name in names}
+    specs = {name: _spec(name, shipped.get(name, {}), settings.providers.get(name), environ) for name in names}
+    known = overlay or Overlay()
+    return {name: replace(spec, overlay=known) for name, spec in specs.items()}
 
 
 def call_url(spec: ProviderSpec, path: str) -> str:

@@ -6,9 +6,10 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from random import Random
 from typing import Any, Final
 
@@ -17,12 +18,15 @@ import aiohttp
 from proxy.attempt import Committed
 from proxy.auth import Gate
 from proxy.exchange import Attempt, Exchange
+from proxy.healing import Healer, Taught
 from proxy.media import MediaFetcher
 from proxy.prepare import Prepared
 from proxy.server import HostGuard
 from proxy.setup import Setup
 from proxy.stored import Stored, unpack
 from routing.breaker import Breakers
+from routing.catalog import Overlay
+from routing.errors import BadRow
 from routing.health import Health, Seen
 from routing.pricing import PriceBook
 from routing.retry import RetryBudget
@@ -30,7 +34,7 @@ from storage.accounts import Accounts
 from storage.cache import Cache
 from storage.catalog import CatalogStore
 from storage.db import Database
-from storage.errors import LedgerUnavailable
+from storage.errors import LedgerUnavailable, StorageError
 from storage.flights import SingleFlight
 from storage.learned import LearnedRules
 from storage.ledger import Ledger, Status
@@ -74,6 +78,7 @@ class Services:
     """Made once by `proxy.app`; handed to whoever answers a request."""
 
     setup: Setup
+    overlay: Overlay
     session: aiohttp.ClientSession
     gate: Gate
     hosts: HostGuard
@@ -139,6 +144,45 @@ class Services:
         self.cache.put(
             key, stored.pack(), tenant=tenant, route=route, model=stored.target, cost_nanousd=stored.cost_nanousd
         )
+
+    # --- what is known of models
+
+    async def know_models(self) -> None:
+        """Put what vendors' lists and refusals have told, in earlier days, over the shipped rules."""
+        for row in await self.catalog.all():
+            self._know(partial(self.overlay.put_facts, row.provider, row.model, row.facts.get("rules", {})))
+        for rule in await self.learned.all():
+            self._know(partial(self.overlay.put, rule.provider, rule.model, rule.change))
+
+    @staticmethod
+    def _know(put: Callable[[], object]) -> None:
+        try:
+            put()
+        except BadRow as error:
+            log.warning("something that an earlier version knew of a model is left out: %s", error)
+
+    @property
+    def healer(self) -> Healer:
+        """What learns from refusals."""
+        setup = self.setup
+        return Healer(self.overlay, self._learn, setup.redactor.clean, setup.loaded.settings.catalog.heal)
+
+    def _learn(self, taught: Taught) -> None:
+        async def learn() -> None:
+            target = taught.target
+            try:
+                await self.learned.learn(
+                    target.provider,
+                    target.model,
+                    taught.dialect,
+                    taught.lesson.change,
+                    evidence=taught.evidence,
+                    http_status=taught.http_status,
+                )
+            except StorageError as error:
+                log.warning("%s: what its refusal taught holds until the next start: %s", target.name, error)
+
+        self.spawn(learn())
 
     # --- the reasoning vault
 

@@ -22,6 +22,7 @@ from proxy.config import Loaded
 from proxy.config.model import RouteSettings
 from proxy.errors import Redactor
 from proxy.providers import ProviderSpec, call_url, providers
+from routing.catalog import Overlay
 from routing.limits import KeyRing
 from routing.pricing import Price, PriceBook
 from routing.retry import Patience
@@ -92,10 +93,14 @@ class Setup:
 
 
 def new_setup(
-    loaded: Loaded, environ: Mapping[str, str], session: aiohttp.ClientSession, old: Setup | None = None
+    loaded: Loaded,
+    environ: Mapping[str, str],
+    session: aiohttp.ClientSession,
+    overlay: Overlay,
+    old: Setup | None = None,
 ) -> Setup:
     """The setup that *loaded* describes. Backends and keys of providers that did not change are *old*'s."""
-    specs = providers(loaded.settings, environ)
+    specs = providers(loaded.settings, environ, overlay)
     backends: dict[str, Backend] = {}
     rings: dict[str, KeyRing[Key]] = {}
     for name, spec in specs.items():

@@ -1,8 +1,10 @@
 """What each model takes, as data: `data/rules.toml` to `translators.dialect.Rules`.
 
-Three layers, later over earlier: the dialect's defaults, every row whose pattern matches the model (in file order),
-and the provider row's quirks. A row replaces a field; mappings are merged. Quirks speak for a server, whatever the
-model: their `refuses` add, their `modalities` restrict, the rest replaces.
+Layers, later over earlier: the dialect's defaults, every row whose pattern matches the model (in file order), what
+the vendor's own list of models says, the provider row's quirks, and what the vendor's refusals have taught.
+A row replaces a field; mappings are merged. Quirks speak for a server, whatever the model: their `refuses` add, their
+`modalities` restrict, the rest replaces. The list and the lessons speak for one model of one provider and stand in an
+`Overlay`; their `refuses` add, the rest replaces.
 
 Model ids are compared in one spelling, see `plain`.
 """
@@ -11,8 +13,8 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fnmatch import translate
 from functools import cache
@@ -29,27 +31,112 @@ RESTRICTED: Final = frozenset({"modalities"})
 REMEMBERED: Final = 2048
 ROW_KEYS: Final = frozenset({"dialect", "models", "source", "date"})
 
-_memory: dict[tuple[str, str, int], tuple[Mapping[str, Any], Rules]] = {}
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Known:
+    """What is known of one model of one provider beyond the shipped rows.
+
+    *facts* come from the vendor's list of models, *lessons* from its refusals. Equal by identity, so that a change is
+    a new object and rules remembered for the old one are not found any more.
+    """
+
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    lessons: Mapping[str, Any] = field(default_factory=dict)
 
 
-def rules_for(dialect: str, model: str, quirks: Mapping[str, Any] = NO_QUIRKS) -> Rules:
+NOTHING_KNOWN: Final = Known()
+
+_memory: dict[tuple[str, str, int, int], tuple[Mapping[str, Any], Known, Rules]] = {}
+
+
+def rules_for(dialect: str, model: str, quirks: Mapping[str, Any] = NO_QUIRKS, known: Known = NOTHING_KNOWN) -> Rules:
     """The rules of *model* behind a server of *dialect*.
 
-    Remembered by the identity of *quirks*, which must therefore not be changed afterwards.
+    Remembered by the identity of *quirks* and *known*, which must therefore not be changed afterwards.
 
     Raises:
         BadRow: a quirk is not a field of Rules, or its value is of the wrong kind.
     """
-    # The mapping is kept with its rules: as long as it stands here, its id belongs to no other object.
-    key = (dialect, model, id(quirks))
-    known = _memory.get(key)
-    if known is not None:
-        return known[1]
-    rules = _with_quirks(_of_model(dialect, plain(model)), checked(quirks, f"quirks of a {dialect} provider"))
+    # Both are kept with their rules: as long as they stand here, their ids belong to no other objects.
+    key = (dialect, model, id(quirks), id(known))
+    remembered = _memory.get(key)
+    if remembered is not None:
+        return remembered[2]
+    rules = with_changes(_of_model(dialect, plain(model)), known.facts)
+    rules = _with_quirks(rules, checked(quirks, f"quirks of a {dialect} provider"))
+    rules = with_changes(rules, known.lessons)
     if len(_memory) >= REMEMBERED:
         del _memory[next(iter(_memory))]
-    _memory[key] = (quirks, rules)
+    _memory[key] = (quirks, known, rules)
     return rules
+
+
+class Overlay:
+    """What is known of single targets beyond the shipped rows. It lives as long as the process and over reloads."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], Known] = {}
+
+    def of(self, provider: str, model: str) -> Known:
+        """What is known of *model* at *provider*, for `rules_for`; the same object until it changes."""
+        return self._known.get((provider, model), NOTHING_KNOWN)
+
+    def put(self, provider: str, model: str, change: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Add what a refusal has taught; all the lessons of this target, as they are now in force.
+
+        Raises:
+            BadRow: *change* is not one of Rules (a lesson of another version); nothing is kept of it.
+        """
+        old = self.of(provider, model)
+        lessons = merged(old.lessons, checked(change, f"lesson of {provider}/{model}"))
+        self._known[provider, model] = replace(old, lessons=lessons)
+        return lessons
+
+    def put_facts(self, provider: str, model: str, facts: Mapping[str, Any]) -> None:
+        """Let *facts* of the vendor's list stand in the place of those that were known before.
+
+        Raises:
+            BadRow: *facts* are not fields of Rules; what was known stays.
+        """
+        good = checked(facts, f"facts of {provider}/{model}")
+        self._known[provider, model] = replace(self.of(provider, model), facts=good)
+
+    def put_back(self, provider: str, model: str, known: Known) -> None:
+        """Let *known* be what is known of a target, as it was before."""
+        self._known[provider, model] = known
+
+    def forget(self, provider: str, model: str) -> None:
+        """Drop everything that is known of a target: the shipped rows and the quirks are back in force."""
+        self._known.pop((provider, model), None)
+
+    def __iter__(self) -> Iterator[tuple[str, str, Known]]:
+        for (provider, model), known in self._known.items():
+            yield provider, model, known
+
+
+def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Two changes as one: what is refused unites (sorted where it is a list), tables merge, the rest is *new*'s."""
+    result = dict(old)
+    for name, value in new.items():
+        before = old.get(name)
+        if name in ADDED and before is not None:
+            union = {*before, *value}
+            result[name] = frozenset(union) if isinstance(before, frozenset) else sorted(union)
+        elif isinstance(before, Mapping) and isinstance(value, Mapping):
+            result[name] = {**before, **value}
+        else:
+            result[name] = value
+    return result
+
+
+def with_changes(rules: Rules, change: Mapping[str, Any]) -> Rules:
+    """*rules* after *change*, whose `refuses` add and whose other fields replace.
+
+    Raises:
+        BadRow: *change* is not one of Rules.
+    """
+    good = checked(change, "a change of rules")
+    return _changed(rules, {**good, **{name: getattr(rules, name) | good[name] for name in ADDED & good.keys()}})
 
 
 # us.anthropic.claude-x-v1:0, anthropic.claude-x (Bedrock); the vendor's own dots are in versions, never before them.
@@ -95,7 +182,7 @@ def rows() -> tuple[dict[str, Rules], tuple[Row, ...]]:
 
 
 def read_rows(document: Mapping[str, Any]) -> tuple[dict[str, Rules], tuple[Row, ...]]:
-    """Defaults by dialect, and rows, from the form that rules.toml has."""
+    """Defaults by dialect, and rows, from the form that rules.toml has. A row of several dialects is a row of each."""
     defaults = {
         dialect: _changed(Rules(dialect=dialect), checked(changes, f"rules.toml [defaults.{dialect}]"))
         for dialect, changes in document.get("defaults", {}).items()
@@ -109,7 +196,9 @@ def read_rows(document: Mapping[str, Any]) -> tuple[dict[str, Rules], tuple[Row,
                 raise BadRow(f"{name}: {key} is missing")
         changes = checked({key: value for key, value in row.items() if key not in ROW_KEYS}, name)
         pattern = re.compile("|".join(translate(_plain_pattern(model)) for model in models))
-        found.append(Row(row["dialect"], pattern, changes, row["source"], name))
+        spoken: str | list[str] = row["dialect"]
+        dialects = [spoken] if isinstance(spoken, str) else spoken
+        found.extend(Row(dialect, pattern, changes, row["source"], name) for dialect in dialects)
     return defaults, tuple(found)
 
 

@@ -36,6 +36,8 @@ def thinking_is_on(reasoning: Reasoning | None) -> bool:
 
 def thinks(request: Request, rules: Rules) -> bool:
     """Whether the model will reason about *request*: as it says, else as the model does by itself."""
+    if rules.thinks_by_default and "none" not in rules.efforts:
+        return True
     reasoning = request.reasoning
     if reasoning is not None and (reasoning.effort is not None or reasoning.budget_tokens is not None):
         return thinking_is_on(reasoning)

@@ -1,0 +1,106 @@
+"""Asking again without what the vendor has just refused, and remembering it once that has worked.
+
+400 that names a parameter --lesson--> asked again under changed rules --answered--> remembered
+                                                                     --refused---> forgotten
+400 about a signature      --------> asked again without the conversation's signed reasoning
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from proxy.prepare import Prepared
+from routing.catalog import Known, Overlay
+from routing.healing import Lesson, understood
+from routing.targets import Target
+from translators.neutral import Failure, Request
+from translators.vaulted import Found, keys_wanted
+
+log = logging.getLogger("modelport")
+
+MOST_STEPS: Final = 3
+"""How often one target is asked again for one request."""
+
+_ABOUT_SIGNATURES: Final = re.compile(
+    r"signature|encrypted[_ ]content|redacted_thinking|thinking[`'\"]? (?:or [^.]{0,40})?blocks", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """A lesson that has proved itself. *evidence* is the vendor's message, cleaned of secrets."""
+
+    target: Target
+    dialect: str
+    lesson: Lesson
+    evidence: str
+    http_status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Healer:
+    """What treatments need: the rules they change, and where a proven lesson is kept. *keep* must not wait."""
+
+    overlay: Overlay
+    keep: Callable[[Taught], None]
+    clean: Callable[[str], str]
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Nobodys:
+    """A signature that no target is to be sent."""
+
+    origin: str = ""
+    value: bytes = b""
+
+
+@dataclass(slots=True)
+class Treatment:
+    """One request at one target. *recalled* is what its preparation goes by; see `prepare`."""
+
+    healer: Healer
+    request: Request
+    target: Target
+    recalled: Mapping[bytes, Found] | None
+    _before: Known | None = None
+    _unproven: list[Taught] = field(default_factory=list)
+    _steps: int = 0
+    _stripped: bool = False
+
+    def try_again(self, failure: Failure, prepared: Prepared) -> bool:
+        """Whether the target may be asked again, under rules or a memory that *failure* has changed."""
+        self._steps += 1
+        if self._steps > MOST_STEPS or not self.healer.enabled:
+            return False
+        if failure.status == 400 and not self._stripped and _ABOUT_SIGNATURES.search(failure.message):
+            keys = keys_wanted(self.request)
+            self._stripped = True
+            self.recalled = dict.fromkeys(keys, _Nobodys())
+            return bool(keys)
+        overlay, target = self.healer.overlay, self.target
+        known = overlay.of(target.provider, target.model)
+        lesson = understood(failure, self.request, prepared.rules, known.lessons)
+        if lesson is None:
+            return False
+        if self._before is None:
+            self._before = known
+        overlay.put(target.provider, target.model, lesson.change)
+        evidence = self.healer.clean(failure.message)
+        self._unproven.append(Taught(target, prepared.rules.dialect, lesson, evidence, failure.status))
+        return True
+
+    def failed(self) -> None:
+        """It did not help: the rules are again what they were."""
+        if self._before is not None:
+            self.healer.overlay.put_back(self.target.provider, self.target.model, self._before)
+
+    def worked(self) -> None:
+        """The target answered: what was learned on the way is kept."""
+        for taught in self._unproven:
+            log.warning("%s: %s (learned from its own refusal)", taught.target.name, taught.lesson.reason)
+            self.healer.keep(taught)
