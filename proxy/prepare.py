@@ -11,7 +11,7 @@ from proxy.errors import refused
 from proxy.media import Fetch, inline_remote
 from proxy.providers import ProviderSpec
 from routing.targets import Target
-from translators.codec import dumps
+from translators.codec import REMOVED, dumps, splice
 from translators.custom_tools import as_functions, custom_names
 from translators.dialect import BackendDialect, Rules
 from translators.dialects import BACKENDS
@@ -47,12 +47,18 @@ class Prepared:
 
 
 async def prepare(
-    asked: Asked, target: Target, spec: ProviderSpec, fetch: Fetch, recalled: Mapping[bytes, Found] | None = None
+    asked: Asked,
+    target: Target,
+    spec: ProviderSpec,
+    fetch: Fetch,
+    recalled: Mapping[bytes, Found] | None = None,
+    *,
+    whole: bool = False,
 ) -> Prepared:
     """*asked* for *target*: relayed where both speak the same dialect, translated otherwise.
 
     *recalled* is what is kept of the conversation's reasoning; what this provider made is given back to it, and what
-    another did is taken off.
+    another did is taken off. With *whole* the answer is asked for in one piece, also for a client of a stream.
 
     Raises:
         Refused, BadRequest: it cannot be put to this target.
@@ -60,7 +66,7 @@ async def prepare(
     spoken = dialect_for(asked.request, spec, target.model)
     rules = spec.rules(target.model, spoken)
     dialect = BACKENDS[spoken]
-    path = spec.path(spoken, target.model, stream=asked.request.stream)
+    stream = asked.request.stream and not whole
     request = await inline_remote(asked.request, rules, fetch)
     if recalled:
         request = reattached(
@@ -68,15 +74,18 @@ async def prepare(
         )
     if request is asked.request and request.dialect == spoken:
         relayed = asked.dialect.relay_request(asked.raw, asked.body, request, rules, target.model)
+        unstreamed = {"stream": False, "stream_options": REMOVED} if stream is not request.stream else {}
+        body = splice(relayed.body, unstreamed) if "stream" in asked.body and unstreamed else relayed.body
+        path = spec.path(spoken, target.model, stream=stream)
         headers = {**rules.headers, **asked.forward}
-        return Prepared(target, spec, rules, dialect, path, relayed.body, relayed.losses, headers, verbatim=True)
+        return Prepared(target, spec, rules, dialect, path, body, relayed.losses, headers, verbatim=True)
     if request.dialect != spoken:
         request = real_wishes(request)
     fan_out = 1 if dialect.TAKES_N else request.n or 1
     n = None if fan_out > 1 else request.n
     custom = frozenset() if dialect.TAKES_CUSTOM_TOOLS else custom_names(request)
     request, custom_losses = as_functions(request) if custom else (request, [])
-    stream = request.stream and fan_out == 1
+    stream = stream and fan_out == 1
     rendered = dialect.render_request(replace(request, model=target.model, n=n, stream=stream), rules)
     emulated = [Loss("n", "emulated", f"{spoken} gives one answer; it is asked {fan_out} times")]
     forward = asked.forward if request.dialect == spoken else {}
@@ -85,7 +94,7 @@ async def prepare(
         spec,
         rules,
         dialect,
-        path if stream == asked.request.stream else spec.path(spoken, target.model, stream=stream),
+        spec.path(spoken, target.model, stream=stream),
         dumps(rendered.body),
         [*custom_losses, *rendered.losses, *(emulated if fan_out > 1 else ())],
         {**rules.headers, **rendered.headers, **forward},

@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from typing import Final
 
-from translators import anthropic, gemini, llamacpp, openai_chat
+from translators import anthropic, gemini, llamacpp, openai_chat, openai_responses
+from translators.anthropic import client as anthropic_client
 from translators.dialect import BackendDialect, ClientDialect
+from translators.gemini import client as gemini_client
 from translators.openai_chat import client as openai_chat_client
 
 BACKENDS: Final[Mapping[str, BackendDialect]] = {
     "openai_chat": openai_chat,
+    "openai_responses": openai_responses,
     "anthropic": anthropic,
     "gemini": gemini,
     "llamacpp": llamacpp,
@@ -17,5 +20,7 @@ BACKENDS: Final[Mapping[str, BackendDialect]] = {
 
 CLIENTS: Final[Mapping[str, ClientDialect]] = {
     "openai_chat": openai_chat_client,
+    "anthropic": anthropic_client,
+    "gemini": gemini_client,
 }
 """The dialects in which a client can ask, by name."""

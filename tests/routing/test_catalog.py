@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -202,11 +202,11 @@ def test_gemini(model: str, thinking: str, words: str, schema_with_tools: bool, 
         ("gpt-5.1-codex-max", "effort", "low medium high xhigh", OPENAI_SAMPLING, set()),
         ("gpt-5.2", "effort", "none low medium high xhigh", set(), OPENAI_SAMPLING),
         ("gpt-5.4-mini", "effort", "none low medium high xhigh", set(), OPENAI_SAMPLING),
-        ("openai/gpt-5.6-sol", "effort", "none low medium high xhigh max", OPENAI_SAMPLING, set()),
-        ("gpt-6-sol", "effort", "none low medium high xhigh max", OPENAI_SAMPLING, set()),
-        ("gpt-6-astra", "effort", "low medium high xhigh max", OPENAI_SAMPLING, set()),
-        ("gpt-6.1-sol", "effort", "low medium high xhigh max", OPENAI_SAMPLING, set()),
-        ("gpt-6.2-astra", "effort", "low medium high xhigh", OPENAI_SAMPLING, set()),
+        ("openai/gpt-5.6-sol", "effort", "none low medium high xhigh max", set(), OPENAI_SAMPLING),
+        ("gpt-6-sol", "effort", "none low medium high xhigh max", set(), OPENAI_SAMPLING),
+        ("gpt-6-astra", "effort", "low medium high xhigh max", set(), OPENAI_SAMPLING),
+        ("gpt-6.1-sol", "effort", "low medium high xhigh max", set(), OPENAI_SAMPLING),
+        ("gpt-6.2-astra", "effort", "low medium high xhigh", set(), OPENAI_SAMPLING),
         ("openai/gpt-oss-120b", "effort", "low medium high", set(), set()),
     ],
 )
@@ -217,6 +217,42 @@ def test_openai(model: str, thinking: str, words: str | None, always: set[str], 
     assert (rules.thinking, rules.refuses, rules.refuses_while_thinking) == (thinking, always, thinking_only)
     if words:
         assert rules.efforts == tuple(words.split())
+
+
+@pytest.mark.parametrize("model", ["gpt-4o-mini", "o3", "gpt-5-mini", "gpt-5.1", "gpt-5.4", "gpt-6-sol", "gpt-6.1-sol"])
+def test_openais_models_are_the_same_at_both_endpoints(model: str) -> None:
+    """But for sounds, which the Responses API does not take, and for where tools are taken."""
+    names = "thinking efforts refuses refuses_while_thinking structured_output"
+
+    assert facts("openai_responses", model, names) == facts("openai_chat", model, names)
+    assert "audio" not in rules_for("openai_responses", model).modalities
+
+
+@pytest.mark.parametrize(
+    ("when", "models"),
+    [
+        ("never", "gpt-4o gpt-4.1-mini o1 o3 o4-mini gpt-5 gpt-5-mini gpt-5.1 gpt-5.2 gpt-5.2-pro qwen3-32b"),
+        ("reasoning_with_tools", "gpt-5.4 gpt-5.4-nano gpt-5.5 gpt-5.6-sol gpt-6-sol gpt-6-luna"),
+        ("tools", "gpt-6-astra gpt-6.1-sol gpt-6.1-terra gpt-6.2-sol gpt-6.2-astra"),
+        ("always", "o1-pro-2025-03-19 o3-pro gpt-5-pro gpt-5.5-pro-2026-04-23 gpt-5-codex gpt-5.1-codex-max"),
+        ("always", "gpt-5.3-codex computer-use-preview o4-mini-deep-research gpt-6-cyber gpt-6.2-astra-law"),
+    ],
+)
+def test_which_endpoint_of_openais_takes_a_model(when: str, models: str) -> None:
+    """WIRE 104, 105."""
+    assert {model: rules_for("openai_chat", model).responses for model in models.split()} == dict.fromkeys(
+        models.split(), when
+    )
+
+
+def test_models_that_openais_sdk_lists_for_responses_alone_are_asked_nowhere_else() -> None:
+    sdk = pytest.importorskip("openai.types.shared.responses_model")
+    only = {model for choice in get_args(sdk.ResponsesModel) for model in get_args(choice)} - set(
+        get_args(sdk.ChatModel)
+    )
+
+    assert only
+    assert {rules_for("openai_chat", model).responses for model in only} == {"always"}
 
 
 def test_deepseek_wants_its_reasoning_back_on_tool_turns() -> None:
@@ -245,7 +281,7 @@ def test_an_unknown_model_of_a_compatible_server_is_taken_for_conformant() -> No
 def test_every_shipped_row_says_where_it_comes_from_and_changes_something() -> None:
     defaults, found = rows()
 
-    assert set(defaults) == {"openai_chat", "anthropic", "gemini", "llamacpp"}
+    assert set(defaults) == {"openai_chat", "openai_responses", "anthropic", "gemini", "llamacpp"}
     assert all(row.source and row.changes for row in found)
 
 
@@ -274,6 +310,14 @@ def test_later_rows_win_field_by_field() -> None:
 
     assert [bool(row.pattern.match("m-1-5x")) for row in found] == [True, True]
     assert [bool(row.pattern.match("m-2")) for row in found] == [True, False]
+
+
+def test_a_row_of_several_dialects_is_a_row_of_each() -> None:
+    row = {"dialect": ["d", "e"], "models": ["m"], "source": "s", "date": "2026-11-21", "prefill": False}
+
+    _, found = read_rows({"rules": [row]})
+
+    assert [(row.dialect, dict(row.changes)) for row in found] == [("d", {"prefill": False}), ("e", {"prefill": False})]
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,9 @@ def user_block(part: Part, place: str, rendering: Rendering) -> Block | None:
             rendering.lose(f"{place}.citations", "dropped", "the target takes citations in its own turns only")
             fields = {name: value for name, value in part.native[NAME].items() if name != "citations"}
             return text_block(part.text, {**part.native, NAME: fields}, place, rendering)
+        case Text() if isinstance(found := part.native.get(NAME, {}).get("search_result"), dict):
+            # A client's own block, whose text is there for the other dialects.
+            return dict(found)
         case Text():
             return text_block(part.text, part.native, place, rendering)
         case Image():
@@ -153,7 +156,7 @@ def tool_use_block(call: ToolCall, place: str, rendering: Rendering) -> Block:
         rendering.lose(f"{inner}.input", "emulated", "the target's calls are objects; the text stands in a field")
         arguments: dict[str, Any] = {"input": call.arguments}
     else:
-        where = f"{inner}.arguments"
+        where = f"{inner}.input" if rendering.request.dialect == NAME else f"{inner}.arguments"
         try:
             arguments, repaired = object_of(call.arguments)
         except JsonError as error:
@@ -175,7 +178,7 @@ def tool_result_block(result: ToolResult, safe_id: str, place: str, rendering: R
     inner = [
         found
         for index, part in enumerate(result.parts)
-        if (found := user_block(part, _content_place(place, index, len(result.parts)), rendering)) is not None
+        if (found := user_block(part, _content_place(place, index, result, rendering.request), rendering)) is not None
     ]
     marks = [mark for found in inner if (mark := found.pop("cache_control", None)) is not None]
     if inner:
@@ -187,8 +190,9 @@ def tool_result_block(result: ToolResult, safe_id: str, place: str, rendering: R
     return rendering.dress(block, result.native, place)
 
 
-def _content_place(place: str, index: int, count: int) -> str:
-    return f"{place}.content" if count == 1 else f"{place}.content[{index}]"
+def _content_place(place: str, index: int, result: ToolResult, request: Request) -> str:
+    plain = len(result.parts) == 1 and request.dialect != NAME
+    return f"{place}.content" if plain else f"{place}.content[{index}]"
 
 
 def image_block(image: Image, place: str, rendering: Rendering) -> Block:
@@ -217,8 +221,11 @@ def document_block(document: Document, place: str, rendering: Rendering) -> Bloc
     """A PDF or plain text, with its file name as the title."""
     rendering.needs("document", place)
     source = document.source
-    if document.text is not None:
-        wire: Mapping[str, Any] = {"type": "text", "media_type": "text/plain", "data": document.text}
+    if isinstance(content := document.native.get(NAME, {}).get("source"), dict) and document.text is not None:
+        # Blocks that a client of this dialect wrote, to be cited one by one.
+        wire: Mapping[str, Any] = content
+    elif document.text is not None:
+        wire = {"type": "text", "media_type": "text/plain", "data": document.text}
     elif source.url is not None:
         wire = {"type": "url", "url": _url(source.url, place, rendering.rules)}
     elif source.data is not None:

@@ -1,4 +1,4 @@
-"""Anthropic's errors, and what gateways send in their place.
+"""Anthropic's errors, and what gateways send in their place; errors for a client of Anthropic's.
 
 `{"type": "error", "error": {"type", "message", "details"?}, "request_id"}`
 
@@ -49,6 +49,43 @@ _MESSAGE_TYPES: Final = frozenset({"", "invalid_request_error", "billing_error",
 _VAGUE_STATUSES: Final = frozenset({400, 422})
 """The statuses that leave it to the error's type to say what is wrong."""
 
+_TYPE_BY_KIND: Final[Mapping[ErrorKind, str]] = {
+    "invalid_request": "invalid_request_error",
+    "authentication": "authentication_error",
+    "permission": "permission_error",
+    "billing": "billing_error",
+    "not_found": "not_found_error",
+    "too_large": "request_too_large",
+    "context_length": "invalid_request_error",
+    "content_filter": "invalid_request_error",
+    "rate_limit": "rate_limit_error",
+    "overloaded": "overloaded_error",
+    "timeout": "timeout_error",
+    "server": "api_error",
+    "invalid_response": "api_error",
+    "connection": "api_error",
+}
+_STATUS_BY_KIND: Final[Mapping[ErrorKind, int]] = {
+    "invalid_request": 400,
+    "authentication": 401,
+    "permission": 403,
+    "billing": 402,
+    "not_found": 404,
+    "too_large": 413,
+    "context_length": 400,
+    "content_filter": 400,
+    "rate_limit": 429,
+    "overloaded": 503,
+    "timeout": 504,
+    "server": 500,
+    "invalid_response": 502,
+    "connection": 502,
+}
+_NOT_THE_CLIENTS: Final = frozenset({"api_error", "overloaded_error", "timeout_error"})
+"""What may stand under a status of 500 and above: no client is to think that its own key or money is at fault."""
+_TOO_LONG: Final = "prompt is too long"
+"""The words by which agents know that they must shorten the conversation (Claude Code compacts upon them)."""
+
 _MARKUP = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 _SHOWN_CHARACTERS: Final = 500
 
@@ -72,6 +109,23 @@ def error_in(body: Mapping[str, Any]) -> Failure | None:
     if body.get("type") == "error" or ("error" in body and body["error"] and "type" not in body):
         return _failure(body, None, None)
     return None
+
+
+def error_envelope(failure: Failure) -> dict[str, Any]:
+    """`{"type": "error", "error": {type, message}}`, which is also the data of the event that ends a stream."""
+    message = failure.message or "the upstream gave no reason"
+    if failure.kind == "context_length" and _TOO_LONG not in message.lower():
+        message = f"{_TOO_LONG}: {message}"
+    error_type = _TYPE_BY_KIND[failure.kind]
+    if failure.status >= 500 and error_type not in _NOT_THE_CLIENTS:
+        error_type = "api_error"
+    return {"type": "error", "error": {"type": error_type, "message": message}}
+
+
+def render_error(failure: Failure, request_id: str) -> tuple[int, dict[str, Any]]:
+    """Status and body for a client. Statuses stay what they are: an overloaded upstream is a 503 here too, no 529."""
+    status = failure.status if 400 <= failure.status <= 599 else _STATUS_BY_KIND[failure.kind]
+    return status, {**error_envelope(failure), "request_id": request_id or None}
 
 
 def _failure(raw: Mapping[str, Any], status: int | None, retry_after: float | None) -> Failure:

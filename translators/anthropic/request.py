@@ -71,7 +71,7 @@ def render_request(request: Request, rules: Rules) -> Rendered:
     messages = turns.messages()
     plan = plan_thinking(request, rules, _max_tokens(request, rules, losses), turns.continues_unsigned_tools(), losses)
     if plan.on:
-        refused = [name for name in rules.refuses_while_thinking if not _taken_while_thinking(request, name)]
+        refused = [name for name in rules.refuses_while_thinking if not taken_while_thinking(request, name)]
         request = _without(request, refused, "the model refuses it while thinking", losses)
     tools = render_tools(request, rules, rendering.names, plan.on, losses)
     output = _output(request, rules, bool(tools.get("tools")), turns.system, losses)
@@ -84,9 +84,8 @@ def render_request(request: Request, rules: Rules) -> Rendered:
         body["output_config"] = {**body.get("output_config", {}), **output}
     body |= _about_request(request, losses)
     _report_rest(request, losses)
-    for name, value in request.native.get(NAME, {}).items():
-        body.setdefault(name, value)
-    _limit_cache_marks(body, losses)
+    _add_native(body, request.native.get(NAME, {}))
+    _limit_cache_marks(body, request.dialect, losses)
     body |= rules.extra_body
     body = {rules.rename.get(name, name): value for name, value in body.items()}
     return Rendered(body, tuple(losses), dict(rules.headers), rendering.names.restored)
@@ -103,7 +102,8 @@ def _without(request: Request, refused: Iterable[str], reason: str, losses: list
     return replace(request, **changes) if changes else request
 
 
-def _taken_while_thinking(request: Request, name: str) -> bool:
+def taken_while_thinking(request: Request, name: str) -> bool:
+    """Whether the field *name*, which is refused while thinking, has one of the values that are not."""
     value = getattr(request, name, None)
     if name not in _TAKEN_WHILE_THINKING or value is None:
         return False
@@ -165,6 +165,8 @@ def _output(
     place = f"{name}.json_schema.schema" if request.dialect == "openai_chat" else name
     native = rules.structured_output and (rules.schema_with_tools or not has_tools)
     if output.kind == "json_schema" and native:
+        if request.dialect == NAME:
+            return {"format": {"type": "json_schema", "schema": dict(output.schema or {})}}
         schema, found = anthropic_output_schema(output.schema or {"type": "object"}, place)
         losses.extend(found)
         if "$ref" in schema and output.description:
@@ -220,7 +222,15 @@ def _report_rest(request: Request, losses: list[Loss]) -> None:
     losses.extend(request_native_losses(request, NAME))
 
 
-def _limit_cache_marks(body: Mapping[str, Any], losses: list[Loss]) -> None:
+def _add_native(body: dict[str, Any], native: Mapping[str, Any]) -> None:
+    """Fields that are not known here. Of `metadata`, `output_config` and the like *native* holds the unknown part."""
+    for name, value in native.items():
+        known = body.setdefault(name, value)
+        if known is not value and isinstance(known, dict) and isinstance(value, dict):
+            body[name] = {**value, **known}
+
+
+def _limit_cache_marks(body: Mapping[str, Any], dialect: str, losses: list[Loss]) -> None:
     """Leave the last marks, which cover the longest prefixes; more than four are answered with 400."""
     blocks = [*body.get("tools", ()), *body.get("system", ())]
     for message in body["messages"]:
@@ -230,6 +240,5 @@ def _limit_cache_marks(body: Mapping[str, Any], losses: list[Loss]) -> None:
     for block in marked[: max(surplus, 0)]:
         del block["cache_control"]
     if surplus > 0:
-        losses.append(
-            Loss("prompt_cache_breakpoint", "dropped", f"the target takes {MAX_CACHE_MARKS} at most; {surplus} less")
-        )
+        name = "cache_control" if dialect == NAME else "prompt_cache_breakpoint"
+        losses.append(Loss(name, "dropped", f"the target takes {MAX_CACHE_MARKS} at most; {surplus} less"))

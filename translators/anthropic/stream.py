@@ -79,6 +79,15 @@ class StreamParser:
         self._started = False
         self._done = False
 
+    @property
+    def done(self) -> bool:
+        """Whether the answer is over: nothing that still comes is read."""
+        return self._done
+
+    def read(self, frames: list[SseEvent]) -> list[Event]:
+        """The events of *frames*, for who decodes the bytes already."""
+        return self._events(frames)
+
     def feed(self, piece: bytes) -> list[Event]:
         """The events that *piece* completes."""
         if self._done:
@@ -186,13 +195,13 @@ class StreamParser:
         match part:
             case Text(text):
                 block.citations = list(wire.get("citations") or ())
-                skeleton: Part = Text("")
+                skeleton: Part = Text("", native=text_native([], wire))
             case Thinking(text, native):
                 # A signature may come with the start; redacted data always does.
                 skeleton = Thinking("", native)
             case ToolCall():
                 # The start holds an empty input; the real one follows in pieces.
-                skeleton, text = replace(part, arguments="", native=NO_NATIVE), ""
+                skeleton, text = replace(part, arguments=""), ""
             case _:
                 return []
         events: list[Event] = [PartStart(block.index, skeleton)]
@@ -237,7 +246,8 @@ class StreamParser:
                 return [PartEnd(index, native=thinking_native(block.wire))]
             case ToolCall():
                 before = [] if text else [PartDelta(index, dumps_text(block.wire.get("input") or {}))]
-                return [*before, PartEnd(index, native=tool_native(block.wire))]
+                native = tool_native(block.wire)
+                return [*before, PartEnd(index, native=NO_NATIVE if native == block.part.native else native)]
             case _:
                 if text:
                     block.wire["input"] = _parsed(text)

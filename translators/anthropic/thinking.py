@@ -4,6 +4,10 @@ budget     `thinking: enabled` with `budget_tokens`, which must be >= 1024 and b
 adaptive   `thinking: adaptive` with `output_config.effort`                                         (Claude >= 4.6)
 effort     `output_config.effort` alone                                             (models that always think)
 
+What a client of this dialect said beyond the neutral form stands in `native["anthropic"]` of its Reasoning: the `type`
+where no effort tells it, an `effort` beside a budget or beside thinking that is off, and unknown fields of `thinking`.
+An empty one says that there was an effort and no `thinking`.
+
 Source: anthropic.types.ThinkingConfigParam, OutputConfigParam.
 """
 
@@ -47,7 +51,7 @@ def plan_thinking(
     """The plan for *request*; *unsigned_turn* says that a tool turn without signed thinking is being continued."""
     reasoning = request.reasoning
     name = client_field(request.dialect, "reasoning")
-    if reasoning is None or (reasoning.effort is None and reasoning.budget_tokens is None and not reasoning.visible):
+    if reasoning is None or not _says_something(reasoning):
         return ThinkingPlan(max_tokens)
     if rules.thinking == "none":
         if reasoning.effort != "none" and reasoning.budget_tokens != 0:
@@ -55,6 +59,9 @@ def plan_thinking(
         return ThinkingPlan(max_tokens)
     if "none" in rules.efforts and (reasoning.effort == "none" or reasoning.budget_tokens == 0):
         return ThinkingPlan(max_tokens, fields=_disabled(reasoning, rules, name, losses))
+    if reasoning.effort is not None and reasoning.native.get(NAME) == {}:
+        alone = _effort_alone(reasoning.effort, rules, name, losses)
+        return ThinkingPlan(max_tokens, on=rules.thinking == "effort", fields=alone)
     if rules.thinking == "budget":
         if not unsigned_turn:
             return _budget_plan(request, reasoning, rules, max_tokens, losses)
@@ -64,8 +71,13 @@ def plan_thinking(
     return ThinkingPlan(max_tokens, on=True, fields=_effort_fields(reasoning, rules, name, losses))
 
 
+def _says_something(reasoning: Reasoning) -> bool:
+    said = reasoning.effort is not None or reasoning.budget_tokens is not None or reasoning.visible
+    return bool(said or reasoning.native.get(NAME))
+
+
 def _disabled(reasoning: Reasoning, rules: Rules, name: str, losses: list[Loss]) -> dict[str, Any]:
-    fields: dict[str, Any] = {"thinking": {"type": "disabled"}}
+    fields: dict[str, Any] = {"thinking": {"type": "disabled", **_unknown(reasoning)}}
     effort = reasoning.native.get(NAME, {}).get("effort")
     cap = rules.effort_cap_without_thinking
     if effort in _WIRE_WORDS:
@@ -82,27 +94,41 @@ def _effort_fields(reasoning: Reasoning, rules: Rules, name: str, losses: list[L
         if reasoning.visible is not None:
             losses.append(Loss(name, "dropped", "the model does not let its thoughts be shown or hidden"))
     elif reasoning.native.get(NAME, {}).get("type") == "between_tools":
-        fields["thinking"] = {"type": "between_tools"}
+        fields["thinking"] = {"type": "between_tools", **_unknown(reasoning)}
     else:
         fields["thinking"] = {"type": "adaptive", **_display(reasoning)}
-    wanted = reasoning.effort
-    if reasoning.budget_tokens is not None:
+    wanted = reasoning.effort or _effort_beside(reasoning)
+    if reasoning.budget_tokens is not None and wanted is not None:
+        losses.append(Loss(name, "dropped", f"the model takes no token budget; effort {wanted} is asked for"))
+    elif reasoning.budget_tokens is not None:
         wanted = _word_for(reasoning.budget_tokens)
         losses.append(Loss(name, "emulated", f"the model takes no token budget; effort {wanted} stands for it"))
-    if wanted is None:
-        return fields
-    word = _nearest(wanted, rules)
-    if word != wanted:
-        losses.append(Loss(name, "clamped", f"the model has no effort {wanted}; {word or 'its own'} is used"))
-    if word is not None:
-        fields["output_config"] = {"effort": word}
+    if wanted is not None:
+        fields |= _effort_alone(wanted, rules, name, losses)
     return fields
 
 
-def _display(reasoning: Reasoning) -> dict[str, str]:
-    if reasoning.visible is None:
-        return {}
-    return {"display": "summarized" if reasoning.visible else "omitted"}
+def _effort_alone(wanted: Effort, rules: Rules, name: str, losses: list[Loss]) -> dict[str, Any]:
+    word = _nearest(wanted, rules)
+    if word != wanted:
+        losses.append(Loss(name, "clamped", f"the model has no effort {wanted}; {word or 'its own'} is used"))
+    return {} if word is None else {"output_config": {"effort": word}}
+
+
+def _effort_beside(reasoning: Reasoning) -> Effort | None:
+    """The word that a client of this dialect gave beside a budget."""
+    word = reasoning.native.get(NAME, {}).get("effort")
+    return word if word in _WIRE_WORDS else None
+
+
+def _unknown(reasoning: Reasoning) -> dict[str, Any]:
+    """Fields of `thinking` that are not known here."""
+    return {name: value for name, value in reasoning.native.get(NAME, {}).items() if name not in ("type", "effort")}
+
+
+def _display(reasoning: Reasoning) -> dict[str, Any]:
+    shown = {None: {}, True: {"display": "summarized"}, False: {"display": "omitted"}}[reasoning.visible]
+    return {**_unknown(reasoning), **shown}
 
 
 def _nearest(wanted: Effort, rules: Rules) -> Effort | None:
@@ -152,5 +178,7 @@ def _budget_plan(
     if raised != max_tokens and request.max_output_tokens is not None:
         limit = client_field(request.dialect, "max_output_tokens")
         losses.append(Loss(limit, "emulated", f"thinking counts within it: raised by the budget to {raised}"))
-    thinking = {"type": "enabled", "budget_tokens": budget, **_display(reasoning)}
-    return ThinkingPlan(raised, on=True, fields={"thinking": thinking})
+    fields: dict[str, Any] = {"thinking": {"type": "enabled", "budget_tokens": budget, **_display(reasoning)}}
+    if (effort_beside := _effort_beside(reasoning)) is not None:
+        fields |= _effort_alone(effort_beside, rules, name, losses)
+    return ThinkingPlan(raised, on=True, fields=fields)

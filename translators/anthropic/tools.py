@@ -48,13 +48,18 @@ class ToolNames:
 
 def _all_names(request: Request) -> Iterable[str]:
     for tool in request.tools:
-        yield str(tool.native.get(NAME, {}).get("name", tool.name)) if tool.kind == "native" else tool.name
+        yield _spoken_name(tool)
     for message in request.messages:
         for part in message.parts:
             if isinstance(part, ToolCall):
                 yield part.name
     if request.tool_choice is not None:
         yield from request.tool_choice.names
+
+
+def _spoken_name(tool: Tool) -> str:
+    """What a tool choice calls *tool*: one of the vendor's own has a name beside its type."""
+    return str(tool.native.get(NAME, {}).get("name", tool.name)) if tool.kind == "native" else tool.name
 
 
 def _unused(wanted: str, taken: set[str]) -> str:
@@ -138,14 +143,14 @@ def _kept(tools: tuple[Tool, ...], choice: ToolChoice | None) -> list[tuple[int,
     placed = list(enumerate(tools))
     if choice is None or not choice.names:
         return placed
-    missing = set(choice.names) - {tool.name for tool in tools}
+    missing = set(choice.names) - {_spoken_name(tool) for tool in tools}
     if missing:
         raise BadRequest(
             f"tool_choice: {', '.join(sorted(missing))} is not among the tools", "tool_choice", "invalid_value"
         )
     if choice.kind == "named" and len(choice.names) == 1:
         return placed
-    return [(index, tool) for index, tool in placed if tool.name in choice.names]
+    return [(index, tool) for index, tool in placed if _spoken_name(tool) in choice.names]
 
 
 def _definitions(
@@ -182,7 +187,7 @@ def _definition(tool: Tool, place: str, dialect: str, names: ToolNames, losses: 
     if name != tool.name:
         losses.append(Loss(f"{inner}.name", "renamed", f"the target takes {_LEGAL_NAME.pattern}: {name}"))
     schema = _input_schema(tool.parameters)
-    if tool.strict:
+    if tool.strict and dialect != NAME:
         schema, found = anthropic_output_schema(schema, f"{inner}.parameters")
         losses.extend(found)
     definition: dict[str, Any] = {"name": name, "input_schema": schema}

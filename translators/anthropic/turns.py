@@ -21,6 +21,7 @@ from translators.anthropic.blocks import (
     user_block,
 )
 from translators.anthropic.marks import cache_mark, unread_native
+from translators.anthropic.response import NAME
 from translators.errors import BadRequest, Unsupported
 from translators.losses import message_place
 from translators.neutral import Document, Image, Message, Part, Refusal, Text, Thinking, ToolCall, ToolResult
@@ -59,6 +60,9 @@ class Turns:
         if message.name is not None:
             rendering.lose(f"{place}.name", "dropped", "the target has no names of participants")
         rendering.losses.extend(unread_native(place, message.native))
+        for name in message.native.get(NAME, {}):
+            if name != "cache_control":
+                rendering.lose(f"{place}.{name}", "dropped", "messages are written anew, with role and content alone")
         match message.role:
             case "system" | "developer":
                 written = self._add_system(index, message)
@@ -119,12 +123,20 @@ class Turns:
     def _add_user(self, index: int, message: Message) -> list[Block]:
         written = [
             block
-            for place, part in _placed(message.parts, self._place(index))
+            for place, part in _placed(message.parts, self._place(index), self._results_before(index))
             if (block := user_block(part, place, self.rendering)) is not None
         ]
         if written:
             self._turn("user", index).blocks.extend(written)
         return written
+
+    def _results_before(self, index: int) -> int:
+        """How many results the client wrote in front, in the same turn."""
+        messages = self.rendering.request.messages
+        before = messages[index - 1] if index else None
+        if before is None or before.role != "tool" or not before.place or before.place != messages[index].place:
+            return 0
+        return len(before.parts)
 
     def _add_assistant(self, index: int, message: Message) -> list[Block]:
         written: list[Block] = []
@@ -159,14 +171,17 @@ class Turns:
     def _add_results(self, index: int, message: Message) -> list[Block]:
         place = self._place(index)
         written: list[Block] = []
-        for part in message.parts:
+        for position, part in enumerate(message.parts):
+            if self.rendering.request.dialect == NAME:
+                place = f"{self._place(index)}.content[{position}]"
             if not isinstance(part, ToolResult):
                 raise BadRequest(f"{place}: a tool message holds results alone", place, "invalid_value")
             safe_id = self.rendering.ids.result(part.call_id)
             if safe_id is None:
+                name = "tool_use_id" if self.rendering.request.dialect == NAME else "tool_call_id"
                 raise BadRequest(
-                    f"{place}.tool_call_id: {part.call_id!r} is no call of the assistant message before it",
-                    f"{place}.tool_call_id",
+                    f"{place}.{name}: {part.call_id!r} is no call of the assistant message before it",
+                    f"{place}.{name}",
                     "invalid_value",
                 )
             turn = self._result_turn(index)
@@ -249,10 +264,11 @@ class Turns:
             self.rendering.lose(f"{place}.content", "clamped", "the text to continue must not end in blanks")
 
 
-def _placed(parts: tuple[Part, ...], place: str) -> Iterator[tuple[str, Part]]:
-    """Each part with its place; a single text is what OpenAI's clients send as a plain string."""
-    for index, part in enumerate(parts):
-        yield f"{place}.content" if len(parts) == 1 and isinstance(part, Text) else f"{place}.content[{index}]", part
+def _placed(parts: tuple[Part, ...], place: str, before: int = 0) -> Iterator[tuple[str, Part]]:
+    """Each part with its place, *before* others; a single text is what OpenAI's clients send as a plain string."""
+    for index, part in enumerate(parts, before):
+        plain = len(parts) == 1 and not before and isinstance(part, Text)
+        yield f"{place}.content" if plain else f"{place}.content[{index}]", part
 
 
 def _assistant_placed(parts: tuple[Part, ...], message: str, dialect: str) -> Iterator[tuple[str, Part]]:

@@ -12,6 +12,7 @@ from typing import Any, Final, assert_never
 from translators.codec import JsonError, loads
 from translators.dialect import Rules
 from translators.errors import BadRequest, Unsupported
+from translators.gemini.merging import merged, nested
 from translators.gemini.tools import ToolNames
 from translators.losses import Loss, message_place, native_losses
 from translators.neutral import (
@@ -40,6 +41,8 @@ class _Contents:
     rules: Rules
     names: ToolNames
     losses: list[Loss]
+    written_here: bool = False
+    """The client speaks Gemini too: what is JSON in a result's text was an object."""
     system: list[_Json] = field(default_factory=list)
     contents: list[_Json] = field(default_factory=list)
     call_names: dict[str, str] = field(default_factory=dict)
@@ -54,19 +57,19 @@ class _Contents:
             case "system" | "developer":
                 self._instruction(message, place)
             case "tool":
-                self._add("user", self._parts(message, place))
+                self._add("user", self._parts(message, place), message)
             case "user":
                 self._answer_rest(place)
-                self._add("user", self._parts(message, place))
+                self._add("user", self._parts(message, place), message)
             case "assistant":
                 # Some clients send parallel calls as several messages: they become one turn.
                 if not (self.contents and self.contents[-1]["role"] == "model"):
                     self._answer_rest(place)
-                self._add("model", self._parts(message, place))
+                self._add("model", self._parts(message, place), message)
 
     def _instruction(self, message: Message, place: str) -> None:
         parts = self._parts(message, place)
-        if any("text" not in part for part in parts):
+        if not self.written_here and any("text" not in part for part in parts):
             raise Unsupported(f"{place}.content: Gemini takes text alone as an instruction", f"{place}.content")
         if not self.contents:
             self.system.extend(parts)
@@ -77,10 +80,13 @@ class _Contents:
         self._answer_rest(place)
         self._add("user", parts)
 
-    def _add(self, role: str, parts: list[_Json]) -> None:
+    def _add(self, role: str, parts: list[_Json], message: Message | None = None) -> None:
         if not parts:
             return
-        if self.contents and self.contents[-1]["role"] == role:
+        own = nested(message.native.get("gemini", {})) if message is not None else {}
+        if own:
+            self.contents.append({**own, "role": role, "parts": parts})
+        elif self.contents and self.contents[-1]["role"] == role:
             self.contents[-1]["parts"].extend(parts)
         else:
             self.contents.append({"role": role, "parts": parts})
@@ -95,8 +101,9 @@ class _Contents:
 
     def _parts(self, message: Message, place: str) -> list[_Json]:
         rendered: list[_Json] = []
+        inside = "parts" if self.written_here else "content"
         for position, part in enumerate(message.parts):
-            rendered.extend(self._part(part, f"{place}.content[{position}]"))
+            rendered.extend(self._part(part, f"{place}.{inside}[{position}]"))
         return rendered
 
     def _part(self, part: Part, place: str) -> list[_Json]:
@@ -130,7 +137,7 @@ class _Contents:
         if isinstance(part, Opaque):
             return [rendered]
         self.losses.extend(native_losses(place, part.native, "gemini"))
-        return [{**rendered, **part.native.get("gemini", {})}]
+        return [merged(rendered, nested(part.native["gemini"])) if "gemini" in part.native else rendered]
 
     def _text(self, part: Text | Refusal, place: str) -> list[_Json]:
         if isinstance(part, Refusal):
@@ -189,7 +196,7 @@ class _Contents:
 
     def _result(self, part: ToolResult, place: str) -> list[_Json]:
         name = self.call_names.get(part.call_id)
-        if name is None and part.name is not None:
+        if part.name is not None and (name is None or self.written_here):
             name = self.names[part.name]
         if name is None:
             raise BadRequest(f"{place}: no call before it has the id {part.call_id!r}", place, "tool_call_not_found")
@@ -204,10 +211,11 @@ class _Contents:
                 else:
                     media.append(rendered)
         output: Any = texts[0] if len(texts) == 1 else texts or ""
+        told = _object_in(output) if self.written_here else None
         response: _Json = {
             "id": part.call_id,
             "name": name,
-            "response": {"error" if part.is_error else "output": output},
+            "response": {"error" if part.is_error else "output": output} if told is None else told,
         }
         # Only models that think by level take media inside a function's response. (Gemini 3 and later)
         inside = bool(media) and self.rules.thinking == "level"
@@ -228,6 +236,17 @@ _DEFAULT_MEDIA: Final = {
 }
 
 
+def _object_in(text: Any) -> _Json | None:
+    """The object that *text* is the JSON of."""
+    if not isinstance(text, str) or not text.startswith("{"):
+        return None
+    try:
+        value = loads(text)
+    except JsonError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
 def _arguments(call: ToolCall, place: str) -> _Json:
     """The arguments as an object; nothing and null are an empty one."""
     if not call.arguments.strip():
@@ -244,26 +263,31 @@ def _arguments(call: ToolCall, place: str) -> _Json:
 
 
 def render_contents(
-    messages: tuple[Message, ...], rules: Rules, names: ToolNames, losses: list[Loss]
+    messages: tuple[Message, ...],
+    rules: Rules,
+    names: ToolNames,
+    losses: list[Loss],
+    *,
+    written_here: bool = False,
 ) -> tuple[list[_Json], list[_Json]]:
-    """(parts of systemInstruction, contents).
+    """(parts of systemInstruction, contents). *written_here*: for a client that speaks Gemini itself.
 
     Raises:
         Unsupported: a part that Gemini or the model cannot take.
         BadRequest: arguments that are no JSON object, or a result without a call.
     """
-    state = _Contents(rules, names, losses)
+    state = _Contents(rules, names, losses, written_here)
     for position, message in enumerate(messages):
         state.message(message, message_place(message, position))
     if not state.contents and state.system:
         losses.append(Loss("messages", "emulated", "Gemini needs a user's turn: the instruction is sent as one"))
         state.contents, state.system = [{"role": "user", "parts": state.system}], []
     if rules.thinking == "level":
-        _replace_lost_signatures(state.contents, losses)
+        _replace_lost_signatures(state.contents, "contents" if written_here else "messages.tool_calls", losses)
     return state.system, state.contents
 
 
-def _replace_lost_signatures(contents: list[_Json], losses: list[Loss]) -> None:
+def _replace_lost_signatures(contents: list[_Json], place: str, losses: list[Loss]) -> None:
     """The first call of each of the model's steps must be signed; later parallel ones are not."""
     lost = 0
     for content in contents:
@@ -272,6 +296,4 @@ def _replace_lost_signatures(contents: list[_Json], losses: list[Loss]) -> None:
             calls[0]["thoughtSignature"] = SKIP_SIGNATURE
             lost += 1
     if lost:
-        losses.append(
-            Loss("messages.tool_calls", "emulated", f"{lost} lost thoughtSignature: Gemini is told not to check it")
-        )
+        losses.append(Loss(place, "emulated", f"{lost} lost thoughtSignature: Gemini is told not to check it"))

@@ -1,4 +1,4 @@
-"""Gemini's errors, with HTTP status or inside an answer of status 200.
+"""Gemini's errors, read (with HTTP status or inside an answer of status 200) and written.
 
 The body is `{"error": {code, message, status, details}}`, or a list of one when the request streamed without SSE.
 The HTTP status says what kind of error it is; the name in the body where there is no HTTP status, where it says no more
@@ -180,3 +180,83 @@ def _violated_field(details: list[dict[str, Any]]) -> str | None:
             if isinstance(violation.get("field"), str):
                 return str(violation["field"])
     return None
+
+
+# --- written for a client --------------------------------------------------------------------------
+
+_NAME_BY_STATUS: Final[Mapping[int, str]] = {
+    401: "UNAUTHENTICATED",
+    402: "FAILED_PRECONDITION",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    408: "DEADLINE_EXCEEDED",
+    409: "ABORTED",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    501: "UNIMPLEMENTED",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+    529: "UNAVAILABLE",
+}
+"""Google's name for an HTTP status; any other is INVALID_ARGUMENT below 500 and INTERNAL from there on."""
+_STATUS_BY_KIND: Final[Mapping[ErrorKind, int]] = {
+    "invalid_request": 400,
+    "authentication": 401,
+    "permission": 403,
+    "billing": 402,
+    "not_found": 404,
+    "too_large": 413,
+    "context_length": 400,
+    "content_filter": 400,
+    "rate_limit": 429,
+    "overloaded": 503,
+    "timeout": 504,
+    "server": 500,
+    "invalid_response": 502,
+    "connection": 502,
+}
+_RPC: Final = "type.googleapis.com/google.rpc."
+
+
+def render_error(failure: Failure, request_id: str) -> tuple[int, dict[str, Any]]:
+    """Status and body for a client. The delay, the field, the code and the request's id stand in the details."""
+    status = failure.status if 400 <= failure.status <= 599 else _STATUS_BY_KIND[failure.kind]
+    return status, error_envelope(failure, request_id)
+
+
+def error_envelope(failure: Failure, request_id: str = "") -> dict[str, Any]:
+    """`{"error": {code, message, status, details}}`, which is also the one data line of a stream that failed."""
+    status = failure.status if 400 <= failure.status <= 599 else _STATUS_BY_KIND[failure.kind]
+    error: dict[str, Any] = {
+        "code": status,
+        "message": failure.message or "the upstream gave no reason",
+        "status": _status_name(failure, status),
+    }
+    if details := _details(failure, request_id):
+        error["details"] = details
+    return {"error": error}
+
+
+def _status_name(failure: Failure, status: int) -> str:
+    """Google's own name where it was one and means this status; else the status's."""
+    if failure.code is not None and _BY_STATUS_NAME.get(failure.code, (None, 0))[1] == status:
+        return failure.code
+    if status == 400 and failure.kind in ("permission", "billing"):
+        return "FAILED_PRECONDITION"
+    return _NAME_BY_STATUS.get(status, "INVALID_ARGUMENT" if status < 500 else "INTERNAL")
+
+
+def _details(failure: Failure, request_id: str) -> list[dict[str, Any]]:
+    details: list[dict[str, Any]] = []
+    if failure.code is not None and failure.code not in _BY_STATUS_NAME:
+        reason = re.sub(r"\W", "_", failure.code).upper()
+        details.append({"@type": _RPC + "ErrorInfo", "reason": reason, "domain": "modelport"})
+    if failure.retry_after_s is not None:
+        delay = f"{failure.retry_after_s:.3f}".rstrip("0").rstrip(".")
+        details.append({"@type": _RPC + "RetryInfo", "retryDelay": f"{delay}s"})
+    if failure.param is not None:
+        violation = {"field": failure.param, "description": failure.message}
+        details.append({"@type": _RPC + "BadRequest", "fieldViolations": [violation]})
+    if request_id:
+        details.append({"@type": _RPC + "RequestInfo", "requestId": request_id})
+    return details

@@ -9,6 +9,8 @@ from typing import Any, Final
 from translators.codec import dumps_text
 from translators.dialect import Rendered, Rules
 from translators.gemini.contents import render_contents
+from translators.gemini.merging import merged, nested
+from translators.gemini.schema import WrittenSchema
 from translators.gemini.tools import ToolNames, render_tool_choice, render_tools, tool_names
 from translators.json_schema import gemini_response_schema
 from translators.losses import Loss, client_field, native_losses, request_native_losses
@@ -36,8 +38,9 @@ _SERVICE_TIERS: Final = {
     "priority": "priority",
     "fast": "priority",
 }
-_NO_FIELD: Final = ("logit_bias", "verbosity", "user", "metadata")
-_PLAIN: Final = {
+_NO_FIELD: Final = ("logit_bias", "verbosity", "user")
+_MODALITIES: Final = {word: word.upper() for word in ("text", "image", "audio", "video")}
+PLAIN_FIELDS: Final = {
     "temperature": "temperature",
     "top_p": "topP",
     "top_k": "topK",
@@ -59,9 +62,10 @@ def render_request(request: Request, rules: Rules) -> Rendered:
         BadRequest: arguments that are no JSON object, a result without a call, or a schema that unfolds too far.
     """
     losses: list[Loss] = []
-    request = _fitted(request, rules, losses)
+    request = fitted(request, rules, losses)
     names = tool_names(request)
-    system, contents = render_contents(request.messages, rules, names, losses)
+    written_here = request.dialect == "gemini"
+    system, contents = render_contents(request.messages, rules, names, losses, written_here=written_here)
     config = _sampling(request, losses)
     config |= _thinking(request, rules, losses)
     config |= _output(request, rules, system, losses)
@@ -71,15 +75,18 @@ def render_request(request: Request, rules: Rules) -> Rendered:
     body |= _tools(request, rules, names, losses)
     if config:
         body["generationConfig"] = config
+    if request.metadata is not None and request.dialect == "gemini":
+        # Google's labels take fewer characters than other vendors' metadata.
+        body["labels"] = dict(request.metadata)
     body |= _service_tier(request, losses)
     losses.extend(_unsaid(request))
     losses.extend(request_native_losses(request, "gemini"))
-    body = _merged(_merged(body, request.native.get("gemini", {})), rules.extra_body)
+    body = merged(merged(body, nested(request.native.get("gemini", {}))), rules.extra_body)
     body = {rules.rename.get(key, key): value for key, value in body.items()}
     return Rendered(body, tuple(dict.fromkeys(losses)), rules.headers, names.renamed)
 
 
-def _fitted(request: Request, rules: Rules, losses: list[Loss]) -> Request:
+def fitted(request: Request, rules: Rules, losses: list[Loss]) -> Request:
     """*request* without what the target refuses, numbers within its limits."""
 
     def named(name: str) -> str:
@@ -87,9 +94,17 @@ def _fitted(request: Request, rules: Rules, losses: list[Loss]) -> Request:
 
     refused = rules.refuses | (rules.refuses_while_thinking if _thinks(request, rules) else frozenset())
     reset: dict[str, Any] = {
-        name: _DEFAULTS[name] for name in sorted(refused) if getattr(request, name) != _DEFAULTS[name]
+        name: _DEFAULTS[name]
+        for name in sorted(refused & _DEFAULTS.keys())
+        if getattr(request, name) != _DEFAULTS[name]
     }
     losses.extend(Loss(named(name), "dropped", "the model refuses it") for name in reset)
+    own = request.native.get("gemini", {})
+    gone = [path for path in own if path in refused or path.rpartition(".")[2] in refused]
+    if gone:
+        losses.extend(Loss(path, "dropped", "the model refuses it") for path in gone)
+        kept = {path: value for path, value in own.items() if path not in gone}
+        reset["native"] = {**request.native, "gemini": kept}
     request = replace(request, **reset)
     if rules.one_of_temperature_top_p and request.temperature is not None and request.top_p is not None:
         losses.append(Loss(named("top_p"), "dropped", "the model takes temperature or top_p, not both"))
@@ -110,11 +125,11 @@ def _fitted(request: Request, rules: Rules, losses: list[Loss]) -> Request:
 
 
 def _sampling(request: Request, losses: list[Loss]) -> dict[str, Any]:
-    config = {key: value for name, key in _PLAIN.items() if (value := getattr(request, name)) is not None}
+    config = {key: value for name, key in PLAIN_FIELDS.items() if (value := getattr(request, name)) is not None}
     if request.stop:
         config["stopSequences"] = list(request.stop)
     if request.modalities is not None:
-        config["responseModalities"] = [modality.upper() for modality in request.modalities]
+        config["responseModalities"] = [_MODALITIES.get(word, word) for word in request.modalities]
     return config
 
 
@@ -125,6 +140,8 @@ def _unsaid(request: Request) -> list[Loss]:
         for name in _NO_FIELD
         if getattr(request, name) is not None
     ]
+    if request.metadata is not None and request.dialect != "gemini":
+        losses.append(Loss(client_field(request.dialect, "metadata"), "dropped", "Gemini has no such field"))
     if request.parallel_tool_calls is False:
         losses.append(
             Loss(client_field(request.dialect, "parallel_tool_calls"), "dropped", "Gemini cannot be kept to one call")
@@ -161,18 +178,21 @@ def _thinking(request: Request, rules: Rules, losses: list[Loss]) -> dict[str, A
         return {}
     place = client_field(request.dialect, "reasoning")
     losses.extend(native_losses(place, asked.native, "gemini"))
+    own = asked.native.get("gemini", {})
     off = asked.effort == "none" or asked.budget_tokens == 0
     if rules.thinking == "none":
         if not off and (asked.effort is not None or asked.budget_tokens is not None or asked.visible):
             losses.append(Loss(place, "dropped", "the model does not think"))
+        losses.extend(Loss(f"{place}.{name}", "dropped", "the model does not think") for name in own)
         return {}
     config = (_budget if rules.thinking == "budget" else _level)(asked, rules, place, losses)
-    said = asked.effort is not None or asked.budget_tokens is not None
+    # Clients of other vendors expect thoughts when they ask for thinking; Gemini's have a word of their own for it.
+    said = request.dialect != "gemini" and (asked.effort is not None or asked.budget_tokens is not None)
     if asked.visible is False:
         config["includeThoughts"] = False
     elif (asked.visible or said) and not off:
         config["includeThoughts"] = True
-    config |= asked.native.get("gemini", {})
+    config |= own
     return {"thinkingConfig": config} if config else {}
 
 
@@ -221,7 +241,9 @@ def _output(request: Request, rules: Rules, system: list[dict[str, Any]], losses
         system.append({"text": _json_instruction(wanted)})
         return {}
     config: dict[str, Any] = {"responseMimeType": "application/json"}
-    if wanted.kind == "json_schema" and wanted.schema is not None:
+    if isinstance(wanted.schema, WrittenSchema):
+        config[wanted.schema.field] = wanted.schema.value
+    elif wanted.kind == "json_schema" and wanted.schema is not None:
         schema, schema_losses = gemini_response_schema(wanted.schema, f"{place}.schema")
         losses.extend(schema_losses)
         if wanted.description is not None:
@@ -247,15 +269,3 @@ def _tools(request: Request, rules: Rules, names: ToolNames, losses: list[Loss])
     if choice is not None:
         said["toolConfig"] = {"functionCallingConfig": choice}
     return said
-
-
-def _merged(body: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """*body* and what *extra* adds; inside objects too. Where both speak, *body* counts."""
-    merged = dict(body)
-    for key, value in extra.items():
-        old = merged.get(key)
-        if isinstance(old, dict) and isinstance(value, Mapping):
-            merged[key] = _merged(old, value)
-        else:
-            merged.setdefault(key, value)
-    return merged

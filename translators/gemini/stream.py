@@ -14,7 +14,7 @@ from translators.dialect import Rules
 from translators.gemini.chunks import ChunkReader
 from translators.gemini.response import new_response_id
 from translators.neutral import Event, Failure
-from translators.sse import MAX_EVENT_BYTES, SseDecoder, SseError
+from translators.sse import MAX_EVENT_BYTES, SseDecoder, SseError, SseEvent
 
 _MARK: Final = re.compile(rb'["{}\\]')
 _BLANK: Final = b" \t\r\n"
@@ -76,18 +76,23 @@ class JsonArrayDecoder:
         return self._depth > 0
 
 
-class StreamParser:
-    """Bytes of Gemini's stream to events."""
+class Documents:
+    """Pieces of a stream, whichever its form, to the JSON texts in it.
 
-    def __init__(self, rules: Rules = Rules(), new_id: Callable[[], str] = new_response_id) -> None:  # noqa: B008  frozen
-        self.rules = rules
-        self._reader = ChunkReader(new_id)
+    Each comes as an SSE event; of an array's object *raw* is empty. A block of comments has no data.
+    """
+
+    def __init__(self) -> None:
         self._head = b""
         self._sse: SseDecoder | None = None
         self._array: JsonArrayDecoder | None = None
 
-    def feed(self, piece: bytes) -> list[Event]:
-        """The events that *piece* completes."""
+    def feed(self, piece: bytes) -> list[SseEvent]:
+        """The documents that *piece* completes.
+
+        Raises:
+            SseError: a document grows beyond MAX_EVENT_BYTES.
+        """
         if self._sse is None and self._array is None:
             self._head += piece
             first = self._head.removeprefix(b"\xef\xbb\xbf").lstrip(_BLANK)[:1]
@@ -100,37 +105,64 @@ class StreamParser:
             else:
                 self._sse = SseDecoder()
             piece, self._head = self._head, b""
+        if self._sse is not None:
+            return self._sse.feed(piece)
+        return [SseEvent("", found, b"") for found in self._array.feed(piece)] if self._array is not None else []
+
+    def close(self) -> list[SseEvent]:
+        """What was left when the stream ended without its last blank line."""
+        return self._sse.close() if self._sse is not None else []
+
+    @property
+    def cut(self) -> bool:
+        """Whether the stream stopped inside an object of an array."""
+        return self._array is not None and self._array.inside
+
+
+def chunks_of(document: bytes) -> list[Any]:
+    """The decoded objects in one document: one, none in blanks and `[DONE]`, several in an array.
+
+    Raises:
+        JsonError: it is not JSON.
+    """
+    text = document.strip()
+    if not text or text == b"[DONE]":
+        return []
+    value = loads(text)
+    return value if isinstance(value, list) else [value]
+
+
+class StreamParser:
+    """Bytes of Gemini's stream to events."""
+
+    def __init__(self, rules: Rules = Rules(), new_id: Callable[[], str] = new_response_id) -> None:  # noqa: B008  frozen
+        self.rules = rules
+        self._reader = ChunkReader(new_id)
+        self._documents = Documents()
+
+    def feed(self, piece: bytes) -> list[Event]:
+        """The events that *piece* completes."""
         try:
-            documents = self._documents(piece)
+            documents = self._documents.feed(piece)
         except SseError as error:
             return self._failed(str(error))
         return self._read(documents)
 
     def close(self) -> list[Event]:
         """The events that the end of the stream implies."""
-        events: list[Event] = []
-        if self._sse is not None:
-            events = self._read([event.data for event in self._sse.close()])
-        elif self._array is not None and self._array.inside:
-            events = self._failed("Gemini's stream was cut")
+        events = self._read(self._documents.close())
+        if self._documents.cut:
+            events.extend(self._failed("Gemini's stream was cut"))
         return [*events, *self._reader.end(whole=False)]
 
-    def _documents(self, piece: bytes) -> list[bytes]:
-        if self._array is not None:
-            return self._array.feed(piece)
-        return [event.data for event in self._sse.feed(piece)] if self._sse is not None else []
-
-    def _read(self, documents: list[bytes]) -> list[Event]:
+    def _read(self, documents: list[SseEvent]) -> list[Event]:
         events: list[Event] = []
         for document in documents:
-            text = document.strip()
-            if not text or text == b"[DONE]":
-                continue
             try:
-                value: Any = loads(text)
+                chunks = chunks_of(document.data)
             except JsonError as error:
                 return [*events, *self._failed(f"Gemini's stream holds a line that is {error}")]
-            for chunk in value if isinstance(value, list) else [value]:
+            for chunk in chunks:
                 events.extend(self._reader.chunk(chunk))
         return events
 

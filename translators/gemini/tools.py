@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from translators.dialect import Rules
+from translators.gemini.merging import merged, nested
+from translators.gemini.schema import WrittenSchema
 from translators.json_schema import gemini_tool_schema, openapi_subset
 from translators.losses import Loss, native_losses
 from translators.neutral import Message, Request, Tool, ToolCall, ToolChoice, ToolResult
@@ -107,14 +109,17 @@ def _declaration(tool: Tool, place: str, rules: Rules, names: ToolNames, losses:
     if tool.kind == "custom":
         parameters = CUSTOM_PARAMETERS
         losses.append(Loss(place, "emulated", "Gemini has no free-form tools: a function with one text parameter"))
-    if parameters is not None:
+    if isinstance(parameters, WrittenSchema) and parameters.field in ("parameters", rules.tool_schema_field):
+        declaration[parameters.field] = parameters.value
+    elif parameters is not None:
         translate = gemini_tool_schema if rules.tool_schema_field == "parametersJsonSchema" else openapi_subset
         schema, schema_losses = translate(parameters, f"{place}.parameters")
         losses.extend(schema_losses)
         if rules.tool_schema_field == "parametersJsonSchema" or schema.get("properties"):
             declaration[rules.tool_schema_field] = schema
     losses.extend(native_losses(place, tool.native, "gemini"))
-    return {**declaration, **tool.native.get("gemini", {})}
+    own = nested(tool.native.get("gemini", {}))
+    return merged(declaration, own.get("functionDeclarations", own))
 
 
 def render_tool_choice(

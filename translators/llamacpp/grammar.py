@@ -2,15 +2,19 @@
 
 The converter (llama_cpp/llama_grammar.py, 0.3.36) raises on schemas without a type, on boolean schemas and on
 patterns without anchors, and resolves two refs with the same last name to one. Keywords that it does not know, such as
-the bounds of numbers, it passes over in silence.
+the bounds of numbers, it passes over in silence, and of several that stand together it takes one: alternatives before
+types, types before `enum`, `properties` before `allOf`, `items` before `prefixItems`. Any key `$ref` is a
+reference to it, also the name of a property or a key in data.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from translators.json_schema import inline_refs
+from translators.json_schema import Findings, all_of_merged, inlined_refs
+from translators.llamacpp.patterns import grammar_pattern
 from translators.losses import Loss
 from translators.neutral import Tool
 
@@ -36,19 +40,28 @@ _UNENFORCED: Final = frozenset(
         "else",
         "dependentRequired",
         "dependentSchemas",
+        "unevaluatedProperties",
+        "unevaluatedItems",
+        "minContains",
+        "maxContains",
     }
 )
 _KEPT: Final = frozenset(
     {"type", "enum", "const", "required", "format", "pattern", "minLength", "maxLength", "minItems", "maxItems"}
 )
+_FORMATS: Final = re.compile(r"date|time|date-time|uuid[1-5]?")
+"""What the converter has rules for."""
+_BESIDE_ALTERNATIVES: Final = frozenset({"type", "title", "description", "default", "examples", "$comment"})
 _ALTERNATIVES: Final = ("anyOf", "oneOf")
 
 
 def grammar_schema(schema: Mapping[str, Any], place: str) -> tuple[dict[str, Any], list[Loss]]:
     """*schema* for the converter, and one loss for each keyword that the grammar will not enforce."""
     ignored: set[str] = set()
-    node = _node(inline_refs(schema, place), ignored)
-    return node, [Loss(f"{place}.{name}", "dropped", "a grammar cannot enforce it") for name in sorted(ignored)]
+    findings = Findings(place)
+    node = _node(inlined_refs(schema, findings), ignored)
+    unheld = [Loss(f"{place}.{name}", "dropped", "a grammar cannot enforce it") for name in sorted(ignored)]
+    return node, [*findings.losses(), *unheld]
 
 
 def call_schema(tools: Iterable[Tool], answer: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -80,35 +93,88 @@ def _node(schema: Any, ignored: set[str]) -> dict[str, Any]:
     """One schema. Whatever says nothing about its value becomes ANY_VALUE."""
     if not isinstance(schema, dict):
         return dict(ANY_VALUE)
-    node = {name: value for name, value in schema.items() if name in _KEPT}
+    merging = Findings("")
+    schema = all_of_merged(schema, "", merging)
+    ignored.update(loss.field for loss in merging.losses())
     ignored.update(_UNENFORCED.intersection(schema))
-    _drop_unanchored_pattern(node, ignored)
-    for name in (*_ALTERNATIVES, "allOf"):
-        if isinstance(schema.get(name), list) and schema[name]:
-            node[name] = [_node(child, ignored) for child in schema[name]]
+    if (alternatives := _alternatives(schema, ignored)) is not None:
+        return alternatives
+    node = {name: value for name, value in schema.items() if name in _KEPT}
+    if literals := {name: node[name] for name in ("const", "enum") if name in node}:
+        if not _names_ref(list(literals.values())):
+            return literals
+        ignored.update(literals)
+        return dict(ANY_VALUE)
+    if "$ref" in (schema.get("properties") or ()):
+        ignored.add("properties")
+        return {"type": "object"}
+    _hold_text(node, ignored)
     if isinstance(schema.get("properties"), dict):
         node["properties"] = {name: _node(child, ignored) for name, child in schema["properties"].items()}
+    if set(node.get("required", ())) - node.get("properties", {}).keys():
+        ignored.add("required")
     additional = schema.get("additionalProperties")
     if isinstance(additional, dict):
         node["additionalProperties"] = _node(additional, ignored)
     elif "properties" in node and isinstance(additional, bool):
         node["additionalProperties"] = dict(ANY_VALUE) if additional else False
-    for name in ("items", "prefixItems"):
-        if isinstance(schema.get(name), list):
-            node[name] = [_node(child, ignored) for child in schema[name]]
-        elif isinstance(schema.get(name), dict):
-            node[name] = _node(schema[name], ignored)
+    _write_items(node, schema, ignored)
     return _typed(node)
 
 
-def _drop_unanchored_pattern(node: dict[str, Any], ignored: set[str]) -> None:
-    pattern = node.get("pattern")
-    if pattern is None:
-        return
-    anchored = isinstance(pattern, str) and pattern.startswith("^") and pattern.endswith("$")
-    if not anchored or "(?" in pattern:
-        del node["pattern"]
-        ignored.add("pattern")
+def _names_ref(value: Any) -> bool:
+    """Whether data in *value* has a key `$ref`, which the converter would follow."""
+    if isinstance(value, dict):
+        return "$ref" in value or any(_names_ref(inner) for inner in value.values())
+    return isinstance(value, list) and any(_names_ref(inner) for inner in value)
+
+
+def _alternatives(schema: Mapping[str, Any], ignored: set[str]) -> dict[str, Any] | None:
+    """*schema* as a choice of others. None when it is none, or when its own properties say more."""
+    given = [name for name in _ALTERNATIVES if isinstance(schema.get(name), list) and schema[name]]
+    if not given:
+        return None
+    if {"properties", "items", "enum", "const"} & schema.keys():
+        ignored.update(given)
+        return None
+    ignored.update(given[1:])
+    ignored.update(schema.keys() & _KEPT - _BESIDE_ALTERNATIVES)
+    kind = schema.get("type")
+    own = {"type": kind} if isinstance(kind, str) else {}
+    variants = [{**own, **child} if isinstance(child, dict) else child for child in schema[given[0]]]
+    return {given[0]: [_node(child, ignored) for child in variants]}
+
+
+def _write_items(node: dict[str, Any], schema: Mapping[str, Any], ignored: set[str]) -> None:
+    items, first = schema.get("items"), schema.get("prefixItems")
+    if isinstance(first, list) and first:
+        node["prefixItems"] = [_node(child, ignored) for child in first]
+        # A tuple has exactly as many items as it lists.
+        ignored.update({"items"} if isinstance(items, dict) else ())
+    elif isinstance(items, list):
+        node["items"] = [_node(child, ignored) for child in items]
+    elif isinstance(items, dict):
+        node["items"] = _node(items, ignored)
+
+
+def _hold_text(node: dict[str, Any], ignored: set[str]) -> None:
+    """Patterns and formats as far as the converter knows them; of pattern, format and length it holds one."""
+    if (pattern := node.pop("pattern", None)) is not None:
+        written = grammar_pattern(pattern) if isinstance(pattern, str) else None
+        if written is None:
+            ignored.add("pattern")
+        else:
+            node["pattern"] = written
+    if (form := node.pop("format", None)) is not None:
+        if "pattern" in node or not isinstance(form, str) or not _FORMATS.fullmatch(form):
+            ignored.add("format")
+        else:
+            node["format"] = form
+    if {"pattern", "format"} & node.keys():
+        lengths = {"minLength", "maxLength"} & node.keys()
+        ignored.update(lengths)
+        for name in lengths:
+            del node[name]
 
 
 def _typed(node: dict[str, Any]) -> dict[str, Any]:

@@ -169,6 +169,10 @@ def _constraint(request: Request, tools: list[Tool], losses: list[Loss]) -> tupl
     if request.output.kind == "json_schema":
         schema, ignored = grammar_schema(request.output.schema or {}, place)
         losses.extend(ignored)
+        if request.output.description is not None:
+            losses.append(
+                Loss(f"{place}.description", "dropped", "a grammar holds the answer without a word to the model")
+            )
         if tools:
             losses.append(
                 Loss("tools", "emulated", "under a schema calls are written as JSON, not in the model's form")

@@ -34,7 +34,15 @@ from translators.neutral import (
 )
 from translators.openai_chat.error import error_envelope
 from translators.openai_chat.parts import DIALECT, extra_content, render_logprobs, shifted, thinking_block
-from translators.openai_chat.response import choice_extra, mend_tier, outward_reason, render_audio, render_image
+from translators.openai_chat.reasoning_items import RESPONSES, call_extra, message_entry, sorted_citations
+from translators.openai_chat.response import (
+    choice_extra,
+    mend_tier,
+    outward_reason,
+    reasoning_details,
+    render_audio,
+    render_image,
+)
 from translators.openai_chat.usage import render_usage
 from translators.sse import comment, frame
 
@@ -222,7 +230,7 @@ class StreamRenderer:
             delta["custom"] = {"name": call.name, "input": call.arguments}
         else:
             delta["function"] = {"name": call.name, "arguments": call.arguments}
-        if extra := extra_content(call.native):
+        if extra := call_extra(call.native):
             delta["extra_content"] = extra
         return {"tool_calls": [delta]}
 
@@ -247,8 +255,11 @@ class StreamRenderer:
         if event.text or not event.annotations:
             delta["refusal" if isinstance(part, Refusal) else "content"] = event.text
         if event.annotations:
-            moved = shifted(event.annotations, choice.text_begins.get(event.index, 0))
-            delta["annotations"] = choice.numbered("annotations", moved)
+            citations, files = sorted_citations(shifted(event.annotations, choice.text_begins.get(event.index, 0)))
+            if citations:
+                delta["annotations"] = choice.numbered("annotations", citations)
+            if files:
+                delta["extra_content"] = {RESPONSES: {"annotations": choice.numbered("files", files)}}
         if isinstance(part, Text):
             choice.characters += len(event.text)
         logprobs = render_logprobs(event.logprobs, refusal=isinstance(part, Refusal)) if event.logprobs else None
@@ -288,11 +299,12 @@ class StreamRenderer:
             case ToolCall() as call:
                 if not open_part.filled and call.kind == "function":
                     frames.append(self._arguments(event.choice, open_part, "{}"))
-                if (extra := extra_content(open_part.native)) and not self._legacy_functions:
+                if (extra := call_extra(open_part.native)) and not self._legacy_functions:
                     delta = {"tool_calls": [{"index": open_part.ordinal, "extra_content": extra}]}
                     frames.append(self._chunk(event.choice, delta))
             case Text() | Thinking() as part:
-                if delta := _closing_delta(part, open_part, choice):
+                characters = choice.characters - choice.text_begins.get(event.index, 0)
+                if delta := _closing_delta(part, open_part, choice, characters):
                     frames.append(self._chunk(event.choice, delta))
             case _:
                 return
@@ -306,18 +318,20 @@ class StreamRenderer:
         frames.append(self._chunk(event.choice, {}, **{**own, **fields}))
 
 
-def _closing_delta(part: Text | Thinking, open_part: _OpenPart, choice: _OpenChoice) -> dict[str, Any]:
-    """What the end of a text or thought brings: signatures, signed blocks, details."""
+def _closing_delta(part: Text | Thinking, open_part: _OpenPart, choice: _OpenChoice, characters: int) -> dict[str, Any]:
+    """What the end of a text (of *characters*) or thought brings: signatures, signed blocks, details, the phase."""
     delta: dict[str, Any] = {}
     native = open_part.native
     if isinstance(part, Thinking):
         block = thinking_block(Thinking("".join(open_part.thought), native))
         if block is not None:
             delta["thinking_blocks"] = choice.numbered("thinking_blocks", [block])
-        if details := native.get(DIALECT, {}).get("reasoning_details"):
+        if details := reasoning_details(native):
             delta["reasoning_details"] = choice.numbered("reasoning_details", details)
+    elif entry := message_entry(native.get(RESPONSES, {}), characters):
+        delta["extra_content"] = {RESPONSES: {"messages": choice.numbered("messages", [entry])}}
     if signature := native.get("gemini", {}).get("thoughtSignature"):
-        delta["extra_content"] = {"google": {"thought_signature": signature}}
+        delta.setdefault("extra_content", {})["google"] = {"thought_signature": signature}
     return delta
 
 

@@ -16,6 +16,7 @@ from typing import Any, Final, assert_never
 from translators.codec import dumps_text
 from translators.dialect import Rendered, Rules
 from translators.errors import BadRequest, Unsupported
+from translators.json_schema import openai_strict_obstacle
 from translators.losses import Loss, client_field, message_place
 from translators.neutral import (
     Audio,
@@ -86,7 +87,7 @@ def render_request(request: Request, rules: Rules) -> Rendered:
         BadRequest: the conversation ends with an answer and the target cannot continue one.
     """
     request, losses = fitted(request, rules)
-    writer = _Writer(rules, losses, ToolNames(_names_in_use(request)))
+    writer = _Writer(rules, losses, ToolNames(_names_in_use(request)), client=request.dialect)
     body: dict[str, Any] = {"model": request.model, "messages": writer.messages(request.messages)}
     _write_tools(body, request, writer)
     _write_output_format(body, request, rules, losses)
@@ -247,7 +248,17 @@ def _write_output_format(body: dict[str, Any], request: Request, rules: Rules, l
         schema["description"] = output.description
     if output.strict is not None:
         schema["strict"] = output.strict
+    if output.strict and (obstacle := strict_obstacle(request.dialect, output.schema)) is not None:
+        del schema["strict"]
+        losses.append(Loss(f"{place}.strict", "dropped", obstacle))
     body["response_format"] = {"type": "json_schema", "json_schema": schema}
+
+
+def strict_obstacle(client: str, schema: Mapping[str, Any] | None) -> str | None:
+    """Why `strict` is left off for a client of another dialect, whose schemas are not made for OpenAI's strict mode."""
+    if client == DIALECT or (obstacle := openai_strict_obstacle(schema or {})) is None:
+        return None
+    return f"OpenAI's strict mode does not take the schema: {obstacle}"
 
 
 def _instruct(body: dict[str, Any], schema: Mapping[str, Any] | None) -> None:
@@ -272,6 +283,8 @@ class _Writer:
     names: ToolNames
     lost_natives: dict[tuple[str, str], str] = field(default_factory=dict)
     """(dialect, field) -> the first place where it was left out."""
+    client: str = DIALECT
+    """The dialect that the request came in."""
     lost_signatures: bool = False
     lost_thinking: bool = False
 
@@ -321,6 +334,9 @@ class _Writer:
         inner["parameters"] = tool.parameters if tool.parameters is not None else {"type": "object", "properties": {}}
         if tool.strict is not None:
             inner["strict"] = tool.strict
+        if tool.strict and (obstacle := strict_obstacle(self.client, inner["parameters"])) is not None:
+            del inner["strict"]
+            self.losses.append(Loss(f"{place}.strict", "dropped", obstacle))
         return {"type": "function", "function": inner, **(own or {})}
 
     def messages(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
@@ -455,7 +471,10 @@ class _Writer:
                 case _:
                     assert_never(part)
         content = joined_texts(texts)[0]
-        if own_parts:
+        if any(text.native.get(DIALECT) for text in texts):
+            marked = [{"type": "text", "text": text.text, **text.native.get(DIALECT, {})} for text in texts]
+            written["content"] = [*marked, *own_parts]
+        elif own_parts:
             written["content"] = [*([{"type": "text", "text": content}] if content else []), *own_parts]
         elif content or not (calls or written.keys() & {"refusal", "audio"}):
             written["content"] = content

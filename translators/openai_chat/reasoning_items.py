@@ -2,7 +2,8 @@
 
 `reasoning_details` hold a reasoning item in OpenRouter's form: an entry for each text of its summary, each of its
 content, and its encrypted form, all with the item's `id`.
-`extra_content.openai_responses.messages` says which phase (commentary, final answer) the characters of `content` are of.
+`extra_content.openai_responses` has `messages`, which says of which phase (commentary, final answer) the characters of
+`content` are, and `annotations`, the citations of files.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from translators.neutral import Text
-from translators.openai_chat.parts import objects_in
+from translators.neutral import Native, Text
+from translators.openai_chat.parts import extra_content, objects_in
 
 RESPONSES: Final = "openai_responses"
 REASONING_FORMAT: Final = "openai-responses-v1"
 """OpenRouter's word for `reasoning_details` that hold reasoning items of the Responses API."""
+_FILE_CITATIONS: Final = frozenset({"file_citation", "container_file_citation", "file_path"})
 
 
 # --- reasoning -----------------------------------------------------------------------------------
@@ -70,6 +72,29 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
+# --- calls and citations ---------------------------------------------------------------------------
+
+
+def call_extra(native: Native) -> dict[str, Any]:
+    """`extra_content` of a tool call, without the item's id: it names what a server stored and goes back by itself."""
+    extra = extra_content(native)
+    if "id" in extra.get(RESPONSES, ()):
+        extra[RESPONSES] = {name: value for name, value in extra[RESPONSES].items() if name != "id"}
+        if not extra[RESPONSES]:
+            del extra[RESPONSES]
+    return extra
+
+
+def sorted_citations(
+    annotations: Sequence[Mapping[str, Any]],
+) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    """The annotations that a chat message has a place for, and the Responses API's citations of files."""
+    files = [annotation for annotation in annotations if str(annotation.get("type")) in _FILE_CITATIONS]
+    if not files:
+        return list(annotations), []
+    return [annotation for annotation in annotations if str(annotation.get("type")) not in _FILE_CITATIONS], files
+
+
 # --- phases --------------------------------------------------------------------------------------
 
 
@@ -89,9 +114,8 @@ def with_phases(texts: Sequence[Text], entries: Any) -> list[Text]:
     found = [entry for entry in objects_in(entries) if entry.get("phase") is not None]
     if not found or not texts:
         return list(texts)
-    lengths = [entry.get("characters") for entry in found]
-    whole = len(texts) == 1 and all(type(length) is int and length > 0 for length in lengths)
-    if not whole or sum(lengths) != len(texts[0].text):
+    lengths = [length for entry in found if type(length := entry.get("characters")) is int and length > 0]
+    if len(texts) > 1 or len(lengths) < len(found) or sum(lengths) != len(texts[0].text):
         return [_phased(text, found[-1]) for text in texts]
     cut: list[Text] = []
     begin = 0

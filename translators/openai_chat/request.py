@@ -48,6 +48,7 @@ from translators.openai_chat.parts import (
     spoken_parts,
     thinking_of_block,
 )
+from translators.openai_chat.reasoning_items import RESPONSES, with_phases
 
 EFFORTS: Final[tuple[str, ...]] = get_args(Effort)
 PROXY_FIELDS: Final = ("modelport", "models")
@@ -466,6 +467,9 @@ def _assistant(message: Fields, position: int, called: dict[str, str]) -> Messag
     calls = list(_tool_calls(message, position))
     called.update({call.id: call.name for call in calls})
     extra = native_of_extra(message.mapping("extra_content"))
+    responses = extra.get(RESPONSES, {})
+    responses.pop("annotations", None)
+    content = _phased(content, responses.pop("messages", None))
     blocks = [
         Opaque(dialect, str(block.get("type", "")), block)
         for dialect, fields in extra.items()
@@ -479,6 +483,12 @@ def _assistant(message: Fields, position: int, called: dict[str, str]) -> Messag
     parts = _marked(parts, message)
     parts = _signed(parts, {dialect: fields for dialect, fields in extra.items() if fields})
     return Message("assistant", (*parts, *calls), message.text("name"), native_of(message.rest()))
+
+
+def _phased(content: list[Part], messages: Any) -> list[Part]:
+    """*content* with the phases that the Responses API gave it."""
+    texts = with_phases([part for part in content if isinstance(part, Text)], messages)
+    return [*texts, *(part for part in content if not isinstance(part, Text))] if messages else content
 
 
 def _signed(parts: list[Part], extra: Mapping[str, Mapping[str, Any]]) -> list[Part]:

@@ -45,6 +45,13 @@ from translators.openai_chat.parts import (
     thinking_of_block,
     url_of_source,
 )
+from translators.openai_chat.reasoning_items import (
+    RESPONSES,
+    call_extra,
+    details_of,
+    message_entry,
+    sorted_citations,
+)
 from translators.openai_chat.think_tags import split_thinking
 from translators.openai_chat.usage import render_usage, usage_in
 
@@ -316,8 +323,9 @@ def _render_message(parts: Sequence[Part], legacy_functions: bool) -> dict[str, 
         "content": None if silent else content,
         "refusal": refusal or None,
     }
-    if annotations:
-        message["annotations"] = annotations
+    citations, files = sorted_citations(annotations)
+    if citations:
+        message["annotations"] = citations
     message.update(render_reasoning(parts))
     if audios:
         message["audio"] = render_audio(audios[-1])
@@ -327,7 +335,10 @@ def _render_message(parts: Sequence[Part], legacy_functions: bool) -> dict[str, 
         message["function_call"] = {"name": calls[0].name, "arguments": calls[0].arguments or "{}"}
     elif calls:
         message["tool_calls"] = [render_tool_call(call) for call in calls]
-    if extra := _message_extra(parts):
+    extra = _message_extra(parts)
+    if files:
+        extra.setdefault(RESPONSES, {})["annotations"] = files
+    if extra:
         message["extra_content"] = extra
     return message
 
@@ -340,9 +351,14 @@ def render_reasoning(parts: Sequence[Part]) -> dict[str, Any]:
         fields["reasoning_content"] = text
     if blocks := [block for part in thoughts if (block := thinking_block(part)) is not None]:
         fields["thinking_blocks"] = blocks
-    if details := [item for part in thoughts for item in part.native.get(DIALECT, {}).get("reasoning_details", ())]:
-        fields["reasoning_details"] = details
+    if details := [item for part in thoughts for item in reasoning_details(part.native)]:
+        fields["reasoning_details"] = [{"index": at, **item} for at, item in enumerate(details)]
     return fields
+
+
+def reasoning_details(native: Native) -> list[dict[str, Any]]:
+    """The `reasoning_details` of one thought: a router's as they came, the Responses API's in the router's form."""
+    return [*native.get(DIALECT, {}).get("reasoning_details", ()), *details_of(native.get(RESPONSES, {}))]
 
 
 def _message_extra(parts: Sequence[Part]) -> dict[str, Any]:
@@ -351,6 +367,8 @@ def _message_extra(parts: Sequence[Part]) -> dict[str, Any]:
         match part:
             case Text() | Thinking() if signature := part.native.get("gemini", {}).get("thoughtSignature"):
                 extra["google"] = {"thought_signature": signature}
+            case Text() if entry := message_entry(part.native.get(RESPONSES, {}), len(part.text)):
+                extra.setdefault(RESPONSES, {}).setdefault("messages", []).append(entry)
             case Opaque():
                 extra.setdefault(part.dialect, {}).setdefault("blocks", []).append(part.value)
             case Document() | ToolResult():
@@ -368,7 +386,7 @@ def render_tool_call(call: ToolCall) -> dict[str, Any]:
         rendered["custom"] = {"name": call.name, "input": call.arguments}
     else:
         rendered["function"] = {"name": call.name, "arguments": call.arguments or "{}"}
-    if extra := extra_content(call.native):
+    if extra := call_extra(call.native):
         rendered["extra_content"] = extra
     return rendered
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from translators.anthropic.arguments import object_of
+from translators.anthropic.arguments import LiveArguments, object_of
 from translators.codec import JsonError
 
 JSON = st.recursive(
@@ -58,3 +59,22 @@ def test_an_object_cut_anywhere_gives_a_part_of_it(value: dict[str, object], dat
 
     assert repaired == (cut < len(whole))
     assert set(found) <= set(value)
+
+
+@given(st.text('{}[]":, \n\\a1', max_size=30), st.integers(1, 6))
+def test_live_arguments_do_not_depend_on_the_pieces(text: str, size: int) -> None:
+    once, cut = LiveArguments(), LiveArguments()
+
+    told = "".join(cut.feed(text[at : at + size]) for at in range(0, len(text), size)) + cut.close()
+
+    assert told == once.feed(text) + once.close()
+
+
+@given(st.dictionaries(st.text(), st.text() | st.integers() | st.lists(st.booleans())), st.integers(1, 9))
+def test_live_arguments_that_are_an_object_go_out_as_they_are(value: dict[str, Any], size: int) -> None:
+    text = json.dumps(value, indent=1)
+    arguments = LiveArguments()
+
+    told = [arguments.feed(text[at : at + size]) for at in range(0, len(text), size)]
+
+    assert ("".join(told), arguments.close()) == (text, "")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from translators.llamacpp.grammar import ANY_VALUE, arguments_schema, call_schema, grammar_schema
+from translators.llamacpp.patterns import grammar_pattern
 from translators.neutral import Tool
 
 ANY = dict(ANY_VALUE)
@@ -71,3 +72,68 @@ def test_the_real_converter_takes_them_all(schema: dict[str, Any]) -> None:
 
     assert "root ::=" in json_schema_to_gbnf(json.dumps(grammar_schema(schema, "x")[0]))
     assert "root ::=" in json_schema_to_gbnf(json.dumps(call_schema([Tool("f", parameters=schema), Tool("g")])))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "written"),
+    [
+        (r"^\d{3}-[a-z]+$", "^[0-9]{3}-[a-z]+$"),
+        (r"^[\w.-]+$", r"^[A-Za-z0-9_.-]+$"),
+        (r"^a|b$", "^(a|b)$"),
+        (r"^(?:a|b)c?$", "^((a|b)c?)$"),
+        (r"^a\.b\s$", r"^a[\x2E]b[ ]$"),
+        (r"^.*$", r'^[^"\\\x00-\x1F\x7F]*$'),
+        (r"^[^/]$", r'^[^/"\\\x00-\x1F\x7F]$'),
+        ("^größe$", "^größe$"),
+        ("a", None),
+        (r"^a\$", None),
+        (r"^(?=a)a$", None),
+        (r"^(a$", None),
+        (r"^[a$", None),
+        (r"^a)$", None),
+        (r"^\p{L}$", None),
+        (r"^\bx$", None),
+        (r"^(a)\1$", None),
+        (r"^x+?$", None),
+        (r"^x{5000}$", None),
+        (r'^"$', None),
+        (r"^\\$", None),
+        (r"^[ -~]$", None),
+        (r"^[A-z]$", None),
+        (r"^a||b$", None),
+        (r"^*$", None),
+    ],
+)
+def test_patterns_stay_inside_their_json_string(pattern: str, written: str | None) -> None:
+    """What the converter would copy into the grammar unread, or what could match a quote, is written anew or left."""
+    assert grammar_pattern(pattern) == written
+
+
+@pytest.mark.parametrize(
+    ("schema", "wanted", "ignored"),
+    [
+        ({"type": ["string", "null"], "enum": ["a", None]}, {"enum": ["a", None]}, []),
+        ({"allOf": [{"type": "string"}, {"minLength": 2}]}, {"type": "string", "minLength": 2}, []),
+        ({"type": "string", "format": "email"}, {"type": "string"}, ["s.format"]),
+        ({"type": "string", "format": "uuid", "maxLength": 9}, {"type": "string", "format": "uuid"}, ["s.maxLength"]),
+        ({"properties": {"$ref": {"type": "string"}}}, {"type": "object"}, ["s.properties"]),
+        ({"const": {"$ref": "#/x"}}, dict(ANY_VALUE), ["s.const"]),
+        (
+            {"type": "object", "properties": {"a": {"type": "null"}}, "anyOf": [{"required": ["a"]}]},
+            {"type": "object", "properties": {"a": {"type": "null"}}},
+            ["s.anyOf"],
+        ),
+        (
+            {"prefixItems": [{"type": "null"}], "items": {"type": "string"}},
+            {"type": "array", "prefixItems": [{"type": "null"}]},
+            ["s.items"],
+        ),
+    ],
+)
+def test_of_keywords_that_shadow_each_other_none_is_lost_in_silence(
+    schema: dict[str, Any], wanted: dict[str, Any], ignored: list[str]
+) -> None:
+    node, losses = grammar_schema(schema, "s")
+
+    assert node == wanted
+    assert [loss.field for loss in losses] == ignored

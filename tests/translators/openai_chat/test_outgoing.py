@@ -30,6 +30,9 @@ USER = Message("user", (Text("hi"),))
 TOOL = Tool("f", "does f", {"type": "object"})
 
 
+EMPTY = {"type": "object", "properties": {}, "additionalProperties": False}
+
+
 def asked(*messages: Message, **fields: Any) -> Request:
     return Request("anthropic", "m", messages or (USER,), **fields)
 
@@ -62,12 +65,12 @@ def losses_of(request: Request, rules: Rules | None = None) -> list[tuple[str, s
         ),
         ({"output": OutputFormat("json_object")}, Rules(), {"response_format": {"type": "json_object"}}),
         (
-            {"output": OutputFormat("json_schema", {"a": 1}, strict=True)},
+            {"output": OutputFormat("json_schema", EMPTY, strict=True)},
             Rules(),
             {
                 "response_format": {
                     "type": "json_schema",
-                    "json_schema": {"name": "answer", "schema": {"a": 1}, "strict": True},
+                    "json_schema": {"name": "answer", "schema": EMPTY, "strict": True},
                 }
             },
         ),

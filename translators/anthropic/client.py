@@ -1,0 +1,21 @@
+"""The side of Anthropic Messages that faces clients, under the names that every dialect has for it."""
+
+from __future__ import annotations
+
+from translators.anthropic.answer import render_count, render_response
+from translators.anthropic.error import render_error
+from translators.anthropic.events import StreamRenderer
+from translators.anthropic.incoming import parse_count_request, parse_request
+from translators.anthropic.relay import StreamRelay, relay_request, relay_response
+
+__all__ = [
+    "StreamRelay",
+    "StreamRenderer",
+    "parse_count_request",
+    "parse_request",
+    "relay_request",
+    "relay_response",
+    "render_count",
+    "render_error",
+    "render_response",
+]

@@ -1,0 +1,352 @@
+"""Messages as the items of `input`.
+
+One message of the neutral form gives as many items as its parts need: a turn of the assistant is its reasoning, its
+texts and its calls, one item each, in their order.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, assert_never
+
+from translators.codec import dumps_text
+from translators.dialect import Rules
+from translators.errors import BadRequest, Unsupported
+from translators.losses import Loss, message_place
+from translators.neutral import (
+    Audio,
+    Document,
+    Image,
+    Message,
+    Native,
+    Opaque,
+    Part,
+    Refusal,
+    Request,
+    Source,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+)
+from translators.openai_chat.outgoing import ToolNames
+from translators.openai_chat.parts import url_of_source
+from translators.openai_chat.reasoning_items import items_of_details
+from translators.openai_responses.items import DIALECT, outward_annotations
+
+MAX_CALL_ID: Final = 64
+"""OpenAI refuses a longer `call_id`."""
+
+_CHAT: Final = "openai_chat"
+_SHARED_PART_FIELDS: Final = ("prompt_cache_breakpoint",)
+"""Fields of chat's content parts that mean the same here."""
+_CONTENT_TYPES: Final = frozenset({"computer_screenshot"})
+"""Content parts that are not known to the neutral form; their names all begin with `input_` but for these."""
+_SEALED: Final[Mapping[str, frozenset[str]]] = {
+    "anthropic": frozenset({"signature", "redacted_data"}),
+    "gemini": frozenset({"thoughtSignature"}),
+    _CHAT: frozenset({"reasoning_details"}),
+    DIALECT: frozenset({"id", "phase", "status"}),
+}
+"""What only the maker of an answer can read; reported once for all of it."""
+
+
+class InputWriter:
+    """Writes the items of one request and remembers what that cost."""
+
+    def __init__(self, request: Request, rules: Rules, losses: list[Loss], names: ToolNames) -> None:
+        self.instructions: str | None = None
+        self._request = request
+        self._rules = rules
+        self._losses = losses
+        self._names = names
+        self._foreign = request.dialect != DIALECT
+        self._stored = False
+        self._items: list[dict[str, Any]] = []
+        self._call_kinds: dict[str, str] = {}
+        self._lost: dict[tuple[str, str], str] = {}
+        """(dialect, field) -> the first place where it was left out."""
+        self._lost_thinking = ""
+        self._lost_signatures = ""
+
+    def items(self, *, stored: bool) -> list[dict[str, Any]]:
+        """All messages but `instructions`. *stored*: the ids of earlier items mean something to the server."""
+        self._stored = stored
+        for position, message in enumerate(self._request.messages):
+            place = message_place(message, position)
+            if position == 0 and not self._foreign and message.place == "instructions":
+                self.instructions = "".join(part.text for part in message.parts if isinstance(part, Text))
+                continue
+            self._unread(place, message.native)
+            if message.name is not None:
+                self._losses.append(Loss(f"{place}.name", "dropped", "a message here has no name"))
+            match message.role:
+                case "tool":
+                    for part in message.parts:
+                        self._tool_result(part, place)
+                case "assistant":
+                    self._assistant(message, place)
+                case "system" | "developer" | "user":
+                    self._spoken(message, place)
+                case _:
+                    assert_never(message.role)
+        return self._items
+
+    def final_losses(self) -> list[Loss]:
+        """What is reported once for the whole request."""
+        losses = [
+            Loss(f"{place}.{name}", "dropped", "the Responses API has no such field")
+            for (_, name), place in self._lost.items()
+        ]
+        if self._lost_thinking:
+            losses.append(Loss(self._lost_thinking, "dropped", "the target takes only its own reasoning back"))
+        if self._lost_signatures:
+            losses.append(Loss(self._lost_signatures, "dropped", "only the vendor that made them can read signatures"))
+        return losses
+
+    def _unread(self, place: str, native: Native, *read: str) -> None:
+        """Note what of *native* is left out at *place*; *read* are chat's fields that are written."""
+        for dialect, fields in native.items():
+            for name in fields:
+                if dialect == DIALECT or (dialect == _CHAT and name in read):
+                    continue
+                if name in _SEALED.get(dialect, ()):
+                    self._lost_signatures = self._lost_signatures or f"{place}.{name}"
+                else:
+                    self._lost.setdefault((dialect, name), place)
+
+    # --- what was said to the model ---
+
+    def _spoken(self, message: Message, place: str) -> None:
+        if len(message.parts) == 1 and _is_item(message.parts[0]):
+            self._opaque(message.parts[0], place)
+            return
+        role = "system" if message.role == "developer" and not self._rules.developer_role else message.role
+        content = [self._content(part, f"{place}.content[{at}]") for at, part in enumerate(message.parts)]
+        item: dict[str, Any] = {"type": "message", "role": role, "content": _compact(content)}
+        self._items.append({**item, **message.native.get(DIALECT, {})})
+
+    def _content(self, part: Part, place: str) -> dict[str, Any]:
+        """A content part of a message or of a call's output."""
+        match part:
+            case Text() | Refusal():
+                written: dict[str, Any] = {"type": "input_text", "text": part.text}
+            case Image():
+                written = self._image(part, place)
+            case Audio():
+                written = self._audio(part, place)
+            case Document():
+                written = self._document(part, place)
+            case Opaque() if part.dialect == DIALECT:
+                return dict(part.value)
+            case Opaque() | Thinking() | ToolCall() | ToolResult():
+                what = part.type if isinstance(part, Opaque) else type(part).__name__
+                raise Unsupported(f"{place}: the Responses API takes no {what} here", place, "unsupported_part")
+            case _:
+                assert_never(part)
+        self._unread(place, part.native, *_SHARED_PART_FIELDS)
+        chat = part.native.get(_CHAT, {})
+        shared = {name: chat[name] for name in _SHARED_PART_FIELDS if name in chat}
+        return {**written, **shared, **part.native.get(DIALECT, {})}
+
+    def _need(self, modality: str, place: str) -> None:
+        if modality not in self._rules.modalities:
+            raise Unsupported(f"{place}: the target takes no {modality} input", place, "unsupported_modality")
+
+    def _image(self, part: Image, place: str) -> dict[str, Any]:
+        self._need("image", place)
+        written: dict[str, Any] = {"type": "input_image"}
+        if (file_id := _own_file(part.source)) is not None:
+            written["file_id"] = file_id
+        else:
+            written["image_url"] = self._url(part.source, place)
+        if part.detail is not None or self._foreign:
+            written["detail"] = part.detail or "auto"
+        return written
+
+    def _url(self, source: Source, place: str) -> str:
+        url = url_of_source(source)
+        if url is None:
+            raise Unsupported(f"{place}: a file of {source.vendor or 'another vendor'} means nothing here", place)
+        if source.data is None:
+            prefixes = self._rules.image_url_prefixes
+            if not self._rules.image_urls or (prefixes and not url.startswith(prefixes)):
+                raise Unsupported(f"{place}: the target does not fetch {url[:60]}", place, "unsupported_url")
+        return url
+
+    def _audio(self, part: Audio, place: str) -> dict[str, Any]:
+        self._need("audio", place)
+        if part.source.data is None:
+            raise Unsupported(f"{place}: a sound has to be sent as base64 data", place, "unsupported_url")
+        kind = (part.source.media_type or "audio/wav").partition("/")[2].removeprefix("x-")
+        kind = {"mpeg": "mp3", "wave": "wav"}.get(kind, kind)
+        return {"type": "input_audio", "input_audio": {"data": part.source.data, "format": kind}}
+
+    def _document(self, part: Document, place: str) -> dict[str, Any]:
+        if part.text is not None and self._foreign:
+            self._losses.append(Loss(place, "emulated", "a text document is sent as text"))
+            title = f"{part.filename}:\n" if part.filename else ""
+            return {"type": "input_text", "text": title + part.text}
+        self._need("document", place)
+        written: dict[str, Any] = {"type": "input_file"}
+        if part.text is not None:
+            data = base64.b64encode(part.text.encode()).decode()
+            written["file_data"] = f"data:{part.source.media_type or 'text/plain'};base64,{data}"
+        elif (file_id := _own_file(part.source)) is not None:
+            written["file_id"] = file_id
+        elif part.source.data is None:
+            written["file_url"] = self._url(part.source, place)
+        else:
+            written["file_data"] = self._url(part.source, place)
+            extension = (part.source.media_type or "").partition("/")[2] or "bin"
+            written["filename"] = f"document.{extension}"
+        if part.filename is not None:
+            written["filename"] = part.filename
+        return written
+
+    # --- what the model said ---
+
+    def _assistant(self, message: Message, place: str) -> None:
+        run: list[Text | Refusal] = []
+        for at, part in enumerate(message.parts):
+            where = f"{place}.content[{at}]"
+            if isinstance(part, Text | Refusal):
+                if run and _item_of(run[-1]) != _item_of(part):
+                    self._said(run, message)
+                    run = []
+                self._unread(where, part.native)
+                if isinstance(part, Refusal) and self._foreign:
+                    field = f"{place}.refusal" if self._request.dialect == _CHAT else where
+                    self._losses.append(Loss(field, "emulated", "an earlier refusal is sent as text"))
+                run.append(part)
+                continue
+            self._said(run, message)
+            run = []
+            match part:
+                case Thinking():
+                    self._thinking(part, f"{place}.reasoning_content" if self._request.dialect == _CHAT else where)
+                case ToolCall():
+                    self._unread(where, part.native)
+                    self._call(part)
+                case Opaque() if part.dialect == DIALECT:
+                    self._opaque(part, where)
+                case Opaque():
+                    self._losses.append(Loss(where, "dropped", f"{part.type} is another vendor's own block"))
+                case Image() | Audio() | Document() | ToolResult():
+                    self._losses.append(Loss(where, "dropped", "an answer holds text and tool calls only"))
+                case _:
+                    assert_never(part)
+        self._said(run, message)
+
+    def _said(self, run: Sequence[Text | Refusal], message: Message) -> None:
+        """One message of the model. Without its id it has the short form, which holds one text (and no refusal)."""
+        if not run:
+            return
+        own = {**_item_of(run[0]), **message.native.get(DIALECT, {})}
+        item_id = own.pop("id", None)
+        if self._foreign:
+            for part in run:
+                self._items.append({"type": "message", "role": "assistant", "content": part.text, **own})
+            return
+        content = [_output_part(part) for part in run]
+        item: dict[str, Any] = {"type": "message", "role": "assistant", "content": content}
+        if item_id is not None:
+            item |= {"id": item_id, "status": "completed"}
+        elif len(run) == 1 and isinstance(run[0], Text) and not run[0].annotations:
+            item["content"] = run[0].text
+        self._items.append({**item, **own})
+
+    def _thinking(self, part: Thinking, place: str) -> None:
+        """A reasoning item of this API. Without its encrypted form it means something only to a server that stored it.
+
+        Open-weight models give their reasoning as it is, in `content`.
+        """
+        own = part.native.get(DIALECT)
+        if own and (own.get("encrypted_content") or own.get("content") or self._stored):
+            self._items.append({"type": "reasoning", "summary": [], **own})
+            return
+        if items := items_of_details(part.native.get(_CHAT, {}).get("reasoning_details")):
+            self._items += [item for item in items if item.get("encrypted_content") or item.get("content")]
+            return
+        sealed = next((name for name in part.native if part.native[name]), None)
+        if part.text:
+            self._lost_thinking = self._lost_thinking or place
+        elif sealed is not None:
+            self._lost_signatures = self._lost_signatures or place
+
+    def _call(self, call: ToolCall) -> None:
+        kind, field = ("custom_tool_call", "input") if call.kind == "custom" else ("function_call", "arguments")
+        call_id = safe_call_id(call.id)
+        self._call_kinds[call_id] = kind
+        arguments = call.arguments if call.kind == "custom" else call.arguments or "{}"
+        own = dict(call.native.get(DIALECT, {}))
+        if self._foreign:
+            own.pop("id", None)
+        self._items.append({"type": kind, "call_id": call_id, "name": self._names[call.name], field: arguments, **own})
+
+    def _opaque(self, part: Part, place: str) -> None:
+        if isinstance(part, Opaque) and part.dialect == DIALECT:
+            self._items.append(dict(part.value))
+        else:
+            raise Unsupported(f"{place}: the Responses API takes no such item", place, "unsupported_part")
+
+    # --- results ---
+
+    def _tool_result(self, part: Part, place: str) -> None:
+        if not isinstance(part, ToolResult):
+            raise BadRequest(f"{place}: a tool message holds results only", place)
+        self._unread(place, part.native, *_SHARED_PART_FIELDS)
+        content: list[dict[str, Any]] = []
+        for at, inner in enumerate(part.parts):
+            where = f"{place}.content[{at}]"
+            if isinstance(inner, Opaque) and inner.dialect != DIALECT:
+                content.append({"type": "input_text", "text": dumps_text(inner.value)})
+                self._losses.append(Loss(where, "emulated", f"{inner.type} is sent as its JSON"))
+                continue
+            content.append(self._content(inner, where))
+        if part.is_error:
+            self._losses.append(Loss(f"{place}.is_error", "dropped", "the output of a call has no such field"))
+        call_id = safe_call_id(part.call_id)
+        kind = self._call_kinds.get(call_id, "function_call")
+        item: dict[str, Any] = {"type": f"{kind}_output", "call_id": call_id, "output": _compact(content)}
+        self._items.append({**item, **part.native.get(DIALECT, {})})
+
+
+def _is_item(part: Part) -> bool:
+    """Whether *part* is an item of its own rather than a part of a message's content."""
+    if not isinstance(part, Opaque) or part.dialect != DIALECT:
+        return False
+    return not part.type.startswith("input_") and part.type not in _CONTENT_TYPES
+
+
+def _item_of(part: Text | Refusal) -> dict[str, Any]:
+    """The item's own fields that stand in each of its parts."""
+    return dict(part.native.get(DIALECT, {}))
+
+
+def _output_part(part: Text | Refusal) -> dict[str, Any]:
+    if isinstance(part, Refusal):
+        return {"type": "refusal", "refusal": part.text}
+    return {"type": "output_text", "text": part.text, "annotations": outward_annotations(part.annotations)}
+
+
+def _own_file(source: Source) -> str | None:
+    return source.file_id if source.vendor in (None, _CHAT, DIALECT) else None
+
+
+def _compact(content: Sequence[dict[str, Any]]) -> str | list[dict[str, Any]]:
+    """One plain text as a string, which every server takes; anything else as a list of parts."""
+    if not content:
+        return ""
+    if len(content) == 1 and content[0].keys() == {"type", "text"}:
+        return str(content[0]["text"])
+    return list(content)
+
+
+def safe_call_id(call_id: str) -> str:
+    """*call_id*, or a digest of one that is too long."""
+    if len(call_id) <= MAX_CALL_ID:
+        return call_id
+    return f"call_{base64.b32encode(hashlib.sha256(call_id.encode()).digest()).decode().lower()[:24]}"
