@@ -16,6 +16,8 @@ from typing import Final
 
 from proxy.asked import Asked
 from proxy.backends.backend import Answer, Backend, BackendError, Call
+from proxy.config.model import StructuredSettings
+from proxy.conforming import asked_again, judged, must_be_checked, not_fitting
 from proxy.controls import LossMode
 from proxy.errors import refused
 from proxy.exchange import Attempt, Exchange, rate_limit_headers
@@ -25,12 +27,14 @@ from proxy.media import Fetch
 from proxy.prepare import Prepared, prepare, refuse_losses
 from proxy.providers import ProviderSpec
 from proxy.setup import Key
+from proxy.structured import repair_request
 from proxy.whole import joined, read_whole
 from proxy.wire import Translated
 from routing.errors import AttemptFailed
 from routing.targets import Target
 from translators.custom_tools import Restorer
 from translators.dialect import StreamRelay
+from translators.errors import BadRequest
 from translators.neutral import Failure, Response
 from translators.tokens import estimate_request, family
 from translators.vaulted import Found
@@ -75,6 +79,7 @@ class Attempter:
         *,
         losses: LossMode,
         healer: Healer,
+        structured: StructuredSettings,
         recalled: Mapping[bytes, Found] | None = None,
         fetch: Fetch,
         clean: Callable[[str, Failure], Failure],
@@ -87,6 +92,8 @@ class Attempter:
         self._backends = backends
         self._losses = losses
         self._healer = healer
+        self._validate = structured.validate_answers
+        self._repair = structured.repair
         self._recalled = recalled
         self._fetch = fetch
         self._clean = clean
@@ -108,7 +115,7 @@ class Attempter:
                 if prepared.fan_out > 1:
                     committed = await self._fan_out(prepared, key, deadline)
                 else:
-                    committed = await self._one(prepared, key, deadline, stream=self._asked.request.stream)
+                    committed = await self._one(prepared, key, deadline)
             except AttemptFailed as failed:
                 refused_one = prepared
                 if treatment.try_again(failed.failure, prepared):
@@ -118,13 +125,15 @@ class Attempter:
                 treatment.failed()
                 raise
             treatment.worked()
-            return committed
+            return await self._fitting(committed, key, deadline)
 
     async def _prepared(self, target: Target, deadline: float, treatment: Treatment) -> Prepared:
         try:
             async with asyncio.timeout(max(0.001, deadline - self._now())):
                 spec = self._specs[target.provider]
                 prepared = await prepare(self._asked, target, spec, self._fetch, treatment.recalled)
+                if prepared.stream and self._repair and must_be_checked(self._asked.request, prepared):
+                    prepared = await prepare(self._asked, target, spec, self._fetch, treatment.recalled, whole=True)
         except TimeoutError as error:
             raise refused(
                 504, "the files of the request did not come in time", kind="timeout", code="media_timeout"
@@ -132,17 +141,50 @@ class Attempter:
         refuse_losses(prepared.losses, prepared.target.name, self._losses)
         return prepared
 
-    async def _one(self, prepared: Prepared, key: Key | None, deadline: float, *, stream: bool) -> Committed:
+    async def _fitting(self, committed: Committed, key: Key | None, deadline: float) -> Committed:
+        """*committed*, or what the target says when it is asked once more for the JSON that it owes."""
+        request, response = self._asked.request, committed.response
+        if response is None or not self._validate or not must_be_checked(request, committed.prepared):
+            return committed
+        verdict = judged(response, request)
+        if verdict.response is not response:
+            committed.response, committed.payload = verdict.response, None
+        losses = [*self._exchange.losses, *verdict.losses]
+        if verdict.wrong and self._repair and len(response.choices) == 1:
+            try:
+                again = await self._asked_again(committed.prepared, response, verdict.wrong, key, deadline)
+            except (AttemptFailed, BadRequest):
+                again = None
+            if again is not None and again.response is not None:
+                losses.append(asked_again(request))
+                committed, verdict = again, judged(again.response, request)
+                committed.response, committed.payload = verdict.response, None
+                losses.extend(verdict.losses)
+        if verdict.wrong:
+            losses.append(not_fitting(request, verdict.wrong))
+        self._exchange.losses = tuple(losses)
+        return committed
+
+    async def _asked_again(
+        self, first: Prepared, response: Response, wrong: Sequence[str], key: Key | None, deadline: float
+    ) -> Committed:
+        asked = replace(self._asked, request=repair_request(self._asked.request, response, wrong))
+        prepared = await prepare(
+            asked, first.target, first.spec, self._fetch, self._recalled, whole=True, may_relay=False
+        )
+        return await self._one(prepared, key, deadline)
+
+    async def _one(self, prepared: Prepared, key: Key | None, deadline: float) -> Committed:
         attempt = await self._exchange.begin(prepared.target, key.index if key else None)
         deadline = min(deadline, self._now() + prepared.spec.timeouts.total_s)
         committed = Committed(self._exchange, [attempt], prepared, deadline=deadline)
         try:
-            call = self._call(prepared, key, deadline, stream=stream)
+            call = self._call(prepared, key, deadline)
             attempt.sent = True
             answer = await committed.enter(self._backends[prepared.target.provider].send(call))
             attempt.http_status = answer.status
             committed.headers = self._exchange.vendor_headers = rate_limit_headers(answer.headers, self._clean_text)
-            await self._receive(answer, prepared, committed, attempt, deadline, stream=stream)
+            await self._receive(answer, prepared, committed, attempt, deadline)
             if committed.live is None:
                 await committed.close()  # at once: the other calls of a fan-out may wait for the same local model
         except (BackendError, AttemptFailed) as error:
@@ -157,13 +199,13 @@ class Attempter:
         self._exchange.report_losses = self._losses != "ignore"
         return committed
 
-    def _call(self, prepared: Prepared, key: Key | None, deadline: float, *, stream: bool) -> Call:
+    def _call(self, prepared: Prepared, key: Key | None, deadline: float) -> Call:
         left_s = max(0.001, deadline - self._now())
         clock = prepared.spec.timeouts
         return Call(
             model=prepared.target.model,
             body=prepared.body,
-            stream=stream,
+            stream=prepared.stream,
             path=prepared.path,
             key=key.secret if key else None,
             headers=prepared.headers,
@@ -182,14 +224,12 @@ class Attempter:
         committed: Committed,
         attempt: Attempt,
         deadline: float,
-        *,
-        stream: bool,
     ) -> None:
         """Commit to *answer*, whole or live."""
         left_s = max(0.001, deadline - self._now())
         wait_s = prepared.spec.timeouts.first_event_s - attempt.elapsed_ms() / 1000
         pieces = Pieces(answer)
-        if stream and answer.status < 400 and await self._streams(answer, pieces, min(wait_s, left_s)):
+        if prepared.stream and answer.status < 400 and await self._streams(answer, pieces, min(wait_s, left_s)):
             wire = await self._wire(prepared)
             live = Live(pieces, wire, lambda failure: self._clean(prepared.spec.name, failure))
             wait_s = prepared.spec.timeouts.first_event_s - attempt.elapsed_ms() / 1000
@@ -241,7 +281,7 @@ class Attempter:
 
         async def one() -> Committed:
             async with gate:
-                return await self._one(prepared, key, deadline, stream=False)
+                return await self._one(prepared, key, deadline)
 
         calls = [asyncio.ensure_future(one()) for _ in range(prepared.fan_out)]
         try:

@@ -1,9 +1,9 @@
 """Answers that have to be JSON of a schema, from targets that do not see to it themselves.
 
-    whole answer --fits--> as it is
-                 --wrapped in fences or prose--> unwrapped, and said so
-                 --wrong--> asked once more, if that is wanted; what is still wrong is said
-    stream       --------> as it is; what is wrong stands in the closing receipt
+whole answer --fits--> as it is
+             --wrapped in fences or prose--> unwrapped, and said so
+             --wrong--> asked once more, if that is wanted; what is still wrong is said
+stream       --------> as it is; what is wrong stands in the closing receipt
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from proxy.asked import Asked
 from proxy.attempt import Committed
+from proxy.conforming import judged, must_be_checked, not_fitting
 from proxy.exchange import Exchange
 from proxy.live import Live
 from proxy.server import Incoming
@@ -97,13 +98,25 @@ class Delivery:
             await self.services.settle_partial(exchange, committed, "interrupted", live.failure)
             await stream.write_eof()
             return stream
+        response = live.collector.response()
+        self._say_what_does_not_fit(committed, response)
         try:
-            await self._settle(committed, live.collector.response())
+            await self._settle(committed, response)
         except LedgerUnavailable as error:
             await stream.write_eof(live.fail(Failure("overloaded", str(error), 503, "ledger_unavailable")))
             return stream
         await stream.write_eof(live.close(exchange.receipt(), committed.attempts[0].usage))
         return stream
+
+    def _say_what_does_not_fit(self, committed: Committed, response: Response) -> None:
+        """A stream has gone out as it was; whether it has the form that was asked for stands in its receipt."""
+        request, settings = self.asked.request, self.services.setup.loaded.settings.structured
+        if not settings.validate_answers or not must_be_checked(request, committed.prepared):
+            return
+        verdict = judged(response, request)
+        if verdict.losses or verdict.wrong:
+            wrong = verdict.wrong or ("the JSON stands in other text",)
+            self.exchange.losses = (*self.exchange.losses, not_fitting(request, wrong))
 
     async def _relay(self, stream: web.StreamResponse, live: Live, deadline: float) -> None:
         """Everything up to the closing frames; a failure's own frame included."""

@@ -150,6 +150,7 @@ async def _committed(errand: Errand, exchange: Exchange) -> Committed:
         setup.backends,
         losses=errand.asked.controls.losses or route.losses,
         healer=services.healer,
+        structured=setup.structured(route.name),
         recalled=await services.recalled(errand.incoming.tenant, errand.asked.request),
         fetch=services.media.fetch,
         clean=lambda where, failure: for_client(failure, where, setup.redactor),

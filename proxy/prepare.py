@@ -17,6 +17,7 @@ from translators.dialect import BackendDialect, Rules
 from translators.dialects import BACKENDS
 from translators.losses import Loss
 from translators.neutral import Request
+from translators.outward import for_others
 from translators.vaulted import Found, reattached
 from translators.wishes import real_wishes
 
@@ -37,6 +38,8 @@ class Prepared:
     custom: frozenset[str] = frozenset()
     """Names of custom tools that the backend knows as functions."""
     verbatim: bool = False
+    stream: bool = False
+    """Whether the answer is asked for as a stream."""
     fan_out: int = 1
     """How many requests it takes to get as many choices as the client wants."""
 
@@ -54,11 +57,13 @@ async def prepare(
     recalled: Mapping[bytes, Found] | None = None,
     *,
     whole: bool = False,
+    may_relay: bool = True,
 ) -> Prepared:
     """*asked* for *target*: relayed where both speak the same dialect, translated otherwise.
 
     *recalled* is what is kept of the conversation's reasoning; what this provider made is given back to it, and what
     another did is taken off. With *whole* the answer is asked for in one piece, also for a client of a stream.
+    Without *may_relay* the client's bytes are not what is asked.
 
     Raises:
         Refused, BadRequest: it cannot be put to this target.
@@ -72,15 +77,16 @@ async def prepare(
         request = reattached(
             request, recalled, spoken, lambda origin: origin.startswith(f"{spec.name}/"), rules.reasoning_replay
         )
-    if request is asked.request and request.dialect == spoken:
+    if may_relay and request is asked.request and request.dialect == spoken:
         relayed = asked.dialect.relay_request(asked.raw, asked.body, request, rules, target.model)
         unstreamed = {"stream": False, "stream_options": REMOVED} if stream is not request.stream else {}
         body = splice(relayed.body, unstreamed) if "stream" in asked.body and unstreamed else relayed.body
         path = spec.path(spoken, target.model, stream=stream)
         headers = {**rules.headers, **asked.forward}
-        return Prepared(target, spec, rules, dialect, path, body, relayed.losses, headers, verbatim=True)
+        return Prepared(target, spec, rules, dialect, path, body, relayed.losses, headers, verbatim=True, stream=stream)
+    outward: Sequence[Loss] = ()
     if request.dialect != spoken:
-        request = real_wishes(request)
+        request, outward = for_others(real_wishes(request))
     fan_out = 1 if dialect.TAKES_N else request.n or 1
     n = None if fan_out > 1 else request.n
     custom = frozenset() if dialect.TAKES_CUSTOM_TOOLS else custom_names(request)
@@ -96,10 +102,11 @@ async def prepare(
         dialect,
         spec.path(spoken, target.model, stream=stream),
         dumps(rendered.body),
-        [*custom_losses, *rendered.losses, *(emulated if fan_out > 1 else ())],
+        [*outward, *custom_losses, *rendered.losses, *(emulated if fan_out > 1 else ())],
         {**rules.headers, **rendered.headers, **forward},
         rendered.tool_names,
         custom,
+        stream=stream,
         fan_out=fan_out,
     )
 
@@ -110,7 +117,7 @@ def dialect_for(request: Request, spec: ProviderSpec, model: str) -> str:
     The client's own where the server speaks it, else the provider's first. OpenAI's chat endpoint gives way to its
     Responses endpoint where the model's rules say that it does not take such a request (WIRE 104, 105).
     """
-    own = request.dialect if request.dialect in spec.speaks else spec.dialect
+    own = request.dialect if request.dialect in spec.speaks_for(model) else spec.dialect
     if own == "openai_chat" and "openai_responses" in spec.speaks and needs_responses(request, spec.rules(model, own)):
         return "openai_responses"
     return own

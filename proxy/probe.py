@@ -62,6 +62,7 @@ async def probe(services: Services, spec: ProviderSpec) -> Mapping[str, Any]:
         setup.backends,
         losses="ignore",
         healer=services.healer,
+        structured=setup.loaded.settings.structured,
         fetch=services.media.fetch,
         clean=lambda where, failure: for_client(failure, where, setup.redactor),
         clean_text=setup.redactor.clean,

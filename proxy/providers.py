@@ -27,6 +27,17 @@ if TYPE_CHECKING:
 
 BackendKind = Literal["http", "llamacpp", "demo"]
 ANY_MODEL: Final = "*"
+COMPLETIONS: Final = "openai_completions"
+"""The dialect of OpenAI's older completions: spoken by single models, so it never stands in `also_speaks`."""
+EMBEDDING_DIALECTS: Final[Mapping[str, str]] = {
+    "openai_chat": "openai_chat",
+    "openai_responses": "openai_chat",
+    "gemini": "gemini",
+    "llamacpp": "llamacpp",
+}
+"""In which form a server of a dialect is asked for embeddings, unless its row or section says otherwise."""
+LOCAL_INPUTS: Final = 256
+"""Inputs in one call to a local model: others get their turn between the calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +59,20 @@ class PricePerMillion:
     output: Decimal
     cached_input: Decimal | None = None
     cache_write: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingWay:
+    """How a provider is asked for embeddings; *dialect* is empty where it cannot be.
+
+    *base_url* and *path* are empty where the provider's own and the dialect's hold. *rules* are fields of
+    `translators.embeddings.EmbeddingRules`.
+    """
+
+    dialect: str = ""
+    base_url: str = ""
+    path: str = ""
+    rules: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +105,9 @@ class ProviderSpec:
     model_quirks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     local_models: Mapping[str, LocalModel] = field(default_factory=dict)
     probe_model: str | None = None
+    embeddings: EmbeddingWay = field(default_factory=EmbeddingWay)
+    completions: tuple[str, ...] = ()
+    """Globs of the models that have the older completions endpoint."""
     docs: str = ""
     configured: bool = False
     why_off: str = ""
@@ -117,6 +145,22 @@ class ProviderSpec:
         """Every dialect in which the server can be asked, its own first."""
         return (self.dialect, *self.also_speaks)
 
+    def speaks_for(self, model: str) -> tuple[str, ...]:
+        """Every dialect in which *model* can be asked, the server's own first."""
+        has_completions = any(fnmatchcase(model, pattern) for pattern in self.completions)
+        return (*self.speaks, COMPLETIONS) if has_completions else self.speaks
+
+    def why_no_embeddings(self, model: str) -> str:
+        """Why *model* cannot be asked for embeddings; empty when it can."""
+        if not self.embeddings.dialect:
+            return f"{self.title} has no embeddings"
+        local = self.local_models.get(model)
+        return (
+            "it is loaded for chat (embedding = true loads a model for embeddings)"
+            if (local and not local.embedding)
+            else ""
+        )
+
     def offers(self, model: str) -> bool:
         """Whether a bare *model* name leads here."""
         return model in self.models or any(fnmatchcase(model, pattern) for pattern in self.patterns)
@@ -139,7 +183,12 @@ def providers(
 
 
 def call_url(spec: ProviderSpec, path: str) -> str:
-    """Where a call to *path* goes. A base URL that ends as the path begins (`/v1`) is not doubled."""
+    """Where a call to *path* goes. A base URL that ends as the path begins (`/v1`) is not doubled.
+
+    A *path* that is a whole address is one: a vendor may have its embeddings elsewhere.
+    """
+    if path.startswith(("https://", "http://")):
+        return path
     first = path.split("/", 2)[1] if path.startswith("/") else ""
     base = spec.base_url.removesuffix(f"/{first}") if first and path.count("/") > 1 else spec.base_url
     return base + path
@@ -185,6 +234,8 @@ def _spec(
         stream_path=own.stream_path or own.chat_path or ways.get("stream_path", chat_path),
         also_speaks=_also_speaks(row, own, dialect),
         local_models=_local_models(own),
+        embeddings=_embeddings(row if dialect == row.get("dialect") else {}, own, dialect),
+        completions=_completions(row if dialect == row.get("dialect") else {}, own),
         probe_model=own.probe_model or (models[0] if own.models and models else row.get("probe_model")),
         docs=row.get("docs", ""),
         configured=section is not None,
@@ -197,6 +248,30 @@ def _also_speaks(row: Mapping[str, Any], own: ProviderSettings, dialect: str) ->
     if own.also_speaks is not None:
         return tuple(other for other in own.also_speaks if other != dialect)
     return tuple(row.get("also_speaks", ())) if dialect == row.get("dialect") else ()
+
+
+def _embeddings(row: Mapping[str, Any], own: ProviderSettings, dialect: str) -> EmbeddingWay:
+    """The section's words over the row's, over the dialect's."""
+    said: dict[str, Any] = dict(row.get("embeddings", {}))
+    if own.base_url is not None and "base_url" in said:
+        said = {}  # the row's second address is the vendor's; who names another server says what it has
+    if own.embeddings is not None:
+        said.update(own.embeddings.model_dump(exclude_none=True))
+    speaks = (dialect, *_also_speaks(row, own, dialect))
+    spoken = next((EMBEDDING_DIALECTS[each] for each in speaks if each in EMBEDDING_DIALECTS), "")
+    named, base_url, path = (said.pop(name, "") for name in ("dialect", "base_url", "path"))
+    if spoken == "llamacpp":
+        said.setdefault("max_inputs", LOCAL_INPUTS)
+    if "refuses" in said:
+        said["refuses"] = frozenset(said["refuses"])
+    return EmbeddingWay() if named == "none" else EmbeddingWay(named or spoken, base_url, path, said)
+
+
+def _completions(row: Mapping[str, Any], own: ProviderSettings) -> tuple[str, ...]:
+    said = row.get("completions", False) if own.completions is None else own.completions
+    if isinstance(said, bool):
+        return (ANY_MODEL,) if said else ()
+    return tuple(said)
 
 
 def _local_models(own: ProviderSettings) -> dict[str, LocalModel]:

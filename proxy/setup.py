@@ -19,7 +19,7 @@ from proxy.backends.backend import Backend
 from proxy.backends.demo import DemoBackend
 from proxy.backends.http import HttpBackend
 from proxy.config import Loaded
-from proxy.config.model import RouteSettings
+from proxy.config.model import RouteSettings, StructuredSettings
 from proxy.errors import Redactor
 from proxy.providers import ProviderSpec, call_url, providers
 from routing.catalog import Overlay
@@ -68,6 +68,11 @@ class Setup:
         """What the route allows an exchange in all."""
         own = self._route(route)
         return own.timeout_s if own else None
+
+    def structured(self, route: str) -> StructuredSettings:
+        """How answers with a schema are treated on the route of that name."""
+        own, settings = self._route(route), self.loaded.settings.structured
+        return settings if own is None or own.repair is None else settings.model_copy(update={"repair": own.repair})
 
     def _route(self, name: str) -> RouteSettings | None:
         return self.loaded.settings.routes.get(name)

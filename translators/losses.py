@@ -47,6 +47,7 @@ _CLIENT_FIELDS: Final[Mapping[str, Mapping[str, str]]] = {
         "output": "output_config.format",
         "parallel_tool_calls": "tool_choice.disable_parallel_tool_use",
         "user": "metadata.user_id",
+        "annotations": "citations",
     },
     "gemini": {
         "messages": "contents",

@@ -10,6 +10,7 @@ It speaks the `openai_chat` dialect in bytes, like any server would. Model names
     cut             breaks off after the second piece (a whole answer: before its end)
     malformed       answers with something that is not JSON
 
+Asked for embeddings it gives vectors without meaning (translators.embeddings.demo) under all of these names.
 The same request gives the same answer.
 """
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+from array import array
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -25,6 +27,8 @@ from typing import Any, Final
 
 from proxy.backends.backend import Answer, BackendError, Call
 from translators.codec import JsonError, dumps, dumps_text, loads_object
+from translators.embeddings import demo_vector, encoded
+from translators.embeddings.demo import DEMO_DIMENSIONS
 from translators.neutral import Failure
 from translators.sse import frame
 
@@ -35,6 +39,8 @@ DEEPEST: Final = 32
 MOST_VALUES: Final = 1000
 LONGEST_LIST: Final = 100
 """Of an instance of a schema."""
+MOST_NUMBERS: Final = 2048 * DEMO_DIMENSIONS
+"""Of the vectors of one answer."""
 _FAILS = re.compile(r"fail-([45]\d\d)")
 _WORD = re.compile(r"\S+\s*|\s+")
 
@@ -78,7 +84,7 @@ class DemoBackend:
         """Answer from nothing but the request."""
         if call.model == "hang":
             await _hang(call)
-        yield _answer(call)
+        yield await asyncio.to_thread(_answer, call) if call.operation == "embed" else _answer(call)
 
     async def close(self) -> None:
         """Nothing is held."""
@@ -105,8 +111,10 @@ def _answer(call: Call) -> DemoAnswer:
         return DemoAnswer(
             400, [dumps({"error": {"message": str(problem), "type": "invalid_request_error"}})], json_headers
         )
-    completion = _completion(request, call.model)
     cut = 2 if call.model == "cut" else None
+    if call.operation == "embed":
+        return _vectors(request, call.model, json_headers, cut)
+    completion = _completion(request, call.model)
     if not call.stream:
         whole = dumps(completion)
         half = len(whole) // 2
@@ -116,6 +124,32 @@ def _answer(call: Call) -> DemoAnswer:
     return DemoAnswer(
         200, _frames(completion, usage=usage), {"content-type": "text/event-stream"}, pause_s=pause_s, cut=cut
     )
+
+
+def _vectors(request: Mapping[str, Any], model: str, headers: Mapping[str, str], cut: int | None) -> DemoAnswer:
+    inputs = request.get("input")
+    several = isinstance(inputs, list) and not all(isinstance(item, int) for item in inputs)
+    texts = [item if isinstance(item, str) else dumps_text(item) for item in (inputs if several else [inputs])]
+    dimensions = request.get("dimensions") or DEMO_DIMENSIONS
+    if len(texts) * dimensions > MOST_NUMBERS:
+        error = {"message": f"the simulation makes at most {MOST_NUMBERS} numbers", "type": "invalid_request_error"}
+        return DemoAnswer(400, [dumps({"error": error})], headers)
+    in_base64 = request.get("encoding_format") == "base64"
+    vectors = [demo_vector(text, dimensions) for text in texts]
+    tokens = sum(len(_WORD.findall(text)) for text in texts)
+    whole = dumps(
+        {
+            "object": "list",
+            "data": [
+                {"object": "embedding", "index": at, "embedding": encoded(array("f", vector)) if in_base64 else vector}
+                for at, vector in enumerate(vectors)
+            ],
+            "model": f"{model} (a simulation: vectors without meaning)",
+            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        }
+    )
+    half = len(whole) // 2
+    return DemoAnswer(200, [whole[: half // 2], whole[half // 2 : half], whole[half:]], headers, cut=cut)
 
 
 def _completion(request: Mapping[str, Any], model: str) -> dict[str, Any]:

@@ -49,6 +49,7 @@ class LocalModel:
 
     *logits_all* makes logprobs possible and costs memory: a number for each token of context and vocabulary.
     *projector* is the file that turns pictures into tokens (mmproj), for models that take images.
+    *embedding* loads it for vectors, and for nothing else.
     """
 
     path: Path
@@ -58,6 +59,7 @@ class LocalModel:
     chat_format: str | None = None
     logits_all: bool = False
     projector: Path | None = None
+    embedding: bool = False
 
     def quirks(self) -> dict[str, Any]:
         """What this model deviates in from the dialect's defaults: fields of Rules, as a provider's row has them."""
@@ -133,18 +135,29 @@ class _Worker:
     @asynccontextmanager
     async def asked(self, call: Call) -> AsyncIterator[Answer]:
         """The answer to *call*; it is cancelled when it is left early."""
+        operation = "embed" if call.operation == "embed" else "chat"
+        self._check_purpose(operation)
         clock = _Clock(call)
         with ExitStack() as turn:
             await self._take_turn(clock.first_by)
             turn.callback(self._end_turn, self._now())
             child = await self._loaded(clock.first_by)
-            frames = child.ask({"op": "chat", "body": loads_object(call.body)}, partial(self._over, turn))
+            frames = child.ask({"op": operation, "body": loads_object(call.body)}, partial(self._over, turn))
             try:
                 answer = _LocalAnswer(frames, call, clock)
                 await answer.begin()
                 yield answer
             finally:
                 child.leave(frames, self._limits.cancel_s)
+
+    def _check_purpose(self, operation: str) -> None:
+        """A model is loaded for one of the two; see LocalModel."""
+        if operation == "embed" and not self._model.embedding:
+            message = f"the model {self._name} is loaded for chat; embedding = true loads a model for embeddings"
+            raise _error("invalid_request", message, 400)
+        if operation != "embed" and self._model.embedding:
+            message = f"the model {self._name} gives embeddings only (it is configured with embedding = true)"
+            raise _error("invalid_request", message, 400)
 
     async def _take_turn(self, by: float) -> None:
         """Wait for the model until *by*, a moment of the loop's clock."""

@@ -2,8 +2,10 @@
 
 Commands come on stdin, one JSON object per line:
 
-    {"op": "load", "id": 0, "path", "context", "gpu_layers", "threads", "chat_format", "logits_all", "projector"}
+    {"op": "load", "id": 0, "path", "context", "gpu_layers", "threads", "chat_format", "logits_all", "projector",
+     "embedding"}
     {"op": "chat", "id": N, "body": {...}}          body: see translators.llamacpp
+    {"op": "embed", "id": N, "body": {...}}         body: see translators.embeddings.llamacpp; the load said embedding
     {"op": "cancel", "id": N}
 
 Answers go to stdout, one per line: `N line JSON` any number of times, then `N done` or `N fail JSON`. A cancelled
@@ -15,6 +17,7 @@ busy: hence a process of its own. It is run as a file and needs nothing but llam
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import os
@@ -23,6 +26,7 @@ import signal
 import sys
 import threading
 import time
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from queue import SimpleQueue
@@ -145,22 +149,59 @@ class Model:
         self._llama_cpp = llama_cpp
         self._has_projector = bool(settings.get("projector"))
         self._has_logits = bool(settings.get("logits_all"))
+        self._cancelled = cancelled
+        purpose = {"logits_all": self._has_logits}
+        if settings.get("embedding"):
+            # What is pooled must be evaluated in one batch.
+            purpose = {"embedding": True, "n_batch": settings["context"], "n_ubatch": settings["context"]}
         try:
-            self.engine: Any = llama_cpp.Llama(
-                model_path=str(path),
-                n_ctx=settings["context"],
-                n_gpu_layers=settings.get("gpu_layers", 0),
-                n_threads=settings.get("threads"),
-                chat_format=settings.get("chat_format"),
-                logits_all=self._has_logits,
-                chat_handler=_projector(settings.get("projector")),
-                verbose=False,
-            )
+            self.engine: Any = self._loaded(settings, purpose)
+            if settings.get("embedding") and self.engine.pooling_type() == llama_cpp.LLAMA_POOLING_TYPE_NONE:
+                # The file does not say how its tokens' vectors become one.
+                self.engine.close()
+                self.engine = self._loaded(settings, {**purpose, "pooling_type": llama_cpp.LLAMA_POOLING_TYPE_MEAN})
         except Exception as error:
             raise Refused(
                 f"{path.name}: llama.cpp cannot load it: {error}", "server", 500, "model_load_failed"
             ) from error
         self.watch = Watch(self.engine, self._ends, cancelled)
+
+    def _loaded(self, settings: Frame, purpose: Frame) -> Any:
+        return self._llama_cpp.Llama(
+            model_path=str(settings["path"]),
+            n_ctx=settings["context"],
+            n_gpu_layers=settings.get("gpu_layers", 0),
+            n_threads=settings.get("threads"),
+            chat_format=settings.get("chat_format"),
+            chat_handler=_projector(settings.get("projector")),
+            verbose=False,
+            **purpose,
+        )
+
+    def embed(self, request: int, body: Frame, send: Send) -> None:
+        """Answer *body* with one line in OpenAI's shape: vectors of length 1, in base64.
+
+        As numbers a long list of large vectors would be a line of more than MAX_LINE_BYTES.
+
+        Raises:
+            Refused: an input is longer than the model's context.
+            Cancelled: nobody waits any more.
+        """
+        holds = min(self.engine.n_ctx(), self.engine._model.n_ctx_train())  # noqa: SLF001  the library keeps it there
+        entries: list[Frame] = []
+        counted = 0
+        for index, text in enumerate(body["input"]):
+            if self._cancelled(request):
+                raise Cancelled
+            tokens = len(self.engine.tokenize(text.encode("utf-8", "replace")))
+            if tokens > holds:
+                message = f"input[{index}] has {tokens} tokens, the model's context holds {holds}"
+                raise Refused(message, "context_length", code="context_length_exceeded")
+            counted += tokens
+            vector = self.engine.embed(text, normalize=True, truncate=False)
+            entries.append({"object": "embedding", "index": index, "embedding": _base64(vector)})
+        usage = {"prompt_tokens": counted, "total_tokens": counted}
+        send(request, "line", {"object": "list", "data": entries, "model": body["model"], "usage": usage})
 
     def _ends(self, token: int) -> bool:
         return bool(self._llama_cpp.llama_vocab_is_eog(self.engine._model.vocab, token))  # noqa: SLF001  as the library
@@ -306,6 +347,8 @@ class Child:
         try:
             if frame["op"] == "load":
                 self._model = Model(frame, self._cancelled.__contains__)
+            elif self._model is not None and frame["op"] == "embed":
+                self._model.embed(request, frame["body"], self._send)
             elif self._model is not None:
                 self._model.answer(request, frame["body"], self._send)
         except Cancelled:
@@ -385,6 +428,14 @@ def _projector(path: str | None) -> Any:
     from llama_cpp.llama_chat_format import MTMDChatHandler
 
     return MTMDChatHandler(clip_model_path=path, verbose=False)
+
+
+def _base64(vector: Sequence[float]) -> str:
+    """*vector* as little-endian 32-bit floats."""
+    numbers = array("f", vector)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return base64.b64encode(numbers.tobytes()).decode()
 
 
 def _shows_picture(message: Frame) -> bool:

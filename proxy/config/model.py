@@ -247,10 +247,35 @@ class LocalModelSettings(Section):
     chat_format: str | None = Field(None, description="Chat template by name. Default: the one in the file.")
     logits_all: bool = Field(False, description="Keep what logprobs need: a number for each token and word, in memory.")
     projector: Path | None = Field(None, description="The file (mmproj) that turns pictures into tokens.")
+    embedding: bool = Field(False, description="Load the model for embeddings: it gives vectors, and no text.")
+
+
+class EmbeddingSettings(Section):
+    """`embeddings` of a provider: how it is asked for vectors. What is not said is the row's, else the dialect's."""
+
+    dialect: Literal["openai_chat", "gemini", "cohere", "none"] | None = Field(
+        None, description="Wire format of the call, or none. Default: the provider's, where it has embeddings."
+    )
+    base_url: Address | None = Field(None, description="Where that API begins. Default: the provider's `base_url`.")
+    path: UrlPath | None = Field(None, description="Path of the call; `{model}` is filled in.")
+    max_inputs: Count | None = Field(None, description="Inputs in one call; more are sent in several.")
+    max_tokens: Count | None = Field(None, description="Tokens of all inputs in one call, counted roughly.")
+    refuses: tuple[str, ...] | None = Field(
+        None, description="Fields that are answered with an error: they are left out and reported."
+    )
+    rename: dict[str, str] | None = Field(None, description="Fields that the server calls otherwise.")
+    token_ids: bool | None = Field(None, description="Whether lists of token ids are taken. Default: yes.")
+    token_encoding: Literal["o200k_base", "cl100k_base"] | None = Field(
+        None, description="How clients' token ids become text, where the model's name does not tell."
+    )
 
 
 def _table_or(other: str) -> Discriminator:
     return Discriminator(lambda value: "table" if isinstance(value, dict) else other)
+
+
+def _list_or_flag(value: Any) -> str:
+    return "list" if isinstance(value, list | tuple) else "flag"
 
 
 def _flat_price(value: Any) -> str:
@@ -265,6 +290,10 @@ Price = Annotated[
 Models = Annotated[
     Annotated[tuple[str, ...], Tag("list")] | Annotated[dict[str, LocalModelSettings], Tag("table")],
     _table_or("list"),
+]
+
+Completions = Annotated[
+    Annotated[bool, Tag("flag")] | Annotated[tuple[str, ...], Tag("list")], Discriminator(_list_or_flag)
 ]
 
 
@@ -298,6 +327,12 @@ class ProviderSettings(Section):
     )
     chat_path: UrlPath | None = Field(None, description="Path of the call below `base_url`; `{model}` is filled in.")
     stream_path: UrlPath | None = Field(None, description="The same for streams. Default: as `chat_path`.")
+    completions: Completions | None = Field(
+        None,
+        description="Whether the server has the older `/completions`, for all models or for globs of names. "
+        "Elsewhere such a request becomes a chat. Default: the row's, or `false`.",
+    )
+    embeddings: EmbeddingSettings | None = Field(None, description="How the provider is asked for embeddings.")
     headers: dict[str, Secret] = Field(
         default_factory=dict, description="Request headers to add. A value may be a reference like those of `keys`."
     )

@@ -17,6 +17,7 @@ from pydantic_core import PydanticUndefined
 
 from proxy.config.explain import sections
 from proxy.config.model import (
+    EmbeddingSettings,
     LimitSettings,
     LocalModelSettings,
     PriceSettings,
@@ -37,6 +38,7 @@ _TABLES: Final[tuple[tuple[str, type[BaseModel]], ...]] = (
     ("timeouts of a provider", TimeoutSettings),
     ("limits of a provider", LimitSettings),
     ("price of a provider", PriceSettings),
+    ("embeddings of a provider", EmbeddingSettings),
     ("models of a llamacpp provider", LocalModelSettings),
     ("[routes.NAME]", RouteSettings),
     ("targets of a route, as tables", TargetSettings),

@@ -107,7 +107,7 @@ IDLE: Final[Mapping[str, Mapping[str, str]]] = {
 }
 """Client dialect -> field, or field=value, that needs neither a place in the request nor a loss -> why."""
 
-SAME: Final[Mapping[str, Mapping[str, str]]] = {
+SAME: Final[Mapping[str, Mapping[str, str | tuple[str, ...]]]] = {
     "openai_chat": {
         "safety_identifier": "user",
         "max_tokens": "max_completion_tokens",
@@ -115,13 +115,28 @@ SAME: Final[Mapping[str, Mapping[str, str]]] = {
         "functions": "tools",
         "messages.audio": "messages.content",
     },
-    "anthropic": {"tool_choice.type": "tool_choice"},
+    "anthropic": {
+        "messages.content": ("messages.tool_calls", "messages.reasoning_content"),
+        "messages.content.citations": "messages.content.annotations",
+        "system": "system.content",
+        "system.citations": "system.content.annotations",
+        "tools": "tools.function",
+        "output_config.effort": "thinking",
+    },
     # A part's place is told as its message's, with the neutral word for what stands in it.
-    "openai_responses": {"input": "input.content", "instructions": "instructions.content"},
+    "openai_responses": {
+        "input": ("input.content", "input.tool_calls", "input.reasoning_content"),
+        "instructions": "instructions.content",
+        "tools": "tools.function",
+    },
     "gemini": {
         "contents.parts": "contents.content",
         "systemInstruction.parts": "systemInstruction.content",
         "tools.functionDeclarations": "tools",
+        "generationConfig.responseSchema": (
+            "generationConfig.responseJsonSchema",
+            "generationConfig.responseJsonSchema.schema",
+        ),
     },
 }
 """Client dialect -> field -> the field of the same meaning under whose name losses speak of it."""
@@ -507,9 +522,14 @@ def _is_idle(idle: Mapping[str, str], plain: str, value: Any) -> bool:
     return plain in idle or f"{plain}={value}" in idle
 
 
-def _named(same: Mapping[str, str], place: str, outcome: Outcome) -> bool:
+def _named(same: Mapping[str, str | tuple[str, ...]], place: str, outcome: Outcome) -> bool:
     plain = ".".join(_parts(place))
-    others = [plain.replace(old, new, 1) for old, new in same.items() if f"{plain}.".startswith(f"{old}.")]
+    others = [
+        plain.replace(old, name, 1)
+        for old, new in same.items()
+        for name in ((new,) if isinstance(new, str) else new)
+        if f"{plain}.".startswith(f"{old}.")
+    ]
     return any(_names(said, name) for said in outcome.named for name in (plain, *others))
 
 

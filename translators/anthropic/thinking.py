@@ -93,6 +93,7 @@ def _effort_fields(reasoning: Reasoning, rules: Rules, name: str, losses: list[L
     if rules.thinking == "effort":
         if reasoning.visible is not None:
             losses.append(Loss(name, "dropped", "the model does not let its thoughts be shown or hidden"))
+        losses.extend(Loss(f"{name}.{field}", "dropped", "the model always thinks") for field in _unknown(reasoning))
     elif reasoning.native.get(NAME, {}).get("type") == "between_tools":
         fields["thinking"] = {"type": "between_tools", **_unknown(reasoning)}
     else:

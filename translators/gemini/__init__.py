@@ -1,4 +1,4 @@
-"""Gemini's generateContent and streamGenerateContent, as the backend's dialect."""
+"""Gemini's generateContent and streamGenerateContent, as the backend's dialect; the client's is in `client`."""
 
 from typing import Final
 

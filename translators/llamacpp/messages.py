@@ -126,6 +126,8 @@ def _blocks(part: Part, place: str, rules: Rules, losses: list[Loss]) -> Iterato
     match part:
         case Text() | Refusal():
             losses.extend(native_losses(place, part.native, NAME))
+            if isinstance(part, Text) and part.annotations:
+                losses.append(Loss(f"{place}.annotations", "dropped", "chat templates have no citations"))
             yield _text_block(part.text)
         case Image():
             yield _image_block(part, place, rules, losses)

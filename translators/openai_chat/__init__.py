@@ -6,9 +6,9 @@ What OpenAI has no field for travels by these conventions, which clients may sen
 |---|---|---|
 | message, delta | `reasoning_content` | readable reasoning, whatever the vendor calls it |
 | message, delta | `thinking_blocks` | Anthropic's signed thinking, in order; on the delta that ends a block |
-| message, delta | `reasoning_details` | reasoning that is signed or encrypted, in OpenRouter's form; OpenAI's own, too |
+| message, delta | `reasoning_details` | signed or encrypted reasoning in OpenRouter's form, OpenAI's own too |
 | message, delta | `extra_content.openai_responses.messages` | `phase` and length of the messages that `content` joins |
-| message, delta | `extra_content.openai_responses.annotations` | citations of files, which chat completions do not have |
+| message, delta | `extra_content.openai_responses.annotations` | citations of files |
 | message, delta | `extra_content.google.thought_signature` | Gemini's signature on a text or thought |
 | tool call | `extra_content.google.thought_signature` | Gemini's signature on the call |
 | message, delta | `extra_content.{dialect}.blocks` | blocks that only that dialect understands, in order |

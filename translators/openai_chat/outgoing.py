@@ -106,6 +106,11 @@ def render_request(request: Request, rules: Rules) -> Rendered:
         else:
             body["service_tier"] = tier
     write_reasoning(body, request, rules)
+    if request.reasoning is not None:
+        place = client_field(request.dialect, "reasoning")
+        writer.natives(place, request.reasoning.native)
+        if request.reasoning.visible is not None:
+            losses.append(Loss(place, "dropped", "whether thoughts are shown is up to the server"))
     if request.stream:
         body["stream"] = True
         if rules.stream_options:
@@ -378,6 +383,7 @@ class _Writer:
         match part:
             case Text() | Refusal():
                 rendered: dict[str, Any] = {"type": "text", "text": part.text}
+                self._annotations(part, place)
             case Image():
                 rendered = self._image(part, place)
             case Audio():
@@ -397,6 +403,11 @@ class _Writer:
                 assert_never(part)
         self.natives(place, part.native)
         return {**rendered, **part.native.get(DIALECT, {})}
+
+    def _annotations(self, part: Part, place: str) -> None:
+        if isinstance(part, Text) and part.annotations:
+            name = client_field(self.client, "annotations")
+            self.losses.append(Loss(f"{place}.{name}", "dropped", "a message in a request has no citations"))
 
     def _need(self, modality: str, place: str) -> None:
         if modality not in self.rules.modalities:
@@ -452,6 +463,7 @@ class _Writer:
             match part:
                 case Text():
                     self.natives(where, part.native)
+                    self._annotations(part, where)
                     texts.append(part)
                 case Thinking():
                     thoughts.append(part)

@@ -107,7 +107,7 @@ def _fitted_reasoning(request: Request, rules: Rules, losses: list[Loss]) -> Rea
         if wanted.budget_tokens is None:
             return wanted
         effort = effort_of_budget(wanted.budget_tokens)
-        losses.append(Loss("budget_tokens", "emulated", f"the target takes effort words; sent as {effort}"))
+        losses.append(Loss(place, "emulated", f"the target takes effort words; sent as {effort}"))
     taken = nearest_effort(effort, rules.efforts)
     if taken is None:
         losses.append(Loss(place, "dropped", "the target takes no effort"))

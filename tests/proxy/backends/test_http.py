@@ -13,8 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from proxy.backends.backend import BackendError, Call, Timeouts
-from proxy.backends.backend import MAX_ANSWER_BYTES
+from proxy.backends.backend import MAX_ANSWER_BYTES, BackendError, Call, Timeouts
 from proxy.backends.http import AUTH_SCHEMES, HttpBackend, new_session
 from tests.proxy.serving import QUICK, provider, route, says
 from tests.replay import Answer, Upstream, free_port

@@ -501,6 +501,14 @@ def test_a_request_that_is_read_and_rendered_is_the_same(body: dict[str, Any], r
     assert result.losses == ()
 
 
+def test_unknown_fields_of_thinking_are_lost_aloud_where_the_model_takes_no_thinking() -> None:
+    body = body_of(thinking={"type": "adaptive", "display": "updates", "block_binding": {}})
+
+    losses = render_request(parse_request(body), replace(RULES, thinking="effort")).losses
+
+    assert {loss.field for loss in losses} == {"thinking.display", "thinking.block_binding"}
+
+
 def documented_fields() -> set[str]:
     """Every body field that the SDK knows, of the stable and the beta endpoint."""
     stable = pytest.importorskip("anthropic.types.message_create_params")

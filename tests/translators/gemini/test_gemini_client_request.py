@@ -116,6 +116,10 @@ def test_generation_config(config: dict[str, Any], field: str, value: Any) -> No
             {"toolConfig.retrievalConfig": {"languageCode": "de"}},
         ),
         (
+            {"toolConfig": {"functionCallingConfig": {"allowedFunctionNames": ["f"]}}},
+            {"toolConfig.functionCallingConfig.allowedFunctionNames": ["f"]},
+        ),
+        (
             {"tool_config": {"function_calling_config": {"mode": "VALIDATED"}}},
             {"toolConfig.functionCallingConfig.mode": "VALIDATED"},
         ),
@@ -366,6 +370,27 @@ def test_75_calls_without_ids_are_told_apart_and_answered_in_order() -> None:
     assert [part.call_id for part in told.parts if isinstance(part, ToolResult)] == ids
     assert [part.call_id for part in later[3].parts if isinstance(part, ToolResult)] == more
     assert later[0] == said
+
+
+def test_72_an_id_that_no_call_has_stays() -> None:
+    found = messages(
+        {"role": "model", "parts": [{"functionCall": {"id": "1", "name": "f"}}]},
+        {"role": "user", "parts": [{"functionResponse": {"id": "2", "name": "f", "response": {"output": "x"}}}]},
+    )
+
+    assert found[1].parts == (ToolResult("2", (Text("x"),), name="f"),)
+
+
+def test_72_an_id_in_the_result_alone_is_the_calls() -> None:
+    found = messages(
+        {"role": "model", "parts": [{"functionCall": {"name": "f"}}]},
+        {"role": "user", "parts": [{"functionResponse": {"id": "2", "name": "f", "response": {"output": "x"}}}]},
+    )
+    call, result = found[0].parts[0], found[1].parts[0]
+
+    assert isinstance(call, ToolCall)
+    assert isinstance(result, ToolResult)
+    assert result.call_id == call.id
 
 
 def test_74_a_mixed_turn_is_results_then_words() -> None:

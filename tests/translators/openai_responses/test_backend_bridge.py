@@ -16,7 +16,7 @@ from translators.openai_chat import client
 from translators.openai_responses import parse_response, render_request
 
 RULES = Rules(dialect="openai_responses", conformant=True)
-ASKED = {"model": "gpt-6-sol", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
+ASKED: dict[str, Any] = {"model": "gpt-6-sol", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
 REASONING = [
     {
         "type": "reasoning",

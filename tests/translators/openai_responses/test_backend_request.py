@@ -27,6 +27,7 @@ from translators.neutral import (
     ToolResult,
 )
 from translators.openai_responses import render_request
+from translators.openai_responses.incoming import parse_request
 
 RULES = Rules(dialect="openai_responses", conformant=True)
 USER = {"role": "user", "content": "Hello"}
@@ -538,3 +539,73 @@ def test_a_failed_result_is_sent_and_the_mark_reported() -> None:
 
     assert rendered.body["input"][1]["output"] == "no"
     assert lost(rendered) == [("messages[1].is_error", "dropped")]
+
+
+# --- requests of this dialect ----------------------------------------------------------------------
+
+
+def test_a_responses_clients_request_is_written_again() -> None:
+    """Instructions, ids, phases, items that nothing here knows, and every field of the API's own."""
+    body = {
+        "model": "gpt-6-sol",
+        "instructions": "Be brief.",
+        "input": [
+            {"type": "additional_tools", "role": "developer", "tools": []},
+            {
+                "type": "message",
+                "role": "user",
+                "content": [
+                    {"type": "input_text", "text": "See", "prompt_cache_breakpoint": {"mode": "explicit"}},
+                    {"type": "input_image", "file_id": "file-1", "detail": "high"},
+                    {"type": "input_file", "file_url": "https://example.com/a.pdf"},
+                    {"type": "input_file", "file_data": "data:text/plain;base64,aGk=", "filename": "a.txt"},
+                ],
+            },
+            {"type": "reasoning", "summary": [], "id": "rs_1", "encrypted_content": "e"},
+            {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search"}},
+            {
+                "type": "message",
+                "role": "assistant",
+                "content": [
+                    {"type": "output_text", "text": "a", "annotations": []},
+                    {"type": "refusal", "refusal": "b"},
+                ],
+                "id": "msg_1",
+                "status": "completed",
+                "phase": "commentary",
+            },
+            {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}", "id": "fc_1", "namespace": "n"},
+            {"type": "function_call_output", "call_id": "c1", "output": [{"type": "input_text", "text": "1"}] * 2},
+            {"type": "compaction", "id": "cmp_1", "encrypted_content": "x"},
+        ],
+        "tools": [
+            {"type": "function", "name": "f", "parameters": WEATHER, "defer_loading": True},
+            {"type": "mcp", "server_label": "s", "server_url": "https://example.com"},
+        ],
+        "tool_choice": {"type": "mcp", "server_label": "s"},
+        "reasoning": {"effort": "high", "summary": "detailed", "context": "all_turns"},
+        "text": {"format": {"type": "json_schema", "name": "a", "schema": WEATHER}, "verbosity": "low"},
+        "include": ["web_search_call.action.sources"],
+        "max_output_tokens": 8,
+        "service_tier": "ultrafast",
+        "truncation": "auto",
+        "max_tool_calls": 3,
+        "brand_new": {"a": 1},
+    }
+
+    rendered = render_request(parse_request(body), RULES)
+
+    assert rendered.body == body
+    assert rendered.losses == ()
+
+
+def test_what_a_model_refuses_is_taken_out_of_a_responses_clients_request_too() -> None:
+    body = {"model": "gpt-5.4", "input": "x", "temperature": 0.5, "reasoning": {"effort": "low"}, "truncation": "auto"}
+    rules = Rules(
+        dialect="openai_responses", refuses=frozenset({"truncation"}), refuses_while_thinking=frozenset({"temperature"})
+    )
+
+    rendered = render_request(parse_request(body), rules)
+
+    assert not {"temperature", "truncation"} & rendered.body.keys()
+    assert lost(rendered) == [("temperature", "dropped"), ("truncation", "dropped")]

@@ -146,7 +146,8 @@ def test_a_stream_says_what_the_whole_answer_says() -> None:
 
     assert response == parse_response(TURN[-1]["response"])
     assert [type(part) for part in response.choices[0].parts] == [Thinking, Opaque, Text, ToolCall, ToolCall]
-    assert response.choices[0].parts[0].text == "One.\n\nTwo."
+    assert isinstance(thought := response.choices[0].parts[0], Thinking)
+    assert thought.text == "One.\n\nTwo."
     assert response.choices[0].finish_reason == "tool_calls"
     assert response.usage == Usage(5, 2, raw=USAGE)
 

@@ -1,0 +1,26 @@
+"""What a request loses or changes as soon as it is put to a target of any other dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from translators.losses import Loss
+from translators.neutral import Request
+from translators.openai_responses.client import expanded, without_idle
+
+Outward = Callable[[Request], tuple[Request, list[Loss]]]
+
+
+def _responses(request: Request) -> tuple[Request, list[Loss]]:
+    """Namespaces become prefixes of tool names; ids of earlier items and idle fields mean nothing elsewhere."""
+    return expanded(without_idle(request))
+
+
+_OUTWARD: Final[Mapping[str, Outward]] = {"openai_responses": _responses}
+
+
+def for_others(request: Request) -> tuple[Request, list[Loss]]:
+    """*request* as other dialects can be told it, and what that loses."""
+    outward = _OUTWARD.get(request.dialect)
+    return outward(request) if outward else (request, [])
