@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from proxy.controls import Controls
 from translators.codec import dumps
 from translators.dialect import ClientDialect, ReplyTo, StreamRenderer
 from translators.neutral import Request, Response
+
+if TYPE_CHECKING:
+    from proxy.memory import Memory
 
 EVENT_STREAM: Final = "text/event-stream; charset=utf-8"
 
@@ -32,6 +35,8 @@ class Asked:
     wants_count: bool = False
     """Whether the dialect tells the size of the prompt before the vendor does."""
     stream_type: str = EVENT_STREAM
+    memory: Memory | None = None
+    """What is to be remembered, of a dialect whose servers remember."""
 
     def whole(self, response: Response) -> bytes:
         """*response* as the client wants a whole answer."""

@@ -19,6 +19,7 @@ from proxy.chain import first_answer, resolve, time_allowed_s
 from proxy.errors import Refused
 from proxy.exchange import Exchange
 from proxy.ingress.json import json_response
+from proxy.prepare import dialect_for
 from proxy.server import Incoming
 from proxy.services import Services
 from proxy.setup import Key, Setup
@@ -57,7 +58,10 @@ async def count(
                     raise
             except LedgerUnavailable:
                 pass
-        tokens = await asyncio.to_thread(estimate_request, asked.request, family(route.targets[0].model))
+        first = route.targets[0]
+        if asked.memory:
+            asked.memory.check(asked, dialect_for(asked.request, setup.specs[first.provider], first.model))
+        tokens = await asyncio.to_thread(estimate_request, asked.request, family(first.model))
         response = json_response(render(tokens.tokens), incoming.id)
         response.headers[SOURCE_HEADER] = "estimate"
         return response
@@ -94,7 +98,8 @@ async def _by_vendor(
     async def attempt(target: Target, key: Key | None, deadline: float) -> bytes:
         spec, own = setup.specs[target.provider], asked.request.dialect
         rules = spec.rules(target.model, own)
-        relayed = asked.dialect.relay_request(asked.raw, asked.body, asked.request, rules, target.model)
+        put = asked.memory.facing(asked, spec.name, own)[0] if asked.memory else asked
+        relayed = put.dialect.relay_request(put.raw, put.body, put.request, rules, target.model)
         short = Short(
             "count",
             _path(setup, asked, target),

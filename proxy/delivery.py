@@ -58,6 +58,8 @@ class Delivery:
     async def of_stored(self, stored: Stored) -> web.StreamResponse:
         """Send an answer out of the cache, in the form that this client wants."""
         own = stored.dialect == self.asked.request.dialect
+        if self.asked.memory:
+            stored = self.asked.memory.renewed(stored, self.asked, own=own)
         return await self._send(stored.response, stored.payload if own else None, {})
 
     async def _settle(self, committed: Committed, response: Response) -> None:
@@ -75,9 +77,15 @@ class Delivery:
         """A whole answer, in one write; as a stream if the client asked for one."""
         asked, told = self.asked, {**headers, **self.exchange.headers(final=True)}
         if not asked.request.stream:
-            return web.Response(body=payload or asked.whole(response), headers={**WHOLE_HEADERS, **told})
+            body = payload or asked.whole(response)
+            if asked.memory:
+                by_vendor = payload is not None and self.exchange.cache != "hit"
+                body = await asked.memory.kept(body, self.exchange.target, by_vendor=by_vendor)
+            return web.Response(body=body, headers={**WHOLE_HEADERS, **told})
         renderer = asked.renderer()
         frames = renderer.render(list(replay(response))) + renderer.close(self.exchange.receipt())
+        if asked.memory:
+            frames = await asked.memory.kept_frames(frames, self.exchange.target, by_vendor=False)
         stream = web.StreamResponse(headers={**self._stream_headers, **told})
         await stream.prepare(self.incoming.http)
         await stream.write_eof(frames)
@@ -105,7 +113,10 @@ class Delivery:
         except LedgerUnavailable as error:
             await stream.write_eof(live.fail(Failure("overloaded", str(error), 503, "ledger_unavailable")))
             return stream
-        await stream.write_eof(live.close(exchange.receipt(), committed.attempts[0].usage))
+        frames = live.close(exchange.receipt(), committed.attempts[0].usage)
+        if memory := self.asked.memory:
+            frames = await memory.kept_frames(frames, exchange.target, by_vendor=committed.prepared.verbatim)
+        await stream.write_eof(frames)
         return stream
 
     def _say_what_does_not_fit(self, committed: Committed, response: Response) -> None:

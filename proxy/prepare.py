@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from proxy.asked import Asked
 from proxy.controls import LossMode
@@ -14,7 +15,7 @@ from routing.targets import Target
 from translators.codec import REMOVED, dumps, splice
 from translators.custom_tools import as_functions, custom_names
 from translators.dialect import BackendDialect, Rules
-from translators.dialects import BACKENDS
+from translators.dialects import SPOKEN
 from translators.losses import Loss
 from translators.neutral import Request
 from translators.outward import for_others
@@ -70,12 +71,15 @@ async def prepare(
     """
     spoken = dialect_for(asked.request, spec, target.model)
     rules = spec.rules(target.model, spoken)
-    dialect = BACKENDS[spoken]
+    dialect = SPOKEN[spoken]
+    remembered: Sequence[Loss] = ()
+    if asked.memory:
+        asked, remembered = asked.memory.facing(asked, spec.name, spoken, may_relay=may_relay)
     stream = asked.request.stream and not whole
     request = await inline_remote(asked.request, rules, fetch)
     if recalled:
         request = reattached(
-            request, recalled, spoken, lambda origin: origin.startswith(f"{spec.name}/"), rules.reasoning_replay
+            request, recalled, spoken, lambda origin: knows_again(origin, target, spoken), rules.reasoning_replay
         )
     if may_relay and request is asked.request and request.dialect == spoken:
         relayed = asked.dialect.relay_request(asked.raw, asked.body, request, rules, target.model)
@@ -83,7 +87,8 @@ async def prepare(
         body = splice(relayed.body, unstreamed) if "stream" in asked.body and unstreamed else relayed.body
         path = spec.path(spoken, target.model, stream=stream)
         headers = {**rules.headers, **asked.forward}
-        return Prepared(target, spec, rules, dialect, path, body, relayed.losses, headers, verbatim=True, stream=stream)
+        losses = [*remembered, *relayed.losses]
+        return Prepared(target, spec, rules, dialect, path, body, losses, headers, verbatim=True, stream=stream)
     outward: Sequence[Loss] = ()
     if request.dialect != spoken:
         request, outward = for_others(real_wishes(request))
@@ -102,13 +107,30 @@ async def prepare(
         dialect,
         spec.path(spoken, target.model, stream=stream),
         dumps(rendered.body),
-        [*outward, *custom_losses, *rendered.losses, *(emulated if fan_out > 1 else ())],
+        [*remembered, *outward, *custom_losses, *rendered.losses, *(emulated if fan_out > 1 else ())],
         {**rules.headers, **rendered.headers, **forward},
         rendered.tool_names,
         custom,
         stream=stream,
         fan_out=fan_out,
     )
+
+
+_EVERYWHERE: Final[Mapping[str, str]] = {"anthropic": "claude", "gemini": "gemini"}
+"""Dialect -> what stands in the names of models that read one another's signatures, whoever serves them.
+
+Anthropic says so of its own API, Bedrock and Vertex (platform.claude.com, extended thinking). OpenAI's encrypted
+reasoning belongs to one organisation.
+"""
+
+
+def knows_again(origin: str, target: Target, dialect: str) -> bool:
+    """Whether *target* reads what *origin* (`provider/model`) signed or encrypted in *dialect*."""
+    provider, _, model = origin.partition("/")
+    if provider == target.provider:
+        return True
+    stem = _EVERYWHERE.get(dialect)
+    return stem is not None and stem in model.lower() and stem in target.model.lower()
 
 
 def dialect_for(request: Request, spec: ProviderSpec, model: str) -> str:

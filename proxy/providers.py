@@ -108,6 +108,10 @@ class ProviderSpec:
     embeddings: EmbeddingWay = field(default_factory=EmbeddingWay)
     completions: tuple[str, ...] = ()
     """Globs of the models that have the older completions endpoint."""
+    models_path: str = ""
+    """Where its models are listed; empty where no list is of use."""
+    names_its_models: bool = False
+    """Whether the section says which models are offered, so that the vendor's own list adds none."""
     docs: str = ""
     configured: bool = False
     why_off: str = ""
@@ -131,6 +135,8 @@ class ProviderSpec:
 
     def path(self, dialect: str, model: str, operation: Operation = "generate", *, stream: bool = False) -> str:
         """Where *dialect* posts an *operation*, below the base URL; empty where it has none."""
+        if operation == "models" and dialect == self.dialect:
+            return self.models_path
         if operation != "generate":
             path: str = dialects()[dialect].get(f"{operation}_path", "")
         elif dialect == self.dialect:
@@ -236,6 +242,8 @@ def _spec(
         local_models=_local_models(own),
         embeddings=_embeddings(row if dialect == row.get("dialect") else {}, own, dialect),
         completions=_completions(row if dialect == row.get("dialect") else {}, own),
+        models_path=_models_path(row if dialect == row.get("dialect") else {}, own, dialect) if backend == "http" else "",
+        names_its_models=own.models is not None,
         probe_model=own.probe_model or (models[0] if own.models and models else row.get("probe_model")),
         docs=row.get("docs", ""),
         configured=section is not None,
@@ -272,6 +280,14 @@ def _completions(row: Mapping[str, Any], own: ProviderSettings) -> tuple[str, ..
     if isinstance(said, bool):
         return (ANY_MODEL,) if said else ()
     return tuple(said)
+
+
+def _models_path(row: Mapping[str, Any], own: ProviderSettings, dialect: str) -> str:
+    """The row's, else the dialect's. A second address is the vendor's: another server is not asked there."""
+    said: str | None = row.get("models_path")
+    if said is None or (said.startswith("https://") and own.base_url is not None):
+        return str(dialects()[dialect].get("models_path", ""))
+    return said
 
 
 def _local_models(own: ProviderSettings) -> dict[str, LocalModel]:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from proxy.ingress import cache, chat, gemini, health, ledger, messages, metrics, models
+from proxy.ingress import cache, chat, completions, embeddings, gemini, health, ledger, messages, metrics, models, responses
 from proxy.passing import pass_on
 from proxy.server import Route
 
 ROUTES: Final = (
     Route("POST", "/v1/chat/completions", chat.chat_completions, "client"),
+    Route("POST", "/v1/completions", completions.text_completions, "client"),
+    Route("POST", "/v1/embeddings", embeddings.embeddings, "client"),
+    Route("POST", "/v1/responses", responses.create, "client"),
+    Route("POST", "/v1/responses/input_tokens", responses.input_tokens, "client"),
+    Route("POST", "/v1/responses/compact", pass_on, "client"),
+    Route("GET", "/v1/responses/{}", responses.retrieve, "client"),
+    Route("DELETE", "/v1/responses/{}", responses.delete, "client"),
+    Route("POST", "/v1/responses/{}", responses.act, "client"),
     Route("POST", "/v1/messages", messages.messages, "client"),
     Route("POST", "/v1/messages/count_tokens", messages.count_tokens, "client"),
     Route("POST", "/v1beta/models/{}", gemini.generate, "client"),

@@ -104,7 +104,7 @@ class Table:
         for route in self._prefixes:
             prefix = route.path[:-2]
             if path.startswith(prefix) and len(path) > len(prefix):
-                if route.method in {method, "*"} and not allowed:
+                if route.method == method or (route.method == "*" and not allowed):
                     return route, path[len(prefix) :]
                 if route.method != "*":
                     allowed.add(route.method)

@@ -62,7 +62,7 @@ def rules_for(dialect: str, model: str, quirks: Mapping[str, Any] = NO_QUIRKS, k
     remembered = _memory.get(key)
     if remembered is not None:
         return remembered[2]
-    rules = with_changes(_of_model(dialect, plain(model)), known.facts)
+    rules = with_changes(_of_model(dialect, model), known.facts)
     rules = _with_quirks(rules, checked(quirks, f"quirks of a {dialect} provider"))
     rules = with_changes(rules, known.lessons)
     if len(_memory) >= REMEMBERED:
@@ -165,13 +165,14 @@ def plain(model: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of rules.toml, ready to be applied. *source* says where the facts come from."""
+    """One row of rules.toml, ready to be applied. *source* says where the facts come from, *date* (ISO) as of when."""
 
     dialect: str
     pattern: re.Pattern[str]
     changes: Mapping[str, Any]
     source: str
     name: str
+    date: str
 
 
 @cache
@@ -198,7 +199,8 @@ def read_rows(document: Mapping[str, Any]) -> tuple[dict[str, Rules], tuple[Row,
         pattern = re.compile("|".join(translate(_plain_pattern(model)) for model in models))
         spoken: str | list[str] = row["dialect"]
         dialects = [spoken] if isinstance(spoken, str) else spoken
-        found.extend(Row(dialect, pattern, changes, row["source"], name) for dialect in dialects)
+        date = str(row["date"])
+        found.extend(Row(dialect, pattern, changes, row["source"], name, date) for dialect in dialects)
     return defaults, tuple(found)
 
 
@@ -224,12 +226,21 @@ def _plain_pattern(pattern: str) -> str:
     return pattern.lower().replace(".", "-")
 
 
+def defaults_of(dialect: str) -> Rules:
+    """What holds for every model behind a server of *dialect*, unless something is known of it."""
+    return rows()[0].get(dialect) or Rules(dialect=dialect)
+
+
+def rows_of(dialect: str, model: str) -> list[Row]:
+    """The rows that speak of *model*, in the order in which they apply."""
+    name = plain(model)
+    return [row for row in rows()[1] if row.dialect == dialect and row.pattern.match(name)]
+
+
 def _of_model(dialect: str, model: str) -> Rules:
-    defaults, found = rows()
-    rules = defaults.get(dialect) or Rules(dialect=dialect)
-    for row in found:
-        if row.dialect == dialect and row.pattern.match(model):
-            rules = _changed(rules, row.changes)
+    rules = defaults_of(dialect)
+    for row in rows_of(dialect, model):
+        rules = _changed(rules, row.changes)
     return rules
 
 

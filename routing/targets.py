@@ -1,7 +1,7 @@
 """Names of models to routes: what a client may write into `model`.
 
 Order: route name; `provider/model`; a bare model name, exact in some provider's models, else matching one of its
-patterns, providers in configuration order; otherwise UnknownModel. The prefix of `meta-llama/Llama-3` is not an
+patterns, else in a vendor's own list of models, providers in configuration order; otherwise UnknownModel. The prefix of `meta-llama/Llama-3` is not an
 enabled provider, so that name is looked for as a bare one.
 """
 
@@ -69,11 +69,15 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What an enabled provider offers: concrete model names, and globs for names that it takes besides."""
+    """What an enabled provider offers: concrete model names, and globs for names that it takes besides.
+
+    *told* are names that its vendor lists; whatever is configured or shipped goes before them.
+    """
 
     provider: str
     models: tuple[str, ...] = ()
     patterns: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
 
 
 class Names:
@@ -83,19 +87,25 @@ class Names:
         self._routes: Mapping[str, Route] = {route.name: route for route in routes}
         self._providers = frozenset(offer.provider for offer in offers)
         self._exact: dict[str, str] = {}
+        self._told: dict[str, str] = {}
         for offer in offers:
             for model in offer.models:
                 self._exact.setdefault(model, offer.provider)
+            for model in offer.told:
+                self._told.setdefault(model, offer.provider)
         self._patterns = [
             (re.compile(translate(pattern)), offer.provider) for offer in offers for pattern in offer.patterns
         ]
-        self._listed = (*self._routes, *(f"{offer.provider}/{model}" for offer in offers for model in offer.models))
+        concrete = (f"{offer.provider}/{model}" for offer in offers for model in offer.models)
+        told = (f"{offer.provider}/{model}" for offer in offers for model in offer.told)
+        self._listed = tuple(dict.fromkeys((*self._routes, *concrete, *told)))
         self._spellings: dict[str, tuple[str, frozenset[str]]] = {}
         self._remembered = lru_cache(MEMORY)(self._look_up)
 
     @property
     def listed(self) -> tuple[str, ...]:
-        """Every name that can be listed: routes, then `provider/model` of concrete models, in configuration order."""
+        """Every name that can be listed, in configuration order: routes, then `provider/model` of concrete models,
+        then of those that vendors list."""
         return self._listed
 
     def resolve(self, model: str, chain: Sequence[str] = ()) -> Route:
@@ -133,6 +143,8 @@ class Names:
         for pattern, offering in self._patterns:
             if model and model.strip("/") == model and pattern.match(model):
                 return self._direct(Target(offering, model))
+        if found := self._told.get(model):
+            return self._direct(Target(found, model))
         raise UnknownModel(model, self._nearest(model))
 
     def _enabled(self, route: Route) -> Route:

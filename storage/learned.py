@@ -83,6 +83,10 @@ class LearnedRules:
         """Unlearn what *provider* taught, or what its *model* did; how many lessons that were."""
         return await self._db.write(partial(_forget, provider, model))
 
+    async def forget_older(self, moment: float) -> int:
+        """Unlearn what was last taught before *moment* (Unix seconds); how many lessons that were."""
+        return await self._db.write(partial(_forget_older, int(moment * 1_000_000)))
+
 
 # --- operations --------------------------------------------------------------------------------------
 
@@ -136,3 +140,7 @@ def _forget(provider: str, model: str | None, connection: sqlite3.Connection) ->
     return connection.execute(
         "DELETE FROM learned_rules WHERE provider = :provider AND (:model IS NULL OR model = :model)", wanted
     ).rowcount
+
+
+def _forget_older(moment_us: int, connection: sqlite3.Connection) -> int:
+    return connection.execute("DELETE FROM learned_rules WHERE learned_us < ?", (moment_us,)).rowcount

@@ -8,6 +8,9 @@ from translators.anthropic import client as anthropic_client
 from translators.dialect import BackendDialect, ClientDialect
 from translators.gemini import client as gemini_client
 from translators.openai_chat import client as openai_chat_client
+from translators.openai_responses import client as openai_responses_client
+from translators.openai_text import backend as openai_text
+from translators.openai_text import client as openai_text_client
 
 BACKENDS: Final[Mapping[str, BackendDialect]] = {
     "openai_chat": openai_chat,
@@ -18,8 +21,13 @@ BACKENDS: Final[Mapping[str, BackendDialect]] = {
 }
 """The dialects in which a backend can be asked, by name."""
 
+SPOKEN: Final[Mapping[str, BackendDialect]] = {**BACKENDS, "openai_completions": openai_text}
+"""The same with those that only pass on what a client of the same dialect has asked."""
+
 CLIENTS: Final[Mapping[str, ClientDialect]] = {
     "openai_chat": openai_chat_client,
+    "openai_completions": openai_text_client,
+    "openai_responses": openai_responses_client,
     "anthropic": anthropic_client,
     "gemini": gemini_client,
 }

@@ -35,6 +35,12 @@ _CLIENT_FIELDS: Final[Mapping[str, Mapping[str, str]]] = {
         "output": "response_format",
         "include_usage": "stream_options.include_usage",
     },
+    "openai_completions": {
+        "messages": "prompt",
+        "max_output_tokens": "max_tokens",
+        "top_logprobs": "logprobs",
+        "include_usage": "stream_options.include_usage",
+    },
     "openai_responses": {
         "messages": "input",
         "output": "text.format",

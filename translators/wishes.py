@@ -12,7 +12,9 @@ from typing import Any, Final
 from translators.neutral import Request
 
 IDLE_NATIVE: Final[dict[str, dict[str, Any]]] = {
-    "openai_chat": {"store": False, "logit_bias": {}, "stream_options": {}}
+    "openai_chat": {"store": False, "logit_bias": {}, "stream_options": {}},
+    # `object` and `written` mark what the proxy does by itself; see proxy.ingress.completions.
+    "openai_completions": {"object": "text_completion", "written": "before"},
 }
 """Dialect -> unknown fields with the value that asks for nothing."""
 

@@ -33,8 +33,8 @@ class Timeouts:
 
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 
-Operation = Literal["generate", "embed", "count", "complete"]
-"""What a backend is asked for: an answer, vectors, a count of tokens, the continuation of a text."""
+Operation = Literal["generate", "embed", "count", "complete", "models"]
+"""What a backend is asked for: an answer, vectors, a count of tokens, the continuation of a text, its models."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,9 +127,9 @@ def _answer(call: Call) -> DemoAnswer:
 
 
 def _vectors(request: Mapping[str, Any], model: str, headers: Mapping[str, str], cut: int | None) -> DemoAnswer:
-    inputs = request.get("input")
-    several = isinstance(inputs, list) and not all(isinstance(item, int) for item in inputs)
-    texts = [item if isinstance(item, str) else dumps_text(item) for item in (inputs if several else [inputs])]
+    asked = request.get("input")
+    inputs = asked if isinstance(asked, list) and not all(isinstance(item, int) for item in asked) else [asked]
+    texts = [item if isinstance(item, str) else dumps_text(item) for item in inputs]
     dimensions = request.get("dimensions") or DEMO_DIMENSIONS
     if len(texts) * dimensions > MOST_NUMBERS:
         error = {"message": f"the simulation makes at most {MOST_NUMBERS} numbers", "type": "invalid_request_error"}

@@ -150,13 +150,14 @@ class Model:
         self._has_projector = bool(settings.get("projector"))
         self._has_logits = bool(settings.get("logits_all"))
         self._cancelled = cancelled
+        self._embeds = bool(settings.get("embedding"))
         purpose = {"logits_all": self._has_logits}
-        if settings.get("embedding"):
+        if self._embeds:
             # What is pooled must be evaluated in one batch.
             purpose = {"embedding": True, "n_batch": settings["context"], "n_ubatch": settings["context"]}
         try:
             self.engine: Any = self._loaded(settings, purpose)
-            if settings.get("embedding") and self.engine.pooling_type() == llama_cpp.LLAMA_POOLING_TYPE_NONE:
+            if self._embeds and self.engine.pooling_type() == llama_cpp.LLAMA_POOLING_TYPE_NONE:
                 # The file does not say how its tokens' vectors become one.
                 self.engine.close()
                 self.engine = self._loaded(settings, {**purpose, "pooling_type": llama_cpp.LLAMA_POOLING_TYPE_MEAN})
@@ -190,10 +191,11 @@ class Model:
         holds = min(self.engine.n_ctx(), self.engine._model.n_ctx_train())  # noqa: SLF001  the library keeps it there
         entries: list[Frame] = []
         counted = 0
-        for index, text in enumerate(body["input"]):
+        for index, said in enumerate(body["input"]):
             if self._cancelled(request):
                 raise Cancelled
-            tokens = len(self.engine.tokenize(text.encode("utf-8", "replace")))
+            text = said.encode("utf-8", "replace").decode()
+            tokens = len(self.engine.tokenize(text.encode()))
             if tokens > holds:
                 message = f"input[{index}] has {tokens} tokens, the model's context holds {holds}"
                 raise Refused(message, "context_length", code="context_length_exceeded")
@@ -306,7 +308,7 @@ class Model:
         if long := _TOO_LONG.search(str(error)):
             message = f"the prompt has {long[1]} tokens, the model's context holds {long[2]}"
             return Refused(message, "context_length", code="context_length_exceeded").error
-        if not self.watch.prompt:
+        if not self.watch.prompt and not self._embeds:
             return Refused(f"the model's chat template refuses the request: {error}").error
         return Refused(f"llama.cpp failed: {type(error).__name__}: {error}", "server", 500).error
 

@@ -167,6 +167,11 @@ class CatalogSettings(Section):
         True,
         description="Learn from a vendor's 400 that names a parameter: repeat the request without it, and remember.",
     )
+    lesson_ttl_s: Seconds = Field(
+        2_592_000,
+        le=31_536_000,
+        description="How long that is remembered. Afterwards the parameter is sent again, for the vendor to decide.",
+    )
 
 
 class StructuredSettings(Section):

@@ -22,7 +22,8 @@ ROWS = list(rows().items())
 FIELDS = {
     "title", "dialect", "base_url", "auth", "key_env", "keyless", "base_url_env", "base_url_suffix", "port", "models",
     "patterns", "probe_model", "quirks", "price_source", "price", "docs", "headers", "backend", "timeouts",
-    "chat_path", "stream_path", "also_speaks",
+    "embeddings", "completions",
+    "chat_path", "stream_path", "models_path", "also_speaks",
 }  # fmt: skip
 ASKED_FOR = {
     "openai", "anthropic", "gemini", "azure", "groq", "mistral", "deepseek", "xai", "openrouter", "together",

@@ -6,7 +6,7 @@ and pydantic models through lists, unions and nested objects; every object on th
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import enum
 import types
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -172,8 +172,8 @@ def _scalar(kind: Any, place: str) -> Iterator[Leaf]:
         yield leaf("number", FRACTION)
     elif kind is bytes:
         yield leaf("text", MARK.encode())
-    elif kind is datetime.datetime:
-        yield leaf("text", datetime.datetime(2031, 4, 5, 6, 7, 8, tzinfo=datetime.UTC))
+    elif kind is dt.datetime:
+        yield leaf("text", dt.datetime(2031, 4, 5, 6, 7, 8, tzinfo=dt.UTC))
     elif kind in (str, object, Any):
         yield leaf("text", MARK)
     elif get_origin(kind) in (dict, Mapping, types.MappingProxyType) or kind is dict:

@@ -1,0 +1,475 @@
+"""The way of an embeddings request, from the parsed question to the answer.
+
+    resolve the name -> the cache? -> open the books, ask the targets in order -> vectors -> settle -> the answer
+                                                          |
+         the client's bytes in one call (an OpenAI-compatible server), or as many calls as the target's bounds ask for
+
+Every call is an attempt in the ledger. The same text has the same vector, so that answers are kept whenever the
+cache is on, as the bytes that the client got.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+from urllib.parse import quote
+
+from aiohttp import web
+
+from proxy.calls import Short, call
+from proxy.chain import first_answer, resolve, time_allowed_s
+from proxy.controls import Controls, LossMode
+from proxy.delivery import WHOLE_HEADERS
+from proxy.errors import Refused, refused
+from proxy.exchange import Attempt, Exchange
+from proxy.ingress.questions import THREAD_BYTES
+from proxy.prepare import refuse_losses
+from proxy.providers import ProviderSpec
+from proxy.server import Incoming
+from proxy.services import Services
+from proxy.setup import Key, Setup
+from proxy.stored import Land, Stored
+from routing.errors import AttemptFailed
+from routing.policies import POLICIES, View
+from routing.targets import Route, Target
+from storage.cache import cache_key
+from storage.errors import LedgerUnavailable
+from storage.ledger import CacheUse, Status
+from translators.codec import JsonError, dumps, loads, loads_object
+from translators.dialect import RelayedRequest
+from translators.embeddings import (
+    EMBEDDERS,
+    Embedded,
+    Embedder,
+    EmbeddingRequest,
+    EmbeddingRules,
+    Input,
+    can_relay,
+    joined,
+    relay_answer,
+    relay_request,
+    render_answer,
+    size_losses,
+)
+from translators.embeddings import Call as Batch
+from translators.embeddings.embedder import weight_of
+from translators.errors import BadAnswer, BadRequest
+from translators.losses import Loss
+from translators.neutral import Failure, Message, Request, Response, Text, Usage
+from translators.openai_chat.request import PROXY_FIELDS
+from translators.tokens import estimate_text
+
+DIALECT: Final = "embeddings"
+"""How the ledger calls these exchanges."""
+SIDE_BY_SIDE: Final = 4
+"""Calls of one request that run at the same time."""
+THREAD_NUMBERS: Final = 64 * 1024
+"""More numbers than these are written in a thread."""
+VERSION: Final = 1
+"""Of `pack`; another version's entry is a miss."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What one client asks, in its own bytes and as a value."""
+
+    raw: bytes
+    body: Mapping[str, Any]
+    request: EmbeddingRequest
+    controls: Controls
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """One request with all that it needs on its way. *key*: its place in the cache, None outside of it."""
+
+    services: Services
+    setup: Setup
+    incoming: Incoming
+    wanted: Wanted
+    route: Route
+    key: bytes | None
+
+    @property
+    def time_allowed_s(self) -> float:
+        """For all attempts together."""
+        return time_allowed_s(self.setup, self.route, self.wanted.controls)
+
+    @property
+    def losses(self) -> LossMode:
+        """What happens when something is lost."""
+        return self.wanted.controls.losses or self.route.losses
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The client's bytes, and the tokens that they cost."""
+
+    payload: bytes
+    input_tokens: int
+
+
+async def embed(services: Services, incoming: Incoming, wanted: Wanted) -> web.StreamResponse:
+    """Answer *wanted*.
+
+    Raises:
+        Refused: with what the client is to be told.
+        BadRequest: the request cannot be put to its target.
+    """
+    with services.setup.used() as setup:
+        route = resolve(setup, wanted.request.model, wanted.controls)
+        key = await threaded(len(wanted.raw) > THREAD_BYTES, cache_key_of, setup, route, incoming.tenant, wanted)
+        errand = Errand(services, setup, incoming, wanted, route, key)
+        try:
+            if key is None or not wanted.controls.look_up:
+                return await _ask(errand)
+            if stored := unpack(await services.cache.get(key)):
+                return await _from_cache(errand, stored)
+            async with asyncio.timeout(errand.time_allowed_s) as waiting, services.flights.join(key) as flight:
+                waiting.reschedule(None)  # what follows has its own deadline
+                if flight.answer is not None:
+                    return await _from_cache(errand, flight.answer)
+                return await _ask(errand, flight.land)
+        except TimeoutError as error:
+            late = "the same request was asked before, and its answer did not come in time"
+            raise refused(504, late, kind="timeout", code="upstream_timeout") from error
+        except LedgerUnavailable as error:
+            raise refused(503, str(error), kind="overloaded", code="ledger_unavailable", retry_after_s=1) from error
+
+
+async def _ask(errand: Errand, land: Land | None = None) -> web.StreamResponse:
+    """Ask the route's targets and deliver what the first good one says."""
+    services, setup = errand.services, errand.setup
+    exchange = _new_exchange(errand, "miss" if errand.key else "bypass")
+    try:
+        asking = Asking(errand, exchange)
+        answered = await first_answer(
+            services, setup, errand.route, exchange, targets=_order(errand), attempt=asking.attempt
+        )
+        await services.account_left(exchange, None)
+        await exchange.settle("ok")
+    except (Refused, BadRequest) as error:
+        if exchange.attempts:
+            await services.account_left(exchange, None)
+            await exchange.settle("failed", _as_failure(error))
+        raise
+    finally:
+        if exchange.attempts and not exchange.settled:
+            # Unsettled are the request whose client is gone, and the one that met a bug.
+            gone = isinstance(sys.exception(), asyncio.CancelledError | ConnectionError)
+            status: Status = "aborted" if gone else "failed"
+            services.spawn(services.settle_partial(exchange, None, status, None))
+    _keep(errand, exchange, answered, land)
+    return _response(answered.payload, exchange)
+
+
+def _response(payload: bytes, exchange: Exchange) -> web.Response:
+    return web.Response(
+        body=payload, headers={**WHOLE_HEADERS, **exchange.vendor_headers, **exchange.headers(final=True)}
+    )
+
+
+def _as_failure(error: Refused | BadRequest) -> Failure:
+    if isinstance(error, Refused):
+        return error.failure
+    return Failure("invalid_request", error.message, 400, code=error.code, param=error.param)
+
+
+def _order(errand: Errand) -> list[Target]:
+    """The targets that give embeddings, in the order of the route's policy.
+
+    Raises:
+        Refused: none of them does.
+    """
+    services, setup, request = errand.services, errand.setup, errand.wanted.request
+    able: list[Target] = []
+    reasons: list[str] = []
+    for target in errand.route.targets:
+        if why := setup.specs[target.provider].why_no_embeddings(target.model):
+            reasons.append(f"{target.name}: {why}")
+        else:
+            able.append(target)
+    if not able:
+        raise refused(400, "; ".join(reasons), code="no_embeddings", param="model")
+    texts = tuple(Text(item) for item in request.inputs if isinstance(item, str))
+    neutral = Request(request.dialect, request.model, (Message("user", texts),))
+    view = View(services.rng, time.monotonic, services.breakers, setup.rings, services.health, services.prices)
+    return POLICIES[errand.route.policy](neutral, able, view)
+
+
+def _new_exchange(errand: Errand, cache: CacheUse) -> Exchange:
+    """The books of one request, not yet opened."""
+    incoming, request = errand.incoming, errand.wanted.request
+    return Exchange(
+        errand.services.ledger,
+        id=incoming.id,
+        started=incoming.started,
+        tenant=incoming.tenant,
+        dialect=DIALECT,
+        stream=False,
+        count=lambda model: counted(request.inputs, model),
+        controls=errand.wanted.controls,
+        route=errand.route.name,
+        cache=cache,
+        client_request_id=incoming.client_request_id,
+        input_estimate=sum(map(weight_of, request.inputs)),
+        deadline=time.monotonic() + errand.time_allowed_s,
+        clean=errand.setup.redactor.clean,
+        seen=errand.services.seen,
+    )
+
+
+# --- the attempts --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """One target, and how it is asked."""
+
+    target: Target
+    spec: ProviderSpec
+    embedder: Embedder
+    rules: EmbeddingRules
+    path: str
+    key: Key | None
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Makes attempts for one exchange; `attempt` is what the executor calls."""
+
+    errand: Errand
+    exchange: Exchange
+
+    async def attempt(self, target: Target, key: Key | None, deadline: float) -> Answered:
+        """Ask *target*.
+
+        Raises:
+            AttemptFailed: it gave no answer.
+            Refused, BadRequest: the request cannot be put to it, or a loss that the client refuses.
+            LedgerUnavailable: a call could not be booked, so it was not made.
+        """
+        spec = self.errand.setup.specs[target.provider]
+        way = spec.embeddings
+        embedder, rules = EMBEDDERS[way.dialect], EmbeddingRules(**way.rules)
+        path = way.base_url + (way.path or embedder.PATH).replace("{model}", quote(target.model, safe=""))
+        place = _Place(target, spec, embedder, rules, path, key, deadline)
+        try:
+            async with asyncio.timeout(max(0.001, deadline - time.monotonic())):
+                if way.dialect == "openai_chat" and can_relay(self.errand.wanted.request, rules):
+                    return await self._relayed(place)
+                return await self._rendered(place)
+        except TimeoutError as error:
+            raise AttemptFailed(Failure("timeout", "the answer did not end in time", 504)) from error
+
+    async def _relayed(self, place: _Place) -> Answered:
+        """The client's bytes to the server, and the server's back."""
+        wanted = self.errand.wanted
+        sent: RelayedRequest = await threaded(
+            len(wanted.raw) > THREAD_BYTES,
+            relay_request, wanted.raw, wanted.body, wanted.request, place.rules, place.target.model,
+        )  # fmt: skip
+        self._check(sent.losses, place)
+        raw, made = await self._call(place, sent.body)
+        answer = await self._read(place, made, raw, relay_answer, wanted.request)
+        await self._count(made, answer.usage, wanted.request.inputs)
+        self._check(answer.losses, place)
+        self._tell((*sent.losses, *answer.losses))
+        return Answered(answer.body, made.usage.input_tokens if made.usage else 0)
+
+    async def _rendered(self, place: _Place) -> Answered:
+        """The request in the target's form, in as many calls as it takes."""
+        wanted = self.errand.wanted
+        request = wanted.request
+        rendered = await threaded(
+            len(wanted.raw) > THREAD_BYTES, place.embedder.render, request, place.rules, place.target.model
+        )
+        self._check(rendered.losses, place)
+        before = len(self.exchange.attempts)
+        answers = await self._batches(place, rendered.calls)
+        embedded = joined(answers)
+        late = size_losses(request, [len(vector) for vector in embedded.vectors])
+        self._check(late, place)
+        self._tell((*rendered.losses, *late))
+        tokens = sum(made.usage.input_tokens for made in self.exchange.attempts[before:] if made.usage)
+        model = embedded.model or place.target.model
+        numbers = sum(map(len, embedded.vectors))
+        payload = await threaded(numbers > THREAD_NUMBERS, _written, request, embedded, model, tokens)
+        return Answered(payload, tokens)
+
+    async def _batches(self, place: _Place, batches: Sequence[Batch]) -> list[Embedded]:
+        """The answers to *batches*, in order. The first failure ends the others.
+
+        Raises:
+            AttemptFailed: one of them gave no answer.
+        """
+        before = len(self.exchange.attempts)
+        gate = asyncio.Semaphore(1 if place.spec.one_at_a_time else SIDE_BY_SIDE)
+
+        async def one(batch: Batch, inputs: Sequence[Input]) -> Embedded:
+            async with gate:
+                raw, made = await self._call(place, await threaded(batch.inputs > 100, dumps, batch.body))
+                embedded = await self._read(place, made, raw, _parsed, place.embedder, batch.inputs)
+                await self._count(made, embedded.usage, inputs)
+                return embedded
+
+        tasks = [asyncio.ensure_future(one(batch, inputs)) for batch, inputs in self._cut(batches)]
+        try:
+            return await asyncio.gather(*tasks)
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            share = sum(map(weight_of, self.errand.wanted.request.inputs)) // len(batches)
+            for made in self.exchange.attempts[before:]:
+                made.abandoned = True
+                if made.sent and made.usage is None and not made.settled:
+                    made.usage = Usage(input_tokens=share, estimated=True)
+            raise
+
+    def _cut(self, batches: Sequence[Batch]) -> Iterable[tuple[Batch, Sequence[Input]]]:
+        """Each batch with the client's inputs that it holds."""
+        at = 0
+        for batch in batches:
+            yield batch, self.errand.wanted.request.inputs[at : at + batch.inputs]
+            at += batch.inputs
+
+    async def _call(self, place: _Place, body: bytes) -> tuple[bytes, Attempt]:
+        short = Short("embed", place.path, body, place.embedder.parse_error)
+        return await call(self.errand.setup, self.exchange, place.target, place.key, place.deadline, short=short)
+
+    async def _read(self, place: _Place, made: Attempt, raw: bytes, read: Callable[..., T], *arguments: Any) -> T:
+        """What *read* makes of *raw*. Raises AttemptFailed when it is no answer; the attempt is closed."""
+        try:
+            return await threaded(len(raw) > THREAD_BYTES, read, raw, *arguments)
+        except BadAnswer as error:
+            failure = _disguised(place.embedder, raw) or Failure("invalid_response", str(error), 502)
+            self.exchange.failed(made, failure)
+            raise AttemptFailed(failure) from error
+
+    async def _count(self, made: Attempt, usage: Usage | None, inputs: Sequence[Input]) -> None:
+        """Put the usage on *made*: the vendor's, else an estimate, flagged."""
+        if usage is None:
+            tokens = await asyncio.to_thread(counted, inputs, made.target.model)
+            usage = Usage(input_tokens=tokens, estimated=True)
+        made.usage = usage
+
+    def _check(self, losses: Sequence[Loss], place: _Place) -> None:
+        refuse_losses(losses, place.target.name, self.errand.losses)
+
+    def _tell(self, losses: tuple[Loss, ...]) -> None:
+        self.exchange.losses = losses
+        self.exchange.report_losses = self.errand.losses != "ignore"
+
+
+def _parsed(raw: bytes, embedder: Embedder, inputs: int) -> Embedded:
+    try:
+        # Not loads_object: its look at the depth would visit every number.
+        body = loads(raw)
+    except JsonError as error:
+        raise BadAnswer(f"the answer is {error}") from error
+    if not isinstance(body, dict):
+        raise BadAnswer("the answer is not an object")
+    return embedder.parse(body, inputs)
+
+
+def _disguised(embedder: Embedder, raw: bytes) -> Failure | None:
+    """The error in an answer of status 200, if that is what it is."""
+    try:
+        return embedder.error_in(loads_object(raw[:THREAD_BYTES]))
+    except JsonError:
+        return None
+
+
+def _written(request: EmbeddingRequest, embedded: Embedded, model: str, tokens: int) -> bytes:
+    return dumps(render_answer(request, embedded, model=model, usage=Usage(input_tokens=tokens)))
+
+
+def counted(inputs: Iterable[Input], model: str) -> int:
+    """The tokens of *inputs* as *model* counts them: exact for OpenAI's, else an estimate."""
+    return sum(estimate_text(item, model).tokens if isinstance(item, str) else weight_of(item) for item in inputs)
+
+
+async def threaded(large: bool, work: Callable[..., T], *arguments: Any) -> T:
+    """What *work* gives, from a thread when it is *large*, so that the other requests need not wait for it."""
+    return await asyncio.to_thread(work, *arguments) if large else work(*arguments)
+
+
+# --- the cache -----------------------------------------------------------------------------------
+
+
+def cache_key_of(setup: Setup, route: Route, tenant: str, wanted: Wanted) -> bytes | None:
+    """Under what the answer is looked up and stored; None when this request stays outside the cache.
+
+    The form of the numbers is a part of it: what is kept are the bytes that a client got.
+    """
+    controls = wanted.controls
+    asked = {name: value for name, value in wanted.body.items() if name not in PROXY_FIELDS and value is not None}
+    asked["encoding_format"] = wanted.request.encoding_format or "float"
+    if controls.idempotency_key is not None:
+        return cache_key(tenant, route.name, {DIALECT: asked, "idempotency_key": controls.idempotency_key})
+    if setup.cache_mode(route.name) == "off" or not (controls.look_up or controls.store):
+        return None
+    return cache_key(tenant, route.name, {DIALECT: asked})
+
+
+def _keep(errand: Errand, exchange: Exchange, answered: Answered, land: Land | None) -> None:
+    """Give the answer to those who wait for it, and store it."""
+    if errand.key is None or exchange.target is None:
+        return
+    response = _shell(answered.input_tokens)
+    target, cost_nanousd = exchange.target.name, exchange.cost_nanousd
+    stored = Stored(target, cost_nanousd, response, exchange.losses, DIALECT, answered.payload)
+    if land:
+        land(stored)
+    if errand.wanted.controls.store:
+        errand.services.cache.put(
+            errand.key,
+            pack(stored),
+            tenant=errand.incoming.tenant,
+            route=errand.route.name,
+            model=stored.target,
+            cost_nanousd=stored.cost_nanousd,
+        )
+
+
+async def _from_cache(errand: Errand, stored: Stored) -> web.StreamResponse:
+    """Deliver what was stored, and book that it cost nothing."""
+    exchange = _new_exchange(errand, "hit")
+    refuse_losses(stored.losses, stored.target, errand.losses)
+    exchange.answered_from_cache(stored, report_losses=errand.losses != "ignore")
+    await exchange.settle("ok")
+    return _response(stored.payload or b"", exchange)
+
+
+def pack(stored: Stored) -> bytes:
+    """One line of facts, then the client's bytes."""
+    losses = [[loss.field, loss.action, loss.reason] for loss in stored.losses]
+    tokens = stored.response.usage.input_tokens if stored.response.usage else 0
+    head = dumps([DIALECT, VERSION, stored.target, stored.cost_nanousd, tokens, losses])
+    return head + b"\n" + (stored.payload or b"")
+
+
+def unpack(packed: bytes | None) -> Stored | None:
+    """What `pack` wrote; None for nothing, another version's or damaged bytes."""
+    head, _, payload = (packed or b"").partition(b"\n")
+    try:
+        dialect, version, target, cost_nanousd, tokens, lost = loads(head)
+        if (dialect, version) != (DIALECT, VERSION) or not payload:
+            return None
+        losses = tuple(Loss(*each) for each in lost)
+        return Stored(target, cost_nanousd, _shell(tokens), losses, DIALECT, payload)
+    except (ValueError, TypeError, JsonError):
+        return None
+
+
+def _shell(input_tokens: int) -> Response:
+    """What the books need to know of an answer from the cache."""
+    return Response("", "", 0, (), Usage(input_tokens=input_tokens))
