@@ -27,6 +27,7 @@ from aiohttp.web_request import BaseRequest
 from proxy.auth import Gate
 from proxy.backends.http import new_session
 from proxy.banner import banner
+from proxy.catalogue import Catalogue
 from proxy.config import ConfigError, Loaded, changed_since
 from proxy.config.load import MEMORY
 from proxy.envelopes import dialect_of, failure_response
@@ -158,6 +159,7 @@ def apply(services: Services, loaded: Loaded) -> None:
     session = services.session
     new = new_setup(loaded, os.environ, session, services.overlay, old)
     services.setup = new
+    services.renew_models()
     services.prices = new_prices(new.specs)
     _warm_prices(services)
     services.gate = new_gate(loaded)
@@ -191,6 +193,7 @@ async def opened(loaded: Loaded) -> AsyncIterator[Services]:
         stack.push_async_callback(media.close)
         overlay = Overlay()
         setup = new_setup(loaded, os.environ, session, overlay)
+        learned = LearnedRules(db)
         services = Services(
             setup=setup,
             overlay=overlay,
@@ -206,8 +209,8 @@ async def opened(loaded: Loaded) -> AsyncIterator[Services]:
             media=media,
             vault=Vault(db, memory.reasoning_ttl_s, max_bytes=int(memory.reasoning_max_mb * 2**20)),
             responses=Responses(db, ttl_s=memory.responses_ttl_s, max_bytes=int(memory.responses_max_mb * 2**20)),
-            learned=LearnedRules(db),
-            catalog=CatalogStore(db),
+            learned=learned,
+            catalogue=Catalogue(overlay, CatalogStore(db), learned),
         )
         await _reconcile(services)
         await stack.enter_async_context(_pruning(services))
@@ -266,6 +269,7 @@ async def _pruning(services: Services) -> AsyncIterator[None]:
             try:
                 await services.vault.prune(time.time())
                 await services.responses.prune(time.time())
+                await services.forget_old_lessons()
             except StorageError as error:
                 log.warning("what is too old could not be removed: %s", error)
 

@@ -42,7 +42,7 @@ _UNSAID: Final[Mapping[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A vendor's own list: facts by model, in the vendor's order, from the URL *source* at *fetched_at* (Unix s)."""
+    """A vendor's own list: facts by model, in the order of names, from the URL *source* at *fetched_at* (Unix s)."""
 
     source: str
     fetched_at: float
@@ -116,7 +116,7 @@ class Catalogue:
         Raises:
             StorageError: it cannot be written; the earlier list stands.
         """
-        rows = {model.id: facts_row(model) for model in models}
+        rows = {model.id: facts_row(model) for model in sorted(models, key=lambda model: model.id)}
         listing = Listing(list_url(spec), self._now(), rows)
         diff = await self._lists.replace(spec.name, rows, listing.source, listing.fetched_at)
         self._listings[spec.name] = listing

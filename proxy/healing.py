@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from proxy.prepare import Prepared
@@ -43,12 +43,16 @@ class Taught:
 
 @dataclass(frozen=True, slots=True)
 class Healer:
-    """What treatments need: the rules they change, and where a proven lesson is kept. *keep* must not wait."""
+    """What treatments need: the rules they change, and where a proven lesson is kept. *keep* must not wait.
+
+    *used* hears of every request that a target has answered, to count the lessons that served it.
+    """
 
     overlay: Overlay
     keep: Callable[[Taught], None]
     clean: Callable[[str], str]
     enabled: bool = True
+    used: Callable[[Target, Request], None] = lambda _target, _request: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +100,17 @@ class Treatment:
 
     def failed(self) -> None:
         """It did not help: the rules are again what they were."""
-        if self._before is not None:
-            self.healer.overlay.put_back(self.target.provider, self.target.model, self._before)
+        if self._before is None:
+            return
+        provider, model = self.target.provider, self.target.model
+        facts = self.healer.overlay.of(provider, model).facts
+        # A refresh may have brought others in the meantime.
+        before = self._before if facts == self._before.facts else replace(self._before, facts=facts)
+        self.healer.overlay.put_back(provider, model, before)
 
     def worked(self) -> None:
         """The target answered: what was learned on the way is kept."""
+        self.healer.used(self.target, self.request)
         for taught in self._unproven:
             log.warning("%s: %s (learned from its own refusal)", taught.target.name, taught.lesson.reason)
             self.healer.keep(taught)

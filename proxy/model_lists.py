@@ -145,9 +145,7 @@ async def _pages(
     raise NoList(f"its list has more than {MAX_PAGES} pages")
 
 
-async def _page(
-    spec: ProviderSpec, backend: Backend, key: Key | None, path: str, clean: Callable[[str], str]
-) -> Any:
+async def _page(spec: ProviderSpec, backend: Backend, key: Key | None, path: str, clean: Callable[[str], str]) -> Any:
     call = Call(
         model="",
         body=b"",

@@ -242,7 +242,9 @@ def _spec(
         local_models=_local_models(own),
         embeddings=_embeddings(row if dialect == row.get("dialect") else {}, own, dialect),
         completions=_completions(row if dialect == row.get("dialect") else {}, own),
-        models_path=_models_path(row if dialect == row.get("dialect") else {}, own, dialect) if backend == "http" else "",
+        models_path=_models_path(row if dialect == row.get("dialect") else {}, own, dialect)
+        if backend == "http"
+        else "",
         names_its_models=own.models is not None,
         probe_model=own.probe_model or (models[0] if own.models and models else row.get("probe_model")),
         docs=row.get("docs", ""),

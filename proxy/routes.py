@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from proxy.ingress import cache, chat, completions, embeddings, gemini, health, ledger, messages, metrics, models, responses
+from proxy.ingress import cache, catalog, chat, completions, embeddings, gemini, health, ledger, messages, metrics, models, responses
 from proxy.passing import pass_on
 from proxy.server import Route
 
@@ -35,5 +35,8 @@ ROUTES: Final = (
     Route("GET", "/api/v1/exchanges/{}", ledger.exchange, "operator"),
     Route("GET", "/api/v1/cache", cache.cache_stats, "operator"),
     Route("DELETE", "/api/v1/cache", cache.clear_cache, "operator"),
+    Route("POST", "/api/v1/catalog/refresh", catalog.refresh_catalog, "operator"),
+    Route("GET", "/api/v1/catalog", catalog.show_catalog, "operator"),
+    Route("DELETE", "/api/v1/catalog/learned", catalog.forget_lessons, "operator"),
     Route("*", "/v1/{}", pass_on, "client"),
 )

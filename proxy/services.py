@@ -6,10 +6,9 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
 from random import Random
 from typing import Any, Final
 
@@ -17,24 +16,23 @@ import aiohttp
 
 from proxy.attempt import Committed
 from proxy.auth import Gate
+from proxy.catalogue import Catalogue
 from proxy.exchange import Attempt, Exchange
 from proxy.healing import Healer, Taught
 from proxy.media import MediaFetcher
 from proxy.prepare import Prepared
 from proxy.server import HostGuard
-from proxy.setup import Setup
+from proxy.setup import Setup, new_names
 from proxy.stored import Stored, unpack
 from routing.breaker import Breakers
 from routing.catalog import Overlay
-from routing.errors import BadRow
 from routing.health import Health, Seen
 from routing.pricing import PriceBook
 from routing.retry import RetryBudget
 from storage.accounts import Accounts
 from storage.cache import Cache
-from storage.catalog import CatalogStore
 from storage.db import Database
-from storage.errors import LedgerUnavailable, StorageError
+from storage.errors import LedgerUnavailable
 from storage.flights import SingleFlight
 from storage.learned import LearnedRules
 from storage.ledger import Ledger, Status
@@ -92,7 +90,7 @@ class Services:
     vault: Vault
     responses: Responses
     learned: LearnedRules
-    catalog: CatalogStore
+    catalogue: Catalogue
     health: Health = field(default_factory=Health)
     flights: SingleFlight[Stored] = field(default_factory=SingleFlight)
     retry_budget: RetryBudget = field(default_factory=RetryBudget)
@@ -148,41 +146,29 @@ class Services:
     # --- what is known of models
 
     async def know_models(self) -> None:
-        """Put what vendors' lists and refusals have told, in earlier days, over the shipped rules."""
-        for row in await self.catalog.all():
-            self._know(partial(self.overlay.put_facts, row.provider, row.model, row.facts.get("rules", {})))
-        for rule in await self.learned.all():
-            self._know(partial(self.overlay.put, rule.provider, rule.model, rule.change))
+        """Let what vendors' lists and refusals have told, in earlier days, be in force."""
+        await self.catalogue.load(self.setup.loaded.settings.catalog.lesson_ttl_s)
+        self.renew_models()
 
-    @staticmethod
-    def _know(put: Callable[[], object]) -> None:
-        try:
-            put()
-        except BadRow as error:
-            log.warning("something that an earlier version knew of a model is left out: %s", error)
+    def renew_models(self) -> None:
+        """Let names and rules follow from the configuration and the vendors' lists as they are now."""
+        setup = self.setup
+        self.catalogue.put_in_force(setup.specs.values())
+        setup.names = new_names(setup.loaded, setup.specs, self.catalogue.told)
+
+    async def forget_old_lessons(self) -> None:
+        """Unlearn what was learned too long ago."""
+        await self.catalogue.expire(self.setup.loaded.settings.catalog.lesson_ttl_s)
 
     @property
     def healer(self) -> Healer:
         """What learns from refusals."""
         setup = self.setup
-        return Healer(self.overlay, self._learn, setup.redactor.clean, setup.loaded.settings.catalog.heal)
+        heal = setup.loaded.settings.catalog.heal
+        return Healer(self.overlay, self._learn, setup.redactor.clean, heal, self.catalogue.used)
 
     def _learn(self, taught: Taught) -> None:
-        async def learn() -> None:
-            target = taught.target
-            try:
-                await self.learned.learn(
-                    target.provider,
-                    target.model,
-                    taught.dialect,
-                    taught.lesson.change,
-                    evidence=taught.evidence,
-                    http_status=taught.http_status,
-                )
-            except StorageError as error:
-                log.warning("%s: what its refusal taught holds until the next start: %s", target.name, error)
-
-        self.spawn(learn())
+        self.spawn(self.catalogue.learn(taught))
 
     # --- the reasoning vault
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -148,8 +148,10 @@ def new_backend(spec: ProviderSpec, session: aiohttp.ClientSession) -> Backend:
             return HttpBackend(session, partial(call_url, spec), auth=spec.auth, headers=spec.headers)
 
 
-def new_names(loaded: Loaded, specs: Mapping[str, ProviderSpec]) -> Names:
-    """What a client may write into `model`."""
+def new_names(
+    loaded: Loaded, specs: Mapping[str, ProviderSpec], told: Callable[[ProviderSpec], Sequence[str]] = lambda _spec: ()
+) -> Names:
+    """What a client may write into `model`; *told* gives the names that a provider's vendor lists."""
     routes = [
         Route(
             name,
@@ -160,7 +162,8 @@ def new_names(loaded: Loaded, specs: Mapping[str, ProviderSpec]) -> Names:
         )
         for name, route in loaded.settings.routes.items()
     ]
-    offers = [Offer(spec.name, spec.models, spec.patterns) for spec in specs.values() if spec.enabled]
+    enabled = [spec for spec in specs.values() if spec.enabled]
+    offers = [Offer(spec.name, spec.models, spec.patterns, tuple(told(spec))) for spec in enabled]
     return Names(routes, offers)
 
 

@@ -1,8 +1,8 @@
 """Names of models to routes: what a client may write into `model`.
 
 Order: route name; `provider/model`; a bare model name, exact in some provider's models, else matching one of its
-patterns, else in a vendor's own list of models, providers in configuration order; otherwise UnknownModel. The prefix of `meta-llama/Llama-3` is not an
-enabled provider, so that name is looked for as a bare one.
+patterns, else in a vendor's own list of models, providers in configuration order; otherwise UnknownModel. The prefix
+of `meta-llama/Llama-3` is not an enabled provider, so that name is looked for as a bare one.
 """
 
 from __future__ import annotations

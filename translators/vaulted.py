@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import Any, Final, Literal, Protocol
 
 from translators.codec import JsonError, dumps, loads_object
@@ -108,7 +109,7 @@ def remember(request: Request, response: Response, *, readable: bool = True) -> 
 def _turn(parts: Sequence[Part], *, readable: bool) -> list[_Json] | None:
     """The pieces of a turn; None when it has no reasoning."""
     pieces: list[_Json] = []
-    for part, following in zip(parts, (*parts[1:], None), strict=True):
+    for part, following in zip_longest(parts, parts[1:]):
         match part:
             case Thinking():
                 # OpenAI refuses reasoning without the item that followed it, and a plain client drops that one.

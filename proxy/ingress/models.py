@@ -15,6 +15,7 @@ from proxy.ingress.json import json_response
 from proxy.server import Incoming
 from proxy.services import Services
 from routing.errors import NoProvider, UnknownModel
+from routing.targets import Target
 from translators.dialect import Rules
 from translators.gemini.client import render_model, render_models
 
@@ -49,8 +50,13 @@ def _dialect(incoming: Incoming) -> str:
 def _openai(services: Services, name: str) -> dict[str, Any]:
     route = services.setup.loaded.settings.routes.get(name)
     if route is None:
-        owner = services.setup.names.resolve(name).targets[0].provider
-        return {"id": name, "object": "model", "created": services.started_unix, "owned_by": owner}
+        target = _target(services, name)
+        created = _facts(services, target).get("created", services.started_unix)
+        entry = {"id": name, "object": "model", "created": created, "owned_by": target.provider}
+        rules = _rules(services, name)
+        # OpenAI's list tells no limits; OpenRouter's, which many clients read, has the first of these.
+        limits = {"context_length": rules.context_tokens, "max_output_tokens": rules.max_output_tokens}
+        return {**entry, **{limit: tokens for limit, tokens in limits.items() if tokens is not None}}
     return {
         "id": name,
         "object": "model",
@@ -66,8 +72,11 @@ def _openai_page(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _anthropic(services: Services, name: str) -> dict[str, Any]:
     rules = _rules(services, name)
-    created = datetime.fromtimestamp(services.started_unix, UTC).isoformat().replace("+00:00", "Z")
-    entry: dict[str, Any] = {"type": "model", "id": name, "display_name": name, "created_at": created}
+    facts = _facts(services, _target(services, name))
+    since = facts.get("created", services.started_unix)
+    created = datetime.fromtimestamp(since, UTC).isoformat().replace("+00:00", "Z")
+    title = facts.get("title", name)
+    entry: dict[str, Any] = {"type": "model", "id": name, "display_name": title, "created_at": created}
     if rules.context_tokens is not None:
         entry["max_input_tokens"] = rules.context_tokens
     if rules.max_output_tokens is not None:
@@ -82,14 +91,25 @@ def _anthropic_page(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _gemini(services: Services, name: str) -> dict[str, Any]:
     rules = _rules(services, name)
-    return render_model(name, None, rules.context_tokens, rules.max_output_tokens)
+    return render_model(
+        name, _facts(services, _target(services, name)).get("title"), rules.context_tokens, rules.max_output_tokens
+    )
 
 
 def _rules(services: Services, name: str) -> Rules:
     """What the first target of that name takes."""
-    setup = services.setup
-    target = setup.names.resolve(name).targets[0]
-    return setup.specs[target.provider].rules(target.model)
+    target = _target(services, name)
+    return services.setup.specs[target.provider].rules(target.model)
+
+
+def _target(services: Services, name: str) -> Target:
+    return services.setup.names.resolve(name).targets[0]
+
+
+def _facts(services: Services, target: Target) -> Mapping[str, Any]:
+    """What the vendor's own list says of *target*."""
+    listing = services.catalogue.listing(services.setup.specs[target.provider])
+    return listing.models.get(target.model, {}) if listing else {}
 
 
 Entry = Callable[[Services, str], dict[str, Any]]

@@ -743,3 +743,7 @@ def _assert_comes_back(path: Path, dialect: str, module: Any) -> None:
     back = shelf.back(openai_chat.parse_request(_next_body(response)), dialect)
 
     assert _sealed(back.messages[1].parts) == _sealed(parts)
+
+
+def test_an_answer_that_says_nothing_is_nothing_to_keep() -> None:
+    assert remember(Request("openai_chat", "m", ()), Response("i", "m", 1, (Choice((), "stop"),))) == []
