@@ -345,7 +345,8 @@ class App:
             services.hosts.check(request)
             route, parameter = self._table.find(request.method, request.rel_url.raw_path)
             path = route.path
-            tenant = services.gate.admit(request.headers, route.access)
+            in_query = request.rel_url.query.get("key") if path.startswith("/v1beta/") else None
+            tenant = services.gate.admit(request.headers, route.access, in_query)
             incoming = Incoming(
                 request, route, parameter, request_id, started, tenant, _safe_id(request.headers.get("x-request-id"))
             )

@@ -30,15 +30,15 @@ class Gate:
         self.required = required
         self._master = master_key.encode() if master_key else None
 
-    def admit(self, headers: Mapping[str, str], access: Access) -> str:
-        """The tenant of a request.
+    def admit(self, headers: Mapping[str, str], access: Access, in_query: str | None = None) -> str:
+        """The tenant of a request. *in_query* is the key of Google's REST clients that write it into the address.
 
         Raises:
             Refused: 401 without a valid key where one is needed, 403 where the master key is and none is configured.
         """
         if access == "open":
             return ""
-        if self._is_master(headers):
+        if self._is_master(presented_key(headers) or in_query):
             return MASTER
         if access == "master" and self._master is None:
             raise refused(
@@ -58,8 +58,7 @@ class Gate:
             )
         return ""
 
-    def _is_master(self, headers: Mapping[str, str]) -> bool:
+    def _is_master(self, key: str | None) -> bool:
         if self._master is None:
             return False
-        key = presented_key(headers)
         return key is not None and hmac.compare_digest(key.encode(errors="surrogateescape"), self._master)

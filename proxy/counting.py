@@ -60,7 +60,7 @@ async def count(
                 pass
         first = route.targets[0]
         if asked.memory:
-            asked.memory.check(asked, dialect_for(asked.request, setup.specs[first.provider], first.model))
+            asked.memory.check(dialect_for(asked.request, setup.specs[first.provider], first.model))
         tokens = await asyncio.to_thread(estimate_request, asked.request, family(first.model))
         response = json_response(render(tokens.tokens), incoming.id)
         response.headers[SOURCE_HEADER] = "estimate"

@@ -42,13 +42,14 @@ _LAST_EVENTS: Final = frozenset({"response.completed", "response.incomplete"})
 class Memory:
     """The state of one request.
 
-    *own* is the request without what came before it, *items* its input with references resolved. *keeps*: whether
-    the answer is stored. *background_id* is the id that a client was told before there was an answer.
+    *own* is the request without what came before it, *body* its JSON, *items* its input with references resolved.
+    *keeps*: whether the answer is stored. *background_id* is the id that a client was told before there was an answer.
     """
 
     responses: Responses
     tenant: str
     own: Request
+    body: Mapping[str, Any]
     items: Sequence[Any] = ()
     references: Mapping[int, Reference] = field(default_factory=dict)
     previous_id: str | None = None
@@ -70,16 +71,16 @@ class Memory:
         Raises:
             Refused: it has no way to know what the request refers to.
         """
-        self.check(asked, spoken)
+        self.check(spoken)
         if spoken == DIALECT:
             return self._for_responses(asked, provider) if may_relay else (asked, [])
         losses = [self._emulated()] if self.past else []
         losses.extend(_sent_in_full(position) for position in self.references)
-        if asked.body.get("store") is True and not self.keeps:
+        if self.body.get("store") is True and not self.keeps:
             losses.append(Loss("store", "dropped", "neither the proxy ([memory] responses) nor the target keeps it"))
         return replace(asked, request=without(asked.request, SERVED_FIELDS)), losses
 
-    def check(self, asked: Asked, spoken: str) -> None:
+    def check(self, spoken: str) -> None:
         """Raises Refused: 400 for what a target of the dialect *spoken* cannot be told of."""
         if self.previous_id is not None and self.past is None and (spoken != DIALECT or not self.asks_vendor):
             raise not_found(self.previous_id)
@@ -87,7 +88,7 @@ class Memory:
             return
         if self.past and self.past.missing:
             raise not_found(self.past.missing)
-        if asked.body.get("conversation") is not None:
+        if self.body.get("conversation") is not None:
             raise refused(
                 400,
                 "conversation: conversations are the vendor's; a target of another API cannot read them. "
@@ -99,7 +100,7 @@ class Memory:
     def _for_responses(self, asked: Asked, provider: str) -> tuple[Asked, list[Loss]]:
         changes: dict[str, Any] = {}
         losses: list[Loss] = []
-        body = dict(asked.body)
+        body = dict(self.body)
         if body.pop("background", None) is not None:
             changes["background"] = REMOVED
         moved = [position for position, found in self.references.items() if not is_kept(found.link, provider)]
@@ -112,7 +113,7 @@ class Memory:
         losses.extend(_sent_in_full(position) for position in moved)
         request = without(self.own, frozenset({"background"}))
         if before is not None or moved:
-            own = resolved(_input_of(asked.body), self.references, provider)
+            own = resolved(_input_of(self.body), self.references, provider)
             changes["input"] = [*(before or ()), *own]
             body = {**body, "input": own}
             request = continued(body, before or ())
@@ -244,6 +245,7 @@ async def remembered(
         responses,
         tenant,
         own=asked.request,
+        body=asked.body,
         items=items,
         references=references,
         previous_id=previous_id if isinstance(previous_id, str) else None,
@@ -259,7 +261,8 @@ async def remembered(
         request = continued(body, past.items() if past else ())
         if not past or not past.links:
             request = _with_previous(request, memory.previous_id)
-    return replace(asked, request=request, memory=memory)
+    told = asked.body if reads else {**asked.body, "store": False}  # which answers repeat
+    return replace(asked, body=told, request=request, memory=memory)
 
 
 def not_found(response_id: str) -> Refused:

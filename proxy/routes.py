@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from proxy.ingress import cache, catalog, chat, completions, embeddings, gemini, health, ledger, messages, metrics, models, responses
+from proxy.ingress import (
+    cache,
+    catalog,
+    chat,
+    completions,
+    embeddings,
+    gemini,
+    health,
+    ledger,
+    messages,
+    metrics,
+    models,
+    responses,
+)
 from proxy.passing import pass_on
 from proxy.server import Route
 

@@ -191,10 +191,9 @@ class Model:
         holds = min(self.engine.n_ctx(), self.engine._model.n_ctx_train())  # noqa: SLF001  the library keeps it there
         entries: list[Frame] = []
         counted = 0
-        for index, said in enumerate(body["input"]):
+        for index, text in enumerate(body["input"]):
             if self._cancelled(request):
                 raise Cancelled
-            text = said.encode("utf-8", "replace").decode()
             tokens = len(self.engine.tokenize(text.encode()))
             if tokens > holds:
                 message = f"input[{index}] has {tokens} tokens, the model's context holds {holds}"

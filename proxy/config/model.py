@@ -76,6 +76,8 @@ Address = Annotated[str, AfterValidator(_address)]
 UrlPath = Annotated[str, AfterValidator(_path)]
 TargetName = Annotated[str, BeforeValidator(_target)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Lifetime = Annotated[float, Field(gt=0, le=31_536_000)]
+"""Seconds that something is kept: up to a year."""
 Count = Annotated[int, Field(ge=1)]
 CacheMode = Literal["off", "deterministic", "all"]
 LossMode = Literal["warn", "reject", "ignore"]
@@ -139,7 +141,7 @@ class CacheSettings(Section):
     mode: CacheMode = Field(
         "deterministic", description="What is kept: nothing, requests with temperature 0 or a seed, or everything."
     )
-    ttl_s: Seconds = Field(3600, le=31_536_000, description="How long an answer is kept.")
+    ttl_s: Lifetime = Field(3600, description="How long an answer is kept.")
     max_mb: float = Field(512, gt=0, description="Size at which the least used answers make room, in MiB.")
 
 
@@ -151,12 +153,12 @@ class MemorySettings(Section):
         description="Keep signed and encrypted reasoning that a client drops, and give it back to its vendor when the "
         "conversation goes on.",
     )
-    reasoning_ttl_s: Seconds = Field(604_800, le=31_536_000, description="How long it is kept.")
+    reasoning_ttl_s: Lifetime = Field(604_800, description="How long it is kept.")
     reasoning_max_mb: float = Field(256, gt=0, description="Size at which the oldest makes room, in MiB.")
     responses: bool = Field(
         True, description="Keep responses of `/v1/responses` whose request does not say `store: false`."
     )
-    responses_ttl_s: Seconds = Field(2_592_000, le=31_536_000, description="How long they are kept.")
+    responses_ttl_s: Lifetime = Field(2_592_000, description="How long they are kept.")
     responses_max_mb: float = Field(1024, gt=0, description="Size at which the oldest make room, in MiB.")
 
 
@@ -167,9 +169,8 @@ class CatalogSettings(Section):
         True,
         description="Learn from a vendor's 400 that names a parameter: repeat the request without it, and remember.",
     )
-    lesson_ttl_s: Seconds = Field(
+    lesson_ttl_s: Lifetime = Field(
         2_592_000,
-        le=31_536_000,
         description="How long that is remembered. Afterwards the parameter is sent again, for the vendor to decide.",
     )
 

@@ -16,6 +16,7 @@ from proxy.server import Incoming
 from proxy.services import Services
 from proxy.version import version
 from storage.db import SQLITE_VERSION
+from storage.errors import StorageError
 
 
 async def live(_services: Services, incoming: Incoming) -> web.StreamResponse:
@@ -35,6 +36,7 @@ async def ready(services: Services, incoming: Incoming) -> web.StreamResponse:
 async def health(services: Services, incoming: Incoming) -> web.StreamResponse:
     """The state of every enabled provider and of the store; 503 when no provider can be used."""
     report = health_report(services)
+    report["memory"] = await _memory(services)
     if incoming.http.query.get("probe") in {"1", "true"}:
         report["probe"] = await _probe(services, incoming)
     return json_response(report, incoming.id, 503 if report["status"] == "down" else 200)
@@ -63,6 +65,14 @@ def health_report(services: Services) -> dict[str, Any]:
         "cache": {name: cache[name] for name in ("entries", "hits", "misses", "hit_rate")},
         "in_flight": services.in_flight,
     }
+
+
+async def _memory(services: Services) -> dict[str, Any] | None:
+    """What is kept of conversations; None while the store cannot be read."""
+    try:
+        return {"reasoning": await services.vault.stats(), "responses": await services.responses.stats()}
+    except StorageError:
+        return None
 
 
 def overall(statuses: list[str], *, store_ok: bool) -> str:

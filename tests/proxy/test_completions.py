@@ -12,10 +12,12 @@ from openai import AsyncOpenAI
 from tests.proxy.conftest import Serve
 from tests.proxy.serving import (
     KEY,
+    OPENING,
     QUICK,
     Reply,
     Served,
     by_form,
+    chunk,
     completion,
     failing,
     message,
@@ -165,8 +167,8 @@ async def test_a_completions_servers_stream_passes(serve: Serve, prompts: Any, u
 
         reply = await ask(server, prompt=prompts, stream=True, **options)
 
-        assert text_of(reply) == {at: " upon" for at in range(len(prompts) if isinstance(prompts, list) else 1)}
-        assert any(chunk.get("usage") for chunk in reply.chunks) == usage
+        assert text_of(reply) == dict.fromkeys(range(len(prompts) if isinstance(prompts, list) else 1), " upon")
+        assert any(each.get("usage") for each in reply.chunks) == usage
         assert reply.done
         assert reply.receipt["losses"] == []
         assert (await server.row(reply.id))["input_tokens"] > 0
@@ -187,9 +189,9 @@ async def test_any_backend_goes_on_with_a_prompt(serve: Serve, dialect: str, str
             if stream:
                 pieces = await client.completions.create(model="one/m", prompt="Once", echo=echo, stream=True)
                 chunks = [piece async for piece in pieces]
-                text = "".join(choice.text for chunk in chunks for choice in chunk.choices)
-                reasons = [choice.finish_reason for chunk in chunks for choice in chunk.choices]
-                assert {chunk.object for chunk in chunks} == {"text_completion"}
+                text = "".join(choice.text for each in chunks for choice in each.choices)
+                reasons = [choice.finish_reason for each in chunks for choice in each.choices]
+                assert {each.object for each in chunks} == {"text_completion"}
             else:
                 answer = await client.completions.create(model="one/m", prompt="Once", echo=echo)
                 text, reasons = answer.choices[0].text, [answer.choices[0].finish_reason]
@@ -222,7 +224,7 @@ async def test_several_prompts_are_asked_one_by_one(serve: Serve, dialect: str) 
         assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (30, 15)
         assert sorted(map(prompt_sent, upstream.requests)) == ["Once", "Thrice", "Twice"]
         (row,) = await server.rows()
-        assert [made["status"] for made in row["attempts"]] == ["ok"] * 3 or row["attempts"] == 3
+        assert row["attempts"] == 3
         assert (row["input_tokens"], row["output_tokens"], row["cost_usd"]) == (30, 15, "0.000060000")
 
 
@@ -371,7 +373,7 @@ async def test_errors_come_in_openais_envelope(serve: Serve, stream: bool) -> No
 
 
 async def test_an_error_in_mid_stream_ends_it_without_its_terminator(serve: Serve) -> None:
-    cut = streams("Hello", " there", stop_at=400, end="reset")
+    cut = Answer.sse(OPENING + chunk({"content": "Hello"}) + "data: {", split="events", end="close", chunked=False)
     with Upstream(lambda _asked: cut) as upstream:
         server = await serve(provider("one", upstream), QUICK)
 

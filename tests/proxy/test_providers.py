@@ -14,8 +14,9 @@ from proxy.backends.backend import Timeouts
 from proxy.config import load
 from proxy.config.model import AUTH_SCHEMES
 from proxy.config.shipped import dialects, rows
-from proxy.providers import Limits, PricePerMillion, ProviderSpec, call_url, providers
+from proxy.providers import EmbeddingWay, Limits, PricePerMillion, ProviderSpec, call_url, providers
 from translators.dialect import Rules
+from translators.embeddings import EMBEDDERS, EmbeddingRules
 from translators.neutral import Request
 
 ROWS = list(rows().items())
@@ -287,3 +288,82 @@ def test_a_local_model_has_time_to_load_and_costs_nothing(tmp_path: Path) -> Non
 
     assert (spec.timeouts.first_event_s, spec.timeouts.whole_answer_s) == (300, 300)
     assert spec.price_of("tiny") == PricePerMillion(Decimal(0), Decimal(0))
+
+
+# --- embeddings and completions
+
+
+@pytest.mark.parametrize(("name", "row"), ROWS)
+def test_the_embeddings_of_a_row_are_rules_of_a_dialect_that_exists(tmp_path: Path, name: str, row: Any) -> None:
+    way = spec(tmp_path, name).embeddings
+
+    rules = EmbeddingRules(**way.rules)
+    assert way.dialect in {*EMBEDDERS, ""}
+    assert (way.dialect == "") == (row["dialect"] == "anthropic" or name == "perplexity")
+    assert rules.refuses <= {"dimensions", "user", "encoding_format"}
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "way"),
+    [
+        ("", "openai", EmbeddingWay("openai_chat")),
+        ("", "gemini", EmbeddingWay("gemini")),
+        ("", "anthropic", EmbeddingWay()),
+        ("", "cohere", EmbeddingWay("cohere", "https://api.cohere.com", "", {"max_inputs": 96})),
+        # Another server than the vendor's says for itself what it has.
+        ("[providers.cohere]\nbase_url = 'http://h/v1'", "cohere", EmbeddingWay("openai_chat")),
+        ("[providers.cohere]\nembeddings = { max_inputs = 5 }", "cohere",
+         EmbeddingWay("cohere", "https://api.cohere.com", "", {"max_inputs": 5})),
+        ("[providers.own]\nbase_url = 'http://h/v1'\nembeddings = { path = '/e', refuses = ['user'] }", "own",
+         EmbeddingWay("openai_chat", "", "/e", {"refuses": frozenset({"user"})})),
+        ("[providers.own]\nbase_url = 'http://h'\ndialect = 'anthropic'\nalso_speaks = ['openai_chat']", "own",
+         EmbeddingWay("openai_chat")),
+        ("[providers.openai]\nembeddings = { dialect = 'none' }", "openai", EmbeddingWay()),
+        ("[providers.local]\ndialect = 'llamacpp'\nmodels = { e = { path = 'e.gguf' } }", "local",
+         EmbeddingWay("llamacpp", "", "", {"max_inputs": 256})),
+    ],
+)  # fmt: skip
+def test_how_a_provider_is_asked_for_embeddings(tmp_path: Path, text: str, name: str, way: EmbeddingWay) -> None:
+    assert spec(tmp_path, name, text).embeddings == way
+
+
+def test_mistrals_bounds_and_names_are_shipped(tmp_path: Path) -> None:
+    rules = EmbeddingRules(**spec(tmp_path, "mistral").embeddings.rules)
+
+    assert (rules.max_inputs, rules.max_tokens, rules.token_ids) == (256, 16000, False)
+    assert (rules.rename, rules.refuses) == ({"dimensions": "output_dimension"}, {"user"})
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [("openai", "text-embedding-3-small"), ("openai", "gpt-3.5-turbo-instruct"), ("gemini", "gemini-embedding-001"),
+     ("mistral", "mistral-embed"), ("mistral", "codestral-embed-2505"), ("cohere", "embed-multilingual-v3.0")],
+)  # fmt: skip
+def test_the_names_of_embedders_and_old_models_lead_to_their_vendors(tmp_path: Path, name: str, model: str) -> None:
+    assert [each for each, found in ((each, spec(tmp_path, each)) for each in ASKED_FOR) if found.offers(model)] == [
+        name
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "model", "has"),
+    [
+        ("", "openai", "gpt-3.5-turbo-instruct-0914", True),
+        ("", "openai", "gpt-6-sol", False),
+        ("", "vllm", "anything", True),
+        ("", "anthropic", "claude-opus-5", False),
+        ("[providers.vllm]\ncompletions = false", "vllm", "anything", False),
+        ("[providers.own]\nbase_url = 'http://h/v1'\ncompletions = ['base-*']", "own", "base-1", True),
+        ("[providers.own]\nbase_url = 'http://h/v1'\ncompletions = ['base-*']", "own", "chat-1", False),
+        ("[providers.own]\nbase_url = 'http://h/v1'", "own", "base-1", False),
+    ],
+)
+def test_which_models_have_the_older_completions(tmp_path: Path, text: str, name: str, model: str, has: bool) -> None:
+    found = spec(tmp_path, name, text)
+
+    assert ("openai_completions" in found.speaks_for(model)) == has
+    assert found.path("openai_completions", model) == "/completions"
+
+
+def test_a_path_that_is_an_address_is_one(tmp_path: Path) -> None:
+    assert call_url(spec(tmp_path, "openai"), "https://api.cohere.com/v2/embed") == "https://api.cohere.com/v2/embed"

@@ -493,11 +493,11 @@ async def test_an_unknown_previous_id_is_the_clients_error_or_the_vendors_busine
 def test_where_keys_are_required_an_unknown_id_goes_to_no_vendor() -> None:
     """The vendor's account is one for all keys: an id overheard from another key must lead nowhere."""
     body = {"model": "m", "input": "hi", "previous_response_id": "resp_of_another"}
-    asked: Any = type("Asked", (), {"body": body})()
-    memory = Memory(None, "key_1", parse_request(body), previous_id="resp_of_another", asks_vendor=False)  # type: ignore[arg-type]  # no store is asked
+    nowhere: Any = None
+    memory = Memory(nowhere, "key_1", parse_request(body), body, previous_id="resp_of_another", asks_vendor=False)
 
     with pytest.raises(Exception, match="resp_of_another' not found"):
-        memory.check(asked, "openai_responses")
+        memory.check("openai_responses")
 
 
 async def test_what_is_stored_nowhere_is_not_found_in_openais_words(serve: Serve, upstream: Upstream) -> None:

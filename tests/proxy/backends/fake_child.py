@@ -82,5 +82,8 @@ while True:
                 read()
         case "load":
             send(0, "done")
+        case "embed":
+            send(frame["id"], "line", {"embeds": frame["body"]["input"]})
+            send(frame["id"], "done")
         case "chat":
             answer(frame["id"], frame["body"]["messages"][-1]["content"], frame)

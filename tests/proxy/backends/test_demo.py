@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from proxy.backends.backend import BackendError, Call, Timeouts
-from proxy.backends.demo import DemoBackend, instance
+from proxy.backends.demo import MOST_NUMBERS, DemoBackend, instance
 from tests.proxy.conftest import Serve
 from tests.proxy.serving import QUICK, route
 from translators.codec import dumps, loads_object
+from translators.embeddings import decoded
 from translators.sse import SseDecoder
 
 
@@ -173,3 +174,27 @@ async def test_a_chain_of_failing_ones_ends_at_echo(serve: Serve) -> None:
 
     assert reply.headers["x-modelport-target"] == "demo/echo"
     assert reply.headers["x-modelport-attempts"] == "5"
+
+
+async def embed(**body: Any) -> tuple[int, Any]:
+    call = Call("echo", dumps({"model": "echo", **body}), stream=False, operation="embed")
+    async with DemoBackend().send(call) as answer:
+        return answer.status, loads_object(await answer.read())
+
+
+async def test_vectors_depend_on_the_text_alone_and_both_forms_agree() -> None:
+    _, numbers = await embed(input=["a", "b", [1, 2]], dimensions=4)
+    _, letters = await embed(input="a", dimensions=4, encoding_format="base64")
+
+    vectors = [entry["embedding"] for entry in numbers["data"]]
+    assert [len(vector) for vector in vectors] == [4] * 3
+    assert vectors[0] != vectors[1]
+    assert decoded(letters["data"][0]["embedding"]).tolist() == vectors[0]
+    assert len((await embed(input=[1, 2, 3]))[1]["data"]) == 1
+    assert "simulation" in numbers["model"]
+
+
+async def test_the_size_of_an_answer_is_bounded() -> None:
+    status, body = await embed(input=["a"] * 2048, dimensions=MOST_NUMBERS)
+
+    assert (status, "at most" in body["error"]["message"]) == (400, True)

@@ -424,3 +424,20 @@ def test_rules_follow_from_how_the_model_is_loaded(model: LocalModel, refuses: s
     rules = rules_for("llamacpp", "x", model.quirks())
 
     assert (rules.refuses - plain.refuses, rules.modalities, rules.image_urls) == (refuses, modalities, False)
+
+
+@pytest.mark.parametrize("embedding", [False, True])
+async def test_a_model_is_for_chat_or_for_embeddings(embedding: bool) -> None:
+    """The wrong question is a 400 that says what the model is for, and starts no process."""
+    body = json.dumps({"model": "m", "input": ["a"], "messages": [{"role": "user", "content": "hello"}]}).encode()
+    ask = {word: Call("m", body, stream=False, operation=word) for word in ("generate", "embed")}
+    model = LocalModel(Path("m.gguf"), embedding=embedding)
+    local = LlamaCppBackend({"m": model}, command=FAKE)
+
+    wrong = await failure(local, ask["generate" if embedding else "embed"])
+    right = await lines(local, ask["embed" if embedding else "generate"])
+    await local.close()
+
+    assert (wrong.kind, wrong.status) == ("invalid_request", 400)
+    assert "embedding = true" in wrong.message
+    assert ("embeds" in right[0]) == embedding

@@ -25,6 +25,7 @@ from tests.tiny_gguf import TEMPLATE, write_model
 from translators import llamacpp
 from translators.assemble import collect
 from translators.codec import dumps
+from translators.embeddings import EMBEDDERS, EmbeddingRules, parse_request
 from translators.neutral import (
     Failure,
     Image,
@@ -81,6 +82,7 @@ async def local(folder: Path) -> AsyncIterator[LlamaCppBackend]:
     models = {path.stem: LocalModel(path, context=512, threads=1) for path in folder.glob("*.gguf")}
     models["endless"] = LocalModel(folder / "endless.gguf", context=65536, threads=1)
     models["likely"] = LocalModel(folder / "tiny.gguf", context=256, threads=1, logits_all=True)
+    models["vectors"] = LocalModel(folder / "tiny.gguf", context=256, threads=1, embedding=True)
     models["absent"] = LocalModel(folder / "absent.gguf")
     made = LlamaCppBackend(models)
     yield made
@@ -423,3 +425,50 @@ async def test_a_long_prompt_is_left_between_its_batches(local: LlamaCppBackend)
 
     assert texts(await asked(local, request(model="endless", max_output_tokens=1))) == "la"
     assert local._workers["endless"]._known_child() is before
+
+
+# --- embeddings
+
+
+async def embedded(local: LlamaCppBackend, texts: Any, model: str = "vectors") -> tuple[int, Any]:
+    """The status and, of a good answer, what the dialect reads."""
+    embedder = EMBEDDERS["llamacpp"]
+    rendered = embedder.render(parse_request({"model": model, "input": texts}), EmbeddingRules(), model)
+    (batch,) = rendered.calls
+    async with local.send(Call(model, dumps(batch.body), stream=False, operation="embed")) as answer:
+        body = json.loads(await answer.read())
+    return answer.status, embedder.parse(body, batch.inputs) if answer.status == 200 else embedder.error_in(body)
+
+
+async def test_a_text_is_the_mean_of_its_tokens_at_length_one(local: LlamaCppBackend) -> None:
+    """The model's tokens are its bytes, each a direction of its own."""
+    status, found = await embedded(local, ["a", "ab", "aab"])
+
+    assert status == 200
+    a, ab, aab = ({at: round(n, 3) for at, n in enumerate(vector) if abs(n) > 1e-3} for vector in found.vectors)
+    assert a == {ord("a"): 1.0}
+    assert ab == {ord("a"): 0.707, ord("b"): 0.707}
+    assert aab == {ord("a"): 0.894, ord("b"): 0.447}
+    assert found.usage.input_tokens == 6
+
+
+async def test_many_texts_come_in_order(local: LlamaCppBackend) -> None:
+    _, found = await embedded(local, [chr(97 + number % 26) for number in range(200)])
+
+    assert [max(range(len(vector)), key=vector.__getitem__) for vector in found.vectors] == [
+        97 + number % 26 for number in range(200)
+    ]
+
+
+async def test_a_text_beyond_the_context_is_refused_and_named(local: LlamaCppBackend) -> None:
+    """The library would cut it in silence."""
+    status, failure = await embedded(local, ["a", "b" * 300])
+
+    assert (status, failure.kind, failure.code) == (400, "context_length", "context_length_exceeded")
+    assert failure.message == "input[1] has 300 tokens, the model's context holds 256"
+
+
+async def test_the_model_answers_after_a_refusal(local: LlamaCppBackend) -> None:
+    await embedded(local, "b" * 300)
+
+    assert (await embedded(local, "a"))[0] == 200
