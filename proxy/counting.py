@@ -98,7 +98,7 @@ async def _by_vendor(
     async def attempt(target: Target, key: Key | None, deadline: float) -> bytes:
         spec, own = setup.specs[target.provider], asked.request.dialect
         rules = spec.rules(target.model, own)
-        put = asked.memory.facing(asked, spec.name, own)[0] if asked.memory else asked
+        put = asked.memory.facing(asked, spec, own)[0] if asked.memory else asked
         relayed = put.dialect.relay_request(put.raw, put.body, put.request, rules, target.model)
         short = Short(
             "count",

@@ -1,9 +1,9 @@
 """What a Responses request asks the server to remember: the conversation before it, and the answer to it.
 
 `store`, `previous_response_id`, `item_reference` and `background` are served here, whatever the target. A target that
-keeps the conversation itself (the provider of the previous response, if it said that it stored it) is told its id;
-any other gets it in full, which is reported as `previous_response_id=emulated`. So each attempt sees the request as
-its own target has to: a failover needs no more than that.
+keeps the conversation itself (the provider of the previous response, if it said that it stored it and has one key)
+is told its id; any other gets it in full, which is reported as `previous_response_id=emulated`. So each attempt sees
+the request as its own target has to: a failover needs no more than that.
 
 An id that is not stored here goes to a Responses server as it is, which may know it. Where keys are required, only
 with the master key: the provider's account is one for all keys, and nobody is to go on from another's conversation.
@@ -11,6 +11,7 @@ with the master key: the provider's account is one for all keys, and nobody is t
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,11 +30,14 @@ from translators.sse import SseDecoder, SseEvent, frame
 
 if TYPE_CHECKING:
     from proxy.asked import Asked
+    from proxy.providers import ProviderSpec
     from proxy.stored import Stored
 
 log = logging.getLogger("modelport")
 
 DIALECT: Final = "openai_responses"
+THREAD_BYTES: Final = 256 * 1024
+"""A longer conversation is read in a thread, so that the others do not wait for it."""
 _ENDS: Final[Mapping[str, ResponseStatus]] = {"completed": "completed", "incomplete": "incomplete"}
 _LAST_EVENTS: Final = frozenset({"response.completed", "response.incomplete"})
 
@@ -63,8 +67,10 @@ class Memory:
 
     # --- before the answer
 
-    def facing(self, asked: Asked, provider: str, spoken: str, *, may_relay: bool = True) -> tuple[Asked, list[Loss]]:
-        """*asked* as *provider* has to see it, which is asked in the dialect *spoken*, and what that loses.
+    def facing(
+        self, asked: Asked, spec: ProviderSpec, spoken: str, *, may_relay: bool = True
+    ) -> tuple[Asked, list[Loss]]:
+        """*asked* as *spec*'s server has to see it, which is asked in the dialect *spoken*, and what that loses.
 
         Without *may_relay* its neutral form has been changed, and counts as it is.
 
@@ -73,7 +79,9 @@ class Memory:
         """
         self.check(spoken)
         if spoken == DIALECT:
-            return self._for_responses(asked, provider) if may_relay else (asked, [])
+            # Several keys may be those of several accounts, of which only one keeps the response.
+            keeper = spec.name if len(spec.keys) < 2 else ""
+            return self._for_responses(asked, keeper) if may_relay else (asked, [])
         losses = [self._emulated()] if self.past else []
         losses.extend(_sent_in_full(position) for position in self.references)
         if self.body.get("store") is True and not self.keeps:
@@ -254,15 +262,21 @@ async def remembered(
         asks_vendor=asks_vendor,
         created=asked.created,
     )
-    request = without(asked.request, frozenset({"background"}))
-    if (past and past.links) or references:
-        body = {**asked.body, "input": items}
-        body.pop("background", None)
-        request = continued(body, past.items() if past else ())
-        if not past or not past.links:
-            request = _with_previous(request, memory.previous_id)
+    size = sum(len(link.input) + len(link.output) for link in past.links) if past else 0
+    request = await asyncio.to_thread(_in_full, memory) if size > THREAD_BYTES else _in_full(memory)
     told = asked.body if reads else {**asked.body, "store": False}  # which answers repeat
     return replace(asked, body=told, request=request, memory=memory)
+
+
+def _in_full(memory: Memory) -> Request:
+    """The request with all that it refers to, as far as it is stored here."""
+    past = memory.past
+    if not memory.references and not (past and past.links):
+        return without(memory.own, frozenset({"background"}))
+    body = {**memory.body, "input": memory.items}
+    body.pop("background", None)
+    request = continued(body, past.items() if past else ())
+    return request if past and past.links else _with_previous(request, memory.previous_id)
 
 
 def not_found(response_id: str) -> Refused:

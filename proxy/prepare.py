@@ -74,7 +74,7 @@ async def prepare(
     dialect = SPOKEN[spoken]
     remembered: Sequence[Loss] = ()
     if asked.memory:
-        asked, remembered = asked.memory.facing(asked, spec.name, spoken, may_relay=may_relay)
+        asked, remembered = asked.memory.facing(asked, spec, spoken, may_relay=may_relay)
     stream = asked.request.stream and not whole
     request = await inline_remote(asked.request, rules, fetch)
     if recalled:

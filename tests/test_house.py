@@ -15,7 +15,6 @@ from typing import Final
 import pytest
 import typer.main
 import yaml
-from openai import OpenAI
 
 from proxy.cli.app import app
 from proxy.config import load
@@ -146,11 +145,19 @@ def shown_runs(text: str) -> list[tuple[str, str]]:
     ]
 
 
-def test_the_readmes_python_prints_what_it_shows(running: Modelport, capsys: pytest.CaptureFixture[str]) -> None:
-    (program,), shown = blocks(README, "python"), blocks(README, "text")[0]
-    exec(compile(program.replace("http://127.0.0.1:4100", running.url), "README.md", "exec"), {"OpenAI": OpenAI})
+@pytest.mark.parametrize("number", range(2), ids=["OpenAI", "Anthropic and Google"])
+def test_the_readmes_python_prints_what_it_shows(
+    running: Modelport, capsys: pytest.CaptureFixture[str], number: int
+) -> None:
+    """Both programs print the same two lines."""
+    program, shown = blocks(README, "python")[number], blocks(README, "text")[0]
+    exec(compile(program.replace("http://127.0.0.1:4100", running.url), "README.md", "exec"), {})
 
     assert capsys.readouterr().out == shown
+
+
+def test_the_readme_has_no_other_python() -> None:
+    assert len(blocks(README, "python")) == 2
 
 
 # --- the house

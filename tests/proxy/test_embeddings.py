@@ -505,6 +505,38 @@ def test_what_is_kept_is_read_again_and_damaged_bytes_are_a_miss() -> None:
     assert [unpack(damaged) for damaged in (None, b"", pack(stored)[:20], b"[]\n{}", b'[3,"one/m"]\n{}')] == [None] * 5
 
 
+async def test_equal_requests_at_the_same_time_are_one_call(serve: Serve) -> None:
+    held = Answer.json({"data": [{"embedding": [1.0]}], "usage": {"prompt_tokens": 1}}, hold_at=5)
+    with Upstream(lambda _asked: held) as upstream:
+        server = await serve(provider("one", upstream))
+
+        asking = [asyncio.create_task(ask(server)) for _ in range(5)]
+        asked = await asyncio.to_thread(upstream.wait_asked, "m")
+        while len(await server.services.accounts.newest_attempts(9)) < 1 or len(server.services.flights) < 1:
+            await asyncio.sleep(0)
+        asked.release()
+        replies = await asyncio.gather(*asking)
+
+        assert len(upstream.requests) == 1
+        assert sorted(reply.headers["x-modelport-cache"] for reply in replies) == ["hit"] * 4 + ["miss"]
+
+
+async def test_a_client_that_leaves_ends_the_calls_and_is_booked(serve: Serve) -> None:
+    with Upstream(lambda _asked: Answer(hang=True)) as upstream:
+        server = await serve(provider("one", upstream, "gemini", more="embeddings = { max_inputs = 1 }"))
+
+        asking = asyncio.create_task(ask(server, input=["a", "b"]))
+        await asyncio.to_thread(upstream.wait_asked, "m", 2)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+
+        assert [await asyncio.to_thread(asked.wait_left, 5) for asked in upstream.requests] == [True, True]
+        while (row := (await server.rows())[0])["status"] == "open":
+            await asyncio.sleep(0)
+        assert row["status"] == "aborted"
+        assert row["estimated"]
+
+
 # --- size ----------------------------------------------------------------------------------------
 
 

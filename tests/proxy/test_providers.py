@@ -331,7 +331,7 @@ def test_mistrals_bounds_and_names_are_shipped(tmp_path: Path) -> None:
     rules = EmbeddingRules(**spec(tmp_path, "mistral").embeddings.rules)
 
     assert (rules.max_inputs, rules.max_tokens, rules.token_ids) == (256, 16000, False)
-    assert (rules.rename, rules.refuses) == ({"dimensions": "output_dimension"}, {"user"})
+    assert (rules.rename, rules.refuses) == ({"dimensions": "output_dimension"}, frozenset({"user"}))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,9 @@ from storage.responses import Responses
 from tests.proxy.conftest import Serve
 from tests.proxy.serving import (
     BOTH,
+    KEY,
     QUICK,
+    SECOND_KEY,
     Served,
     failing,
     message,
@@ -35,7 +37,7 @@ from translators.openai_responses.client import parse_request
 
 MASTER_KEY = "mp-master-0123456789"
 MASTER = f'[auth]\nmaster_key = "{MASTER_KEY}"\n'
-TOOL = {
+TOOL: Any = {
     "type": "function",
     "name": "weather",
     "description": "The weather in a city",
@@ -90,7 +92,7 @@ def streamed(body: Mapping[str, Any]) -> str:
     place = {"item_id": item["id"], "output_index": 0, "content_index": 0}
     begun = {**body, "status": "in_progress", "output": [], "usage": None}
     empty = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
-    events = [
+    events: list[tuple[str, dict[str, Any]]] = [
         ("created", {"response": begun}),
         ("in_progress", {"response": begun}),
         ("output_item.added", {"output_index": 0, "item": {**item, "status": "in_progress", "content": []}}),
@@ -332,7 +334,7 @@ async def test_a_tool_goes_round_by_the_previous_id_alone(
         asking = await client.responses.create(
             model="one/m",
             input="Weather in Rome?",
-            tools=[TOOL],  # type: ignore[list-item]  # a plain dict is what users write
+            tools=[TOOL],
             reasoning={"effort": "low"},
         )
         call = next(item for item in asking.output if item.type == "function_call")
@@ -340,7 +342,7 @@ async def test_a_tool_goes_round_by_the_previous_id_alone(
             model="one/m",
             previous_response_id=asking.id,
             input=[{"type": "function_call_output", "call_id": call.call_id, "output": "sunny, 21 degrees"}],
-            tools=[TOOL],  # type: ignore[list-item]
+            tools=[TOOL],
             reasoning={"effort": "low"},
         )
 
@@ -377,6 +379,19 @@ async def test_another_vendor_of_the_same_api_gets_what_it_can_read(serve: Serve
     assert texts(sent["input"]) == [("user", "1"), ("assistant", "first"), ("user", "2")]
     assert not any("id" in item for item in sent["input"])
     assert reply.headers["x-modelport-losses"].startswith("previous_response_id=emulated")
+
+
+async def test_a_vendor_with_several_keys_may_have_several_accounts(serve: Serve, upstream: Upstream) -> None:
+    """Only one of them would know the id, so it gets the conversation."""
+    upstream.script("m", vendor())
+    server = await serve(provider("one", f"{upstream.url}/v1", "openai_responses", keys=(KEY, SECOND_KEY)), QUICK)
+
+    first = await post(server, model="one/m", input="1")
+    await post(server, model="one/m", input="2", previous_response_id=first.json["id"])
+
+    sent = upstream.asked("m")[1].json
+    assert "previous_response_id" not in sent
+    assert texts(sent["input"]) == [("user", "1"), ("assistant", "answer 1"), ("user", "2")]
 
 
 async def test_a_failover_in_mid_conversation_sends_it_in_full(serve: Serve, upstream: Upstream) -> None:
@@ -623,7 +638,7 @@ async def test_what_is_not_to_be_stored_is_not(how: str, serve: Serve, upstream:
     upstream.script("m", BOTH)
     off = "[memory]\nresponses = false\n" if how == "configured" else ""
     server = await serve(provider("one", upstream), off, QUICK)
-    body = {"model": "one/m", "input": "1", "store": how == "configured"}
+    body: Any = {"model": "one/m", "input": "1", "store": how == "configured"}
 
     whole = await post(server, **body)
     streamed_reply = await post(server, **body, stream=True)
@@ -669,13 +684,13 @@ async def test_input_items_come_in_pages_newest_first(serve: Serve, upstream: Up
 
     async with sdk(server) as client:
         response = await client.responses.create(model="one/m", input=items)
-        newest = [item.content[0].text async for item in client.responses.input_items.list(response.id, limit=2)]  # type: ignore[union-attr,attr-defined]  # messages all
+        newest: list[Any] = [item async for item in client.responses.input_items.list(response.id, limit=2)]
         page = await client.responses.input_items.list(response.id, order="asc", limit=3)
         rest = await page.get_next_page()
         with pytest.raises(openai.BadRequestError) as refusal:
             await client.responses.input_items.list(response.id, limit=101)
 
-    assert newest == ["4", "3", "2", "1", "0"]
+    assert [item.content[0].text for item in newest] == ["4", "3", "2", "1", "0"]
     assert (len(page.data), page.has_more, len(rest.data), rest.has_more) == (3, True, 2, False)
     assert refusal.value.param == "limit"
     for query in ("order=up", "after=msg_nowhere", "limit=0"):
@@ -716,7 +731,7 @@ async def test_a_vendor_of_the_same_api_counts_itself(serve: Serve, upstream: Up
 async def test_an_answer_of_the_cache_is_a_response_of_its_own(kind: str, serve: Serve, upstream: Upstream) -> None:
     upstream.script("m", vendor() if kind == "own" else says())
     server = await serve(responses_at("one", upstream) if kind == "own" else provider("one", upstream), QUICK)
-    body = {"model": "one/m", "input": "1", "temperature": 0}
+    body: Any = {"model": "one/m", "input": "1", "temperature": 0}
 
     first = await post(server, **body, metadata={})
     second = await post(server, **body, metadata={})
