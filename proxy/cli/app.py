@@ -10,6 +10,7 @@ from typing import Annotated, Literal, ParamSpec
 import typer
 
 from proxy.cli import ask as asking
+from proxy.cli import catalog as cataloguing
 from proxy.cli import config as configuration
 from proxy.cli import reports
 from proxy.cli.client import Refused, server
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="Check, show or begin a configuration.", no_args_is_help=True)
 cache_app = typer.Typer(help="Look at the cache of answers, or empty it.", no_args_is_help=True)
+catalog_app = typer.Typer(help="What is known of models: ask vendors, look, forget.", no_args_is_help=True)
 
 Config = Annotated[Path | None, typer.Option("--config", metavar="PATH", help="Configuration file.")]
 Profile = Annotated[str | None, typer.Option("--profile", metavar="NAME", help="Profile of the configuration.")]
@@ -186,5 +188,53 @@ def cache_clear(as_json: Json = False, url: Url = None, config: Config = None, p
     reports.cache_clear(server(url, config, profile), as_json=as_json)
 
 
+@catalog_app.command("refresh")
+@guarded
+def catalog_refresh(
+    *,
+    provider: Annotated[
+        list[str] | None,
+        typer.Option("--provider", metavar="NAME", help="Whom to ask. Repeatable. Default: every provider that is on."),
+    ] = None,
+    as_json: Json = False,
+    url: Url = None,
+    config: Config = None,
+    profile: Profile = None,
+) -> None:
+    """Ask vendors for their lists of models. Exits with 1 when a list could not be had."""
+    cataloguing.refresh(server(url, config, profile), provider or [], as_json=as_json)
+
+
+@catalog_app.command("show")
+@guarded
+def catalog_show(
+    model: Annotated[str | None, typer.Argument(help="A model, with or without its provider, or a route.")] = None,
+    *,
+    provider: Annotated[str | None, typer.Option("--provider", metavar="NAME", help="Of this provider alone.")] = None,
+    as_json: Json = False,
+    url: Url = None,
+    config: Config = None,
+    profile: Profile = None,
+) -> None:
+    """Show what is known of models; of one model, every rule and where it comes from."""
+    cataloguing.show(server(url, config, profile), model, provider, as_json=as_json)
+
+
+@catalog_app.command("forget")
+@guarded
+def catalog_forget(
+    provider: Annotated[str, typer.Argument(help="Whose lessons.")],
+    model: Annotated[str | None, typer.Argument(help="Of this model alone.")] = None,
+    *,
+    as_json: Json = False,
+    url: Url = None,
+    config: Config = None,
+    profile: Profile = None,
+) -> None:
+    """Forget what a provider's refusals have taught. It is learned again when it is refused again."""
+    cataloguing.forget(server(url, config, profile), provider, model, as_json=as_json)
+
+
 app.add_typer(config_app, name="config")
 app.add_typer(cache_app, name="cache")
+app.add_typer(catalog_app, name="catalog")

@@ -103,9 +103,8 @@ def _write_rules(entry: Mapping[str, Any]) -> None:
         return
     lines = []
     for name, rule in rules.items():
-        value, *others = [_table(rule).get("value"), *(_table(rule).get("from") or [])]
-        told = [_origin(_table(origin)) for origin in others] or [""]
-        lines.append((name, _shown(value), told[0]))
+        told = [_origin(_table(origin)) for origin in _table(rule).get("from") or []] or [""]
+        lines.append((name, _shown(_table(rule).get("value")), told[0]))
         lines.extend(("", "", more) for more in told[1:])
     write_table(("rule", "value", "from"), lines)
 

@@ -422,7 +422,11 @@ async def test_facts_give_way_to_quirks_and_quirks_to_lessons(tmp_path: Path) ->
         seen.append((value, kinds[-1]))
 
     answers: list[Callable[[Asked], Answer]] = [lambda _asked: Answer.json(message())]
-    with Upstream(lists(page, lambda asked: answers[-1](asked))) as upstream:
+
+    def latest(asked: Asked) -> Answer:
+        return answers[-1](asked)
+
+    with Upstream(lists(page, latest)) as upstream:
         config = QUICK + provider("one", upstream, "anthropic")
         async with serving(tmp_path, config) as server:
             await refresh(server, "one")

@@ -407,7 +407,11 @@ async def test_an_echo_a_completion_and_a_chat_are_three_answers(serve: Serve) -
     with Upstream() as upstream:
         upstream.script("m", lambda asked: native(asked) if asked.path.endswith("v1/completions") else says())
         server = await serve(provider("one", upstream, more=NATIVE))
-        chat: dict[str, Any] = {"messages": [{"role": "user", "content": "Once"}], "max_completion_tokens": 16, "temperature": 0}
+        chat: dict[str, Any] = {
+            "messages": [{"role": "user", "content": "Once"}],
+            "max_completion_tokens": 16,
+            "temperature": 0,
+        }
 
         replies = [
             await ask(server, temperature=0),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 from array import array
 from pathlib import Path
 from typing import Any
@@ -512,7 +513,7 @@ async def test_equal_requests_at_the_same_time_are_one_call(serve: Serve) -> Non
 
         asking = [asyncio.create_task(ask(server)) for _ in range(5)]
         asked = await asyncio.to_thread(upstream.wait_asked, "m")
-        while len(await server.services.accounts.newest_attempts(9)) < 1 or len(server.services.flights) < 1:
+        while server.services.in_flight < 5:
             await asyncio.sleep(0)
         asked.release()
         replies = await asyncio.gather(*asking)
@@ -569,3 +570,14 @@ async def test_the_simulation_says_that_it_is_one(serve: Serve) -> None:
 
     assert "simulation" in (await ask(server, model="demo/echo")).json["model"]
     assert (await ask(server, model="demo/fail-429")).status == 429
+
+
+async def test_the_documentation_shows_what_is_answered(serve: Serve) -> None:
+    page = (Path(__file__).parents[2] / "docs/embeddings.md").read_text("utf-8")
+    shown = re.findall(r"^\$ curl -s http://127\.0\.0\.1:4100(\S+) -d '(.*)'\n(.*)$", page, re.MULTILINE)
+    server = await serve()
+
+    said = [(await server.request("POST", path, body.encode())).body.decode() for path, body, _ in shown]
+
+    assert said == [answer for _, _, answer in shown]
+    assert len(shown) == 2

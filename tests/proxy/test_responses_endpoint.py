@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import re
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -849,3 +851,37 @@ async def test_metrics_know_routes_and_no_ids(serve: Serve, upstream: Upstream) 
 
     assert "/v1/responses/{}" in metrics
     assert "resp_secret" not in metrics
+
+
+# --- the page ------------------------------------------------------------------------------------
+
+PAGE = Path(__file__).resolve().parents[2] / "docs/responses.md"
+RESPONSE_ID = re.compile("resp_[0-9a-f]{24}")
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the page's commands are curl's")
+async def test_the_pages_commands_print_what_it_shows(serve: Serve) -> None:
+    """`…` stands for anything; an id for the one that the server gave in its place."""
+    server = await serve()
+    ids: dict[str, str] = {}
+    shown = re.findall(r"^\$ (curl .*)\n(.*)\n", PAGE.read_text("utf-8"), re.MULTILINE)
+
+    assert len(shown) == 9
+    for command, output in shown:
+        asked = RESPONSE_ID.sub(lambda found: ids.get(found[0], found[0]), command)
+        printed = await ran(asked.replace("http://127.0.0.1:4100", server.url), until="in_progress" in output)
+        if (first := RESPONSE_ID.search(output)) and first[0] not in ids and (given := RESPONSE_ID.search(printed)):
+            ids[first[0]] = given[0]
+        expected = RESPONSE_ID.sub(lambda found: ids.get(found[0], found[0]), output)
+        pattern = re.escape(expected).replace("…", ".*?")
+        assert re.fullmatch(pattern, printed, re.DOTALL), f"{command}\nprints\n{printed}\nnot\n{output}"
+
+
+async def ran(command: str, *, until: bool) -> str:
+    """What *command* prints; asked for again while it is still `queued`, if it is to be more than that."""
+    for _ in range(ROUNDS):
+        process = await asyncio.create_subprocess_exec("bash", "-c", command, stdout=asyncio.subprocess.PIPE)
+        printed, _ = await process.communicate()
+        if not until or b'"queued"' not in printed:
+            break
+    return printed.decode()
