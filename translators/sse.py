@@ -7,8 +7,7 @@ data lines of one event are joined by LF.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 """An event larger than this is refused. Pictures come inside one event, so the bound is wide."""
@@ -18,8 +17,7 @@ class SseError(ValueError):
     """The stream is not one that can be read on: an event is too large."""
 
 
-@dataclass(frozen=True, slots=True)
-class SseEvent:
+class SseEvent(NamedTuple):
     """One dispatched event. *event* is empty when the stream did not name it; *raw* is its bytes as they came.
 
     A block of comments alone (a keep-alive) is an event too, with empty *data*: readers of data skip it,
@@ -122,9 +120,17 @@ class SseDecoder:
 
 
 def _parse(raw: bytes) -> SseEvent:
-    if raw.startswith(b"data: ") and raw.find(b"\n") == len(raw) - 2 and b"\r" not in raw:
-        # One data line and nothing else: nearly every event of a chat stream.
-        return SseEvent("", raw[6:-2], raw)
+    # One data line, perhaps named, and nothing else: nearly every event of every vendor.
+    start, name_end = 0, raw.find(b"\n")
+    if raw.startswith(b"event: ") and b"\r" not in raw:
+        start = name_end + 1
+    if raw.startswith(b"data: ", start):
+        if raw.find(b"\n", start) == len(raw) - 2 and b"\r" not in raw:
+            return SseEvent(
+                raw[7:name_end].strip().decode("utf-8", "replace") if start else "", raw[start + 6 : -2], raw
+            )
+        if raw.find(b"\r") == len(raw) - 4 and raw.endswith(b"\r\n\r\n") and name_end == len(raw) - 3:
+            return SseEvent("", raw[6:-4], raw)
     name = ""
     data: list[bytes] = []
     for line in raw.splitlines():
