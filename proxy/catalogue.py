@@ -11,6 +11,7 @@ A lesson holds for `[catalog] lesson_ttl_s`; then the parameter is sent again, a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import time
@@ -90,9 +91,12 @@ class Catalogue:
         for row in await self._lists.all():
             found.setdefault(row.provider, {})[row.model] = row.facts
             self._listings[row.provider] = Listing(row.source, row.fetched_at, found[row.provider])
-        await self.expire(lesson_ttl_s)
+        moment = self._now() - lesson_ttl_s
+        with contextlib.suppress(StorageError):  # a database that cannot be written is spoken of elsewhere
+            await self._learned.forget_older(moment)
         for rule in await self._learned.all():
-            self._remember(rule)
+            if rule.learned_at >= moment:
+                self._remember(rule)
         for provider, model in self._lessons:
             self._relearn(provider, model)
 
@@ -195,10 +199,9 @@ class Catalogue:
         """Unlearn what was last taught longer than *ttl_s* ago.
 
         Raises:
-            StorageError: it cannot be written; the lessons stand.
+            StorageError: they are still in the database, though out of force.
         """
         moment = self._now() - ttl_s
-        await self._learned.forget_older(moment)
         for key, rules in list(self._lessons.items()):
             kept = [rule for rule in rules if rule.learned_at >= moment]
             if len(kept) == len(rules):
@@ -208,6 +211,7 @@ class Catalogue:
             else:
                 del self._lessons[key]
             self._relearn(*key)
+        await self._learned.forget_older(moment)
 
     def _remember(self, rule: Learned) -> None:
         rules = self._lessons.setdefault((rule.provider, rule.model), [])

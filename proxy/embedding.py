@@ -58,9 +58,9 @@ from translators.embeddings import (
 from translators.embeddings import Call as Batch
 from translators.embeddings.embedder import weight_of
 from translators.errors import BadAnswer, BadRequest
+from translators.fields import PROXY_FIELDS
 from translators.losses import Loss
 from translators.neutral import Failure, Message, Request, Response, Text, Usage
-from translators.openai_chat.request import PROXY_FIELDS
 from translators.tokens import estimate_text
 
 DIALECT: Final = "embeddings"

@@ -10,6 +10,7 @@ from proxy.backends.backend import BackendError, Call
 from proxy.chain import first_answer, resolve, time_allowed_s
 from proxy.controls import read_controls
 from proxy.exchange import Exchange
+from proxy.passing import DIALECT
 from proxy.server import Incoming
 from proxy.services import Services
 from proxy.setup import Key
@@ -18,8 +19,6 @@ from routing.targets import Target
 from storage.responses import StoredResponse
 from translators.dialects import BACKENDS
 
-DIALECT: Final = "passthrough"
-"""How the ledger calls these exchanges."""
 GONE: Final = frozenset({404, 410})
 MAX_ERROR_BYTES: Final = 64 * 1024
 

@@ -10,10 +10,13 @@ fields.rest()                                   # what nobody asked for: unknown
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from translators.codec import type_name
 from translators.errors import BadRequest
+
+PROXY_FIELDS: Final = ("modelport", "models")
+"""Body fields that speak to the proxy and never go upstream."""
 
 
 class Fields:

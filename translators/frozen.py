@@ -61,7 +61,6 @@ _NOT_IN_ANSWER: Final = frozenset(
 
 def described(request: neutral.Request) -> dict[str, Any]:
     """*request* as plain JSON, equal for requests that ask the same, whatever the dialect and way of delivery."""
-    messages = tuple(replace(message, place="") if message.place else message for message in request.messages)
     native = {
         dialect: {name: value for name, value in fields.items() if name not in _NOT_IN_ANSWER}
         for dialect, fields in request.native.items()
@@ -72,7 +71,6 @@ def described(request: neutral.Request) -> dict[str, Any]:
             dialect="",
             stream=False,
             include_usage=False,
-            messages=messages,
             native={dialect: fields for dialect, fields in native.items() if fields},
         )
     )
@@ -83,6 +81,8 @@ def _out(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         found: dict[str, Any] = {"is": type(value).__name__}
         for slot in fields(value):
+            if not slot.compare:
+                continue  # where the client wrote it
             member = getattr(value, slot.name)
             default = slot.default_factory() if slot.default_factory is not MISSING else slot.default
             if member != default:

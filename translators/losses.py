@@ -1,16 +1,31 @@
 """Losses: what a target cannot express, said instead of swallowed.
 
-A Loss is a value that a renderer returns beside the body; it never logs and never raises.
+A Loss is a value that a renderer returns beside the body; it never logs and never raises. It speaks the client's
+language: `field_of`, `placed`, `part_field`, `tool_place` and `native_field` say what the client called a thing, and
+where it wrote it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from urllib.parse import quote
 
-from translators.neutral import Message, Native, Request
+from translators.neutral import (
+    Message,
+    Native,
+    Part,
+    Refusal,
+    Request,
+    Text,
+    Thinking,
+    Tool,
+    ToolCall,
+    ToolResult,
+)
+from translators.written import WrittenSchema
 
 LossAction = Literal["dropped", "clamped", "renamed", "emulated"]
 
@@ -28,11 +43,19 @@ class Loss:
     reason: str
 
 
+# --- fields of a request ---------------------------------------------------------------------------
+
 _CLIENT_FIELDS: Final[Mapping[str, Mapping[str, str]]] = {
     "openai_chat": {
         "max_output_tokens": "max_completion_tokens",
         "reasoning": "reasoning_effort",
+        "reasoning.effort": "reasoning_effort",
+        "reasoning.budget_tokens": "thinking.budget_tokens",
+        "reasoning.visible": "include_reasoning",
         "output": "response_format",
+        "output.schema": "response_format.json_schema.schema",
+        "output.strict": "response_format.json_schema.strict",
+        "output.description": "response_format.json_schema.description",
         "include_usage": "stream_options.include_usage",
     },
     "openai_completions": {
@@ -43,17 +66,25 @@ _CLIENT_FIELDS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "openai_responses": {
         "messages": "input",
+        "logprobs": "include",
+        "reasoning.visible": "reasoning.summary",
         "output": "text.format",
+        "output.schema": "text.format.schema",
+        "output.strict": "text.format.strict",
+        "output.description": "text.format.description",
         "verbosity": "text.verbosity",
     },
     "anthropic": {
         "max_output_tokens": "max_tokens",
         "stop": "stop_sequences",
         "reasoning": "thinking",
+        "reasoning.effort": "output_config.effort",
+        "reasoning.budget_tokens": "thinking.budget_tokens",
+        "reasoning.visible": "thinking.display",
         "output": "output_config.format",
+        "output.schema": "output_config.format.schema",
         "parallel_tool_calls": "tool_choice.disable_parallel_tool_use",
         "user": "metadata.user_id",
-        "annotations": "citations",
     },
     "gemini": {
         "messages": "contents",
@@ -70,7 +101,11 @@ _CLIENT_FIELDS: Final[Mapping[str, Mapping[str, str]]] = {
         "logprobs": "generationConfig.responseLogprobs",
         "top_logprobs": "generationConfig.logprobs",
         "reasoning": "generationConfig.thinkingConfig",
+        "reasoning.effort": "generationConfig.thinkingConfig.thinkingLevel",
+        "reasoning.budget_tokens": "generationConfig.thinkingConfig.thinkingBudget",
+        "reasoning.visible": "generationConfig.thinkingConfig.includeThoughts",
         "output": "generationConfig.responseJsonSchema",
+        "output.schema": "generationConfig.responseJsonSchema",
         "modalities": "generationConfig.responseModalities",
         "metadata": "labels",
         "service_tier": "serviceTier",
@@ -83,23 +118,192 @@ def client_field(request_dialect: str, neutral_name: str) -> str:
     return _CLIENT_FIELDS.get(request_dialect, {}).get(neutral_name, neutral_name)
 
 
+def field_of(request: Request, neutral_name: str) -> str:
+    """What the client called the field *neutral_name* in this very request (`max_tokens`, `functions`)."""
+    return request.places.get(neutral_name) or client_field(request.dialect, neutral_name)
+
+
+# --- places of messages, parts and tools -------------------------------------------------------------
+
+
 def message_place(message: Message, position: int) -> str:
     """Where the client wrote the message that stands at *position* of the neutral form."""
     return message.place or f"messages[{position}]"
 
 
-def native_losses(place: str, native: Native, target: str) -> Iterator[Loss]:
-    """What in *native* the dialect *target* cannot read: one loss for each field of each other dialect."""
-    prefix = f"{place}." if place else ""
+def placed(message: Message, position: int, dialect: str) -> list[tuple[str, Part]]:
+    """Each part of *message* with the place where the client of *dialect* wrote it."""
+    parts = message.parts
+    if all(part.place for part in parts):
+        return [(part.place, part) for part in parts]
+    return list(_guessed(message, message_place(message, position), dialect))
+
+
+def result_placed(result: ToolResult, place: str, dialect: str) -> list[tuple[str, Part]]:
+    """The same for the parts of *result*, which stands at *place*."""
+    parts = result.parts
+    if all(part.place for part in parts):
+        return [(part.place, part) for part in parts]
+    plain = len(parts) == 1 and isinstance(parts[0], Text) and dialect != "anthropic"
+    return [
+        (part.place or (f"{place}.content" if plain else f"{place}.content[{at}]"), part)
+        for at, part in enumerate(parts)
+    ]
+
+
+def _guessed(message: Message, place: str, dialect: str) -> Iterator[tuple[str, Part]]:
+    """Places of parts that no client wrote, as its dialect would have them.
+
+    OpenAI's chat messages keep calls, refusal and reasoning beside the content, others have one list. A single text is
+    what its clients send as a plain string.
+    """
+    chat = dialect == "openai_chat"
+    beside = ToolCall | Refusal | Thinking
+    content = sum(not isinstance(part, beside) for part in message.parts) if chat else len(message.parts)
+    calls = at = 0
+    for part in message.parts:
+        if part.place:
+            yield part.place, part
+        elif chat and isinstance(part, ToolResult):
+            yield place, part
+        elif chat and isinstance(part, beside):
+            name = f"tool_calls[{calls}]" if isinstance(part, ToolCall) else _BESIDE[type(part)]
+            calls += isinstance(part, ToolCall)
+            yield f"{place}.{name}", part
+        else:
+            plain = content == 1 and isinstance(part, Text) and dialect != "gemini"
+            inside = "parts" if dialect == "gemini" else "content"
+            yield f"{place}.content" if plain else f"{place}.{inside}[{at}]", part
+            at += 1
+
+
+_BESIDE: Final[Mapping[type, str]] = {Refusal: "refusal", Thinking: "reasoning_content"}
+
+_PART_FIELDS: Final[Mapping[str, Mapping[str, str]]] = {
+    "openai_chat": {
+        "detail": "image_url.detail",
+        "filename": "file.filename",
+        "arguments": "function.arguments",
+        "input": "custom.input",
+        "call_id": "tool_call_id",
+    },
+    "openai_responses": {},
+    "anthropic": {
+        "filename": "title",
+        "arguments": "input",
+        "call_id": "tool_use_id",
+        "annotations": "citations",
+    },
+    "gemini": {
+        "filename": "inlineData.displayName",
+        "arguments": "functionCall.args",
+        "input": "functionCall.args",
+        "call_id": "functionResponse.id",
+        "is_error": "functionResponse.response.error",
+    },
+}
+_OF_THE_MESSAGE: Final = frozenset({"annotations", "extra_content", "reasoning_details"})
+"""What stands beside the content of a chat message, and beside its calls."""
+_IN_THE_MESSAGE: Final = re.compile(r"\.(content|reasoning_content|reasoning|refusal)(\[\d+\])?$")
+
+
+def part_field(dialect: str, place: str, name: str) -> str:
+    """The full name of a part's field *name* for a client of *dialect* who wrote the part at *place*."""
+    word = _PART_FIELDS.get(dialect, {}).get(name, name)
+    if place.endswith(".function_call"):
+        word = word.removeprefix("function.")
+    return _under(dialect, place, word)
+
+
+def _under(dialect: str, place: str, word: str) -> str:
+    if dialect == "openai_chat" and word.partition(".")[0] in _OF_THE_MESSAGE:
+        place = _IN_THE_MESSAGE.sub("", place)
+    return f"{place}.{word}" if place else word
+
+
+def tool_place(tool: Tool, position: int) -> str:
+    """Where the client wrote the definition of the tool at *position*."""
+    return tool.place or f"tools[{position}]"
+
+
+def tool_parameters(dialect: str, place: str, tool: Tool) -> str:
+    """The full name of the schema of *tool*, which stands at *place*."""
+    match dialect:
+        case "anthropic":
+            return f"{place}.input_schema"
+        case "gemini":
+            written = tool.parameters
+            return f"{place}.{written.field if isinstance(written, WrittenSchema) else 'parametersJsonSchema'}"
+        case _:
+            return f"{place}.parameters"
+
+
+# --- what one dialect alone reads --------------------------------------------------------------------
+
+_SIGNATURES: Final[Mapping[str, frozenset[str]]] = {
+    "anthropic": frozenset({"signature", "redacted_data"}),
+    "gemini": frozenset({"thoughtSignature"}),
+    "openai_responses": frozenset({"encrypted_content"}),
+    "openai_chat": frozenset({"reasoning_details"}),
+}
+_CARRIERS: Final[Mapping[str, str]] = {
+    "anthropic": "signature",
+    "gemini": "thoughtSignature",
+    "openai_responses": "encrypted_content",
+}
+"""The field in which a client of a dialect brings another vendor's fields: `translators.sealed`."""
+_NAMES_ONLY: Final[Mapping[str, frozenset[str]]] = {"openai_responses": frozenset({"id", "status"})}
+"""What its server calls a thing that it stored, and what became of it: nothing that another could be told."""
+_HALF_KNOWN: Final = frozenset({"metadata", "output_config", "source", "text", "tool_choice"})
+"""Objects of which the native fields hold the unknown half."""
+
+
+def is_signature(dialect: str, name: str) -> bool:
+    """Whether the native field *name* holds what only its maker can read."""
+    return name in _SIGNATURES.get(dialect, ())
+
+
+def native_field(client: str, place: str, dialect: str, name: str) -> str:
+    """The full name of the field *name* of *dialect* for a client of *client*; *place* is where its part stands."""
+    return _under(client, place, _native_word(client, dialect, name))
+
+
+def _native_word(client: str, dialect: str, name: str) -> str:
+    if client == dialect or name == "cache_control" or (client == "openai_chat" and dialect == "anthropic"):
+        return "data" if name == "redacted_data" else name
+    if client == "openai_chat":
+        signed = dialect == "gemini" and name == "thoughtSignature"
+        return "extra_content.google.thought_signature" if signed else f"extra_content.{dialect}.{name}"
+    return _CARRIERS.get(client, name)
+
+
+def native_losses(place: str, native: Native, target: str, client: str = "") -> Iterator[Loss]:
+    """What in *native* the dialect *target* cannot read: one loss for each field of each other dialect.
+
+    *client* is the dialect of whoever wrote it at *place*.
+    """
     for dialect, fields in native.items():
         if dialect != target:
-            for name in fields:
-                yield Loss(prefix + name, "dropped", f"{target} has no such field")
+            for name, value in fields.items():
+                if name in _NAMES_ONLY.get(dialect, ()) and place:
+                    continue
+                if dialect == "anthropic" and name == "search_result":
+                    yield Loss(place, "emulated", "a search result is sent as text")
+                    continue
+                full = native_field(client or dialect, place, dialect, name)
+                for field in _unknown_halves(full, name, value):
+                    yield Loss(field, "dropped", f"{target} has no such field")
+
+
+def _unknown_halves(full: str, name: str, value: Any) -> list[str]:
+    if name in _HALF_KNOWN and isinstance(value, dict) and "type" not in value:
+        return [f"{full}.{inner}" for inner in value]
+    return [full]
 
 
 def request_native_losses(request: Request, target: str) -> list[Loss]:
     """The losses of the request's own unknown fields, without those of its messages and tools."""
-    return list(native_losses("", request.native, target))
+    return list(native_losses("", request.native, target, request.dialect))
 
 
 def header_value(losses: tuple[Loss, ...] | list[Loss]) -> str:

@@ -30,6 +30,8 @@ FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "pause"
 
 
 # --- parts ---------------------------------------------------------------------------------------
+# *place* is where the client wrote a part (`messages[2].content[0]`, `contents[1].parts[3]`, `input[4]`), for losses and
+# errors; empty where nobody wrote it, as in answers. It says nothing about the content: equal parts may differ in it.
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class Text:
     text: str
     annotations: tuple[Mapping[str, Any], ...] = ()
     native: Native = field(default_factory=dict)
+    place: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class Image:
     source: Source
     detail: str | None = None
     native: Native = field(default_factory=dict)
+    place: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,7 @@ class Audio:
     id: str | None = None
     transcript: str | None = None
     native: Native = field(default_factory=dict)
+    place: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,7 @@ class Document:
     filename: str | None = None
     text: str | None = None
     native: Native = field(default_factory=dict)
+    place: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,7 @@ class Thinking:
 
     text: str
     native: Native = field(default_factory=dict)
+    place: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +106,7 @@ class Refusal:
 
     text: str
     native: Native = field(default_factory=dict)
+    place: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +121,7 @@ class ToolCall:
     arguments: str
     kind: Literal["function", "custom"] = "function"
     native: Native = field(default_factory=dict)
+    place: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +133,7 @@ class ToolResult:
     is_error: bool = False
     name: str | None = None
     native: Native = field(default_factory=dict)
+    place: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +143,7 @@ class Opaque:
     dialect: str
     type: str
     value: Mapping[str, Any]
+    place: str = field(default="", compare=False)
 
 
 Part = Text | Image | Audio | Document | Thinking | Refusal | ToolCall | ToolResult | Opaque
@@ -171,6 +182,8 @@ class Tool:
     strict: bool | None = None
     kind: Literal["function", "custom", "native"] = "function"
     native: Native = field(default_factory=dict)
+    place: str = field(default="", compare=False)
+    """Where the client wrote the definition (`tools[1].function`); empty: `tools[i]`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +254,9 @@ class Request:
     stream: bool = False
     include_usage: bool = False
     native: Native = field(default_factory=dict)
+    places: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """What the client called a field, where it is not what `losses.client_field` says (`max_output_tokens`:
+    `max_tokens`)."""
 
 
 # --- response ------------------------------------------------------------------------------------

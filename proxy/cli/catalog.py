@@ -70,7 +70,8 @@ def forget(server: Server, provider: str, model: str | None, *, as_json: bool) -
     if as_json:
         write_json(answer)
         return
-    write(f"{answer.get('forgotten')} lessons forgotten")
+    forgotten = answer.get("forgotten")
+    write(f"{forgotten} {'lesson' if forgotten == 1 else 'lessons'} forgotten")
 
 
 def _write_models(entries: Sequence[Mapping[str, Any]]) -> None:

@@ -104,11 +104,9 @@ async def retrieve(services: Services, incoming: Incoming) -> web.StreamResponse
         Refused: 404 for what is stored neither here nor at the provider that the request names.
     """
     response_id, rest = _named(incoming)
-    if rest not in ("", INPUT_ITEMS):
-        raise _nowhere(incoming)
     stored = await services.responses.get(incoming.tenant, response_id)
-    if stored is None:
-        return await _elsewhere(services, incoming, response_id)
+    if stored is None or rest not in ("", INPUT_ITEMS):
+        return await _elsewhere(services, incoming, response_id, rest in ("", INPUT_ITEMS))
     query = incoming.http.query
     if rest == INPUT_ITEMS:
         return json_response(_page(stored, query.get("order"), query.get("after"), query.get("limit")), incoming.id)
@@ -125,11 +123,9 @@ async def retrieve(services: Services, incoming: Incoming) -> web.StreamResponse
 async def delete(services: Services, incoming: Incoming) -> web.StreamResponse:
     """Forget a response, here and where its vendor keeps it. Raises as `retrieve` does."""
     response_id, rest = _named(incoming)
-    if rest:
-        raise _nowhere(incoming)
     stored = await services.responses.get(incoming.tenant, response_id)
-    if stored is None:
-        return await _elsewhere(services, incoming, response_id)
+    if stored is None or rest:
+        return await _elsewhere(services, incoming, response_id, not rest)
     RUNNING.cancel(incoming.tenant, response_id)
     if stored.vendor_stored:
         await delete_at_vendor(services, incoming, stored)
@@ -140,11 +136,9 @@ async def delete(services: Services, incoming: Incoming) -> web.StreamResponse:
 async def act(services: Services, incoming: Incoming) -> web.StreamResponse:
     """Cancel a response that is made in the background; one that has ended stays. Raises as `retrieve` does."""
     response_id, rest = _named(incoming)
-    if rest != CANCEL:
-        raise _nowhere(incoming)
     stored = await services.responses.get(incoming.tenant, response_id)
-    if stored is None:
-        return await _elsewhere(services, incoming, response_id)
+    if stored is None or rest != CANCEL:
+        return await _elsewhere(services, incoming, response_id, rest == CANCEL)
     if loads_object(stored.body).get("background") is not True:
         raise refused(
             400,
@@ -163,16 +157,14 @@ def _named(incoming: Incoming) -> tuple[str, str]:
     return unquote(response_id), rest
 
 
-async def _elsewhere(services: Services, incoming: Incoming, response_id: str) -> web.StreamResponse:
-    """What the vendor says of a response that is not stored here."""
+async def _elsewhere(services: Services, incoming: Incoming, response_id: str, known: bool) -> web.StreamResponse:
+    """What the vendor says of a response that is not stored here, or of a path that is not *known* here."""
     if PROVIDER_HEADER in incoming.http.headers and _is_the_vendors_client(services, incoming):
         return await pass_on(services, incoming)
-    raise refused(404, f"Response with id '{response_id[:200]}' not found.", kind="not_found", code="not_found")
-
-
-def _nowhere(incoming: Incoming) -> Refused:
+    if known:
+        raise refused(404, f"Response with id '{response_id[:200]}' not found.", kind="not_found", code="not_found")
     path = incoming.http.rel_url.raw_path[:200]
-    return refused(404, f"there is nothing at {incoming.http.method} {path}", kind="not_found", code="unknown_url")
+    raise refused(404, f"there is nothing at {incoming.http.method} {path}", kind="not_found", code="unknown_url")
 
 
 def _as_stored(body: bytes, incoming: Incoming) -> web.Response:

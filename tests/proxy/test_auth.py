@@ -73,6 +73,9 @@ DECLARED: dict[tuple[str, str], Access] = {
     ("GET", "/api/v1/exchanges/{}"): "operator",
     ("GET", "/api/v1/cache"): "operator",
     ("DELETE", "/api/v1/cache"): "operator",
+    ("POST", "/api/v1/catalog/refresh"): "operator",
+    ("GET", "/api/v1/catalog"): "operator",
+    ("DELETE", "/api/v1/catalog/learned"): "operator",
     ("*", "/v1/{}"): "client",
 }
 """A route that is not here has not been thought about."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
 import re
 import shutil
+import signal
 import sqlite3
+import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +21,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from proxy.memory import Memory
+from proxy.past import continued
 from storage.responses import Responses
 from tests.proxy.conftest import Serve
 from tests.proxy.serving import (
@@ -35,6 +39,7 @@ from tests.proxy.serving import (
     streams,
 )
 from tests.replay import Answer, Asked, Upstream
+from tests.running import Modelport
 from translators.openai_responses.client import parse_request
 
 MASTER_KEY = "mp-master-0123456789"
@@ -354,13 +359,21 @@ async def test_a_tool_goes_round_by_the_previous_id_alone(
 
 
 async def test_a_vendor_that_keeps_the_response_is_told_its_id(serve: Serve, upstream: Upstream) -> None:
-    upstream.script("m", vendor())
+    reasoning = {"id": "rs_1", "type": "reasoning", "summary": [], "encrypted_content": "secret"}
+    call = {"id": "fc_1", "type": "function_call", "call_id": "call_1", "name": "weather", "arguments": "{}"}
+    upstream.script("m", vendor([reasoning, {**call, "status": "completed"}]))
     server = await serve(responses_at("one", upstream), QUICK)
+    output = [{"type": "function_call_output", "call_id": "call_1", "output": "sunny"}]
 
-    await post(server, model="one/m", input="1")
-    reply = await post(server, model="one/m", input="2", previous_response_id="resp_vendor1")
+    await post(server, model="one/m", input="1", tools=[TOOL])
+    reply = await post(server, model="one/m", input=output, previous_response_id="resp_vendor1", tools=[TOOL])
 
-    assert upstream.asked("m")[1].json == {"model": "m", "input": "2", "previous_response_id": "resp_vendor1"}
+    assert upstream.asked("m")[1].json == {
+        "model": "m",
+        "input": output,
+        "previous_response_id": "resp_vendor1",
+        "tools": [TOOL],
+    }
     assert "x-modelport-losses" not in reply.headers
     assert reply.json["previous_response_id"] == "resp_vendor1"
 
@@ -381,6 +394,24 @@ async def test_another_vendor_of_the_same_api_gets_what_it_can_read(serve: Serve
     assert texts(sent["input"]) == [("user", "1"), ("assistant", "first"), ("user", "2")]
     assert not any("id" in item for item in sent["input"])
     assert reply.headers["x-modelport-losses"].startswith("previous_response_id=emulated")
+    assert reply.json["previous_response_id"] == "resp_vendor1"
+
+
+async def test_a_stream_names_the_response_that_it_continues(serve: Serve, upstream: Upstream) -> None:
+    """Although its vendor was sent the conversation and knows of no earlier response."""
+    upstream.script("m", says())
+    upstream.script("n", vendor())
+    server = await serve(provider("one", upstream), responses_at("two", upstream), QUICK)
+
+    first = (await post(server, model="one/m", input="1")).json["id"]
+    async with (
+        sdk(server) as client,
+        client.responses.stream(model="two/n", input="2", previous_response_id=first) as stream,
+    ):
+        final = await stream.get_final_response()
+
+    assert final.previous_response_id == first
+    assert (await server.get(f"/v1/responses/{final.id}")).json["previous_response_id"] == first
 
 
 async def test_a_vendor_with_several_keys_may_have_several_accounts(serve: Serve, upstream: Upstream) -> None:
@@ -526,8 +557,8 @@ async def test_what_is_stored_nowhere_is_not_found_in_openais_words(serve: Serve
                 await action("resp_x")
         with pytest.raises(openai.NotFoundError):
             await client.responses.input_items.list("resp_x")
-    assert (await server.get("/v1/responses/resp_x/other")).status == 404
-    assert (await post(server, "/resp_x/other")).status == 404
+    for reply in (await server.get("/v1/responses/resp_x/other"), await post(server, "/resp_x/other")):
+        assert (reply.status, reply.error["code"]) == (404, "unknown_url")
 
 
 async def test_what_is_not_stored_here_is_asked_of_the_provider_that_is_named(serve: Serve) -> None:
@@ -548,6 +579,15 @@ async def test_what_is_not_stored_here_is_asked_of_the_provider_that_is_named(se
         ("POST", "/v1/responses/resp_x/cancel"),
         ("POST", "/v1/responses/compact"),
     ]
+
+
+def test_places_count_from_the_clients_own_first_item() -> None:
+    body = {"model": "m", "input": [{"role": "user", "content": "b"}, {"role": "user", "content": "c"}]}
+    before = [{"role": "user", "content": "a"}]
+
+    places = [message.place for message in continued(body, before).messages]
+
+    assert places == ["previous_response_id.input[0]", "input[0]", "input[1]"]
 
 
 # --- what is stored ------------------------------------------------------------------------------
@@ -599,6 +639,20 @@ async def test_a_conversation_with_a_gap_cannot_be_continued_elsewhere(serve: Se
 
     assert reply.status == 400
     assert first in reply.error["message"]
+
+
+async def test_a_vendor_may_go_on_where_an_earlier_response_is_gone_here(serve: Serve) -> None:
+    answers = vendor()
+    with Upstream(lambda asked: Answer.json({}) if asked.method == "DELETE" else answers(asked)) as upstream:
+        server = await serve(responses_at("one", upstream), QUICK)
+
+        await post(server, model="one/m", input="1")
+        await post(server, model="one/m", input="2", previous_response_id="resp_vendor1")
+        await server.request("DELETE", "/v1/responses/resp_vendor1")
+        reply = await post(server, model="one/m", input="3", previous_response_id="resp_vendor2")
+
+        assert reply.status == 200
+        assert upstream.asked("m")[-1].json["previous_response_id"] == "resp_vendor2"
 
 
 async def test_tenants_are_apart(serve: Serve, upstream: Upstream) -> None:
@@ -772,6 +826,18 @@ async def test_a_response_in_the_background_is_asked_for_until_it_has_ended(
     assert [row["status"] for row in await server.rows()] == ["ok", "ok"]
 
 
+async def test_a_stream_in_the_background_is_a_stream_that_is_stored(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("m", vendor())
+    server = await serve(responses_at("one", upstream), QUICK)
+
+    reply = await post(server, model="one/m", input="1", background=True, stream=True)
+    stored = await server.get("/v1/responses/resp_vendor1")
+
+    assert "background" not in upstream.asked("m")[0].json
+    assert "event: response.completed" in reply.frames[-1]
+    assert stored.json["status"] == "completed"
+
+
 async def test_a_cancelled_response_stops_the_work_behind_it(serve: Serve, upstream: Upstream) -> None:
     upstream.script("m", Answer(hang=True))
     server = await serve(provider("one", upstream), QUICK)
@@ -816,6 +882,24 @@ async def test_a_process_that_ends_leaves_no_response_running(tmp_path: Path, up
         reply = await server.get(f"/v1/responses/{queued}")
 
     assert (reply.json["status"], reply.json["error"]["code"]) == ("failed", "server_error")
+
+
+def test_sigterm_ends_a_response_in_the_background(tmp_path: Path) -> None:
+    """It has as long as running answers have; then it is booked, and failed."""
+    running = Modelport(tmp_path, "[server]\nshutdown_s = 0.1\n")
+    body = json.dumps({"model": "demo/hang", "input": "1", "background": True}).encode()
+    with running, urllib.request.urlopen(f"{running.url}/v1/responses", body) as answer:
+        queued = json.load(answer)["id"]
+        os.kill(running.pid, signal.SIGTERM)
+        status = running.wait()
+
+    with running:
+        reply = running.get(f"/v1/responses/{queued}").json
+        row = running.get("/api/v1/exchanges").json["data"][0]
+    assert (status, reply["status"], reply["error"]["code"]) == (0, "failed", "server_error")
+    assert "stopped" in reply["error"]["message"]
+    assert row["status"] == "aborted"
+    assert "Traceback" not in running.log
 
 
 @pytest.mark.parametrize(

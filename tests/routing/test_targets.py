@@ -57,6 +57,21 @@ def test_a_slash_name_goes_to_the_provider_of_its_prefix_once_that_is_enabled() 
     assert names.resolve("openai/gpt-oss-120b").targets == (Target("openai", "gpt-oss-120b"),)
 
 
+def test_what_vendors_list_comes_after_everything_else() -> None:
+    """In resolving and in listing, each name once."""
+    told = Offer("first", ("own",), (), ("own", "by-pattern-1", "second-own", "told"))
+    names = Names((), (told, Offer("second", ("second-own",), ("by-pattern-*",), ("told",))))
+
+    found = {name: names.resolve(name).name for name in ("second-own", "by-pattern-1", "told")}
+
+    assert found == {
+        "second-own": "second/second-own", "by-pattern-1": "second/by-pattern-1", "told": "first/told",
+    }  # fmt: skip
+    assert names.listed == (
+        "first/own", "second/second-own", "first/by-pattern-1", "first/second-own", "first/told", "second/told",
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("asked", ["", "gpt-6-sol-typo", "anthropic/", "x" * 300, "nobody"])
 def test_a_name_that_nobody_offers_is_unknown(names: Names, asked: str) -> None:
     with pytest.raises(UnknownModel) as raised:

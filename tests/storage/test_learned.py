@@ -114,3 +114,16 @@ def test_any_change_comes_back(change: dict[str, Any], evidence: str) -> None:
 
     found = asyncio.run(back())
     assert (found.change, found.evidence) == (change, evidence)
+
+
+async def test_what_was_taught_too_long_ago_is_unlearnt(db: Database, clock) -> None:
+    """What has been taught again since is not old."""
+    rules = LearnedRules(db, now=clock)
+    start = clock()
+    for model in ("old", "again"):
+        await _learn(rules, model=model)
+    clock.advance(10)
+    await _learn(rules, model="again")
+
+    assert await rules.forget_older(start + 5) == 1
+    assert [rule.model for rule in await rules.all()] == ["again"]

@@ -15,7 +15,7 @@ from typing import Any, Final
 from translators.anthropic.incoming_blocks import assistant_parts, content_blocks, native_of, system_parts, user_parts
 from translators.anthropic.response import NAME
 from translators.codec import JsonError, loads
-from translators.fields import Fields
+from translators.fields import PROXY_FIELDS, Fields
 from translators.neutral import (
     Effort,
     Message,
@@ -27,9 +27,6 @@ from translators.neutral import (
     ToolChoice,
     ToolResult,
 )
-
-PROXY_FIELDS: Final = ("modelport", "models")
-"""Body fields that speak to the proxy and never go upstream."""
 
 _EFFORTS: Final[Mapping[str, Effort]] = {
     "low": "low",
@@ -66,6 +63,10 @@ def parse_count_request(body: Mapping[str, Any]) -> Request:
     tier = fields.text("service_tier")
     choice, parallel = _tool_choice(fields, native)
     output = _output(fields, native)
+    places: dict[str, str] = {}
+    reasoning = _reasoning(fields, native, places)
+    if output is not None and fields.value.get("output_format") is not None:
+        places |= {"output": "output_format", "output.schema": "output_format.schema"}
     return Request(
         dialect=NAME,
         model=model,
@@ -78,7 +79,7 @@ def parse_count_request(body: Mapping[str, Any]) -> Request:
         top_p=fields.number("top_p", 0),
         top_k=fields.integer("top_k", 0),
         stop=tuple(fields.texts("stop_sequences") or ()),
-        reasoning=_reasoning(fields, native),
+        reasoning=reasoning,
         output=output,
         user=_user(fields, native),
         service_tier=None if tier is None else _TIERS.get(tier, tier),
@@ -86,6 +87,7 @@ def parse_count_request(body: Mapping[str, Any]) -> Request:
         include_usage=True,
         # The last, because all fields above have to be read before.
         native=native_of({**native, **fields.rest()}),
+        places=places,
     )
 
 
@@ -113,7 +115,7 @@ def _is_object(text: str) -> bool:
 # --- thinking and output -------------------------------------------------------------------------
 
 
-def _reasoning(fields: Fields, native: dict[str, Any]) -> Reasoning | None:
+def _reasoning(fields: Fields, native: dict[str, Any], places: dict[str, str]) -> Reasoning | None:
     """See `thinking.py` for what stands in the native fields."""
     thinking, config = fields.object("thinking"), fields.object("output_config")
     word = config.text("effort") if config is not None else None
@@ -121,8 +123,11 @@ def _reasoning(fields: Fields, native: dict[str, Any]) -> Reasoning | None:
     if word is not None and effort is None:
         native["output_config"] = {"effort": word, **native.get("output_config", {})}
     if thinking is None:
+        places["reasoning"] = "output_config.effort"
         return None if effort is None else Reasoning(effort, native={NAME: {}})
     kind = thinking.needed_text("type")
+    if kind == "disabled":
+        places["reasoning.effort"] = "thinking.type"
     budget = thinking.integer("budget_tokens", 0)
     display = thinking.text("display")
     own = thinking.rest()
@@ -162,6 +167,10 @@ def _output(fields: Fields, native: dict[str, Any]) -> OutputFormat | None:
         schema = wanted.mapping("schema")
         if schema is None:
             raise wanted.wrong("schema", "a JSON Schema")
+        if (rest := wanted.rest()) and wanted is older:
+            native["output_format"] = rest
+        elif rest:
+            native["output_config"] = {**native.get("output_config", {}), "format": rest}
         return OutputFormat("json_schema", schema)
     if wanted is older:
         native["output_format"] = wanted.value
@@ -176,7 +185,7 @@ def _output(fields: Fields, native: dict[str, Any]) -> OutputFormat | None:
 def _tool(tool: Fields) -> Tool:
     kind = tool.text("type")
     if kind not in (None, "custom"):
-        return Tool(kind, kind="native", native={NAME: tool.value})
+        return Tool(kind, kind="native", native={NAME: tool.value}, place=tool.place)
     name, schema = tool.needed_text("name"), tool.mapping("input_schema")
     if not name:
         raise tool.wrong("name", "a tool's name")
@@ -186,7 +195,7 @@ def _tool(tool: Fields) -> Tool:
     tool.get("type")
     own = tool.rest()
     tool.mapping("cache_control")
-    return Tool(name, description, schema, strict, native=native_of(own))
+    return Tool(name, description, schema, strict, native=native_of(own), place=tool.place)
 
 
 def _tool_choice(fields: Fields, native: dict[str, Any]) -> tuple[ToolChoice | None, bool | None]:
@@ -198,14 +207,17 @@ def _tool_choice(fields: Fields, native: dict[str, Any]) -> tuple[ToolChoice | N
     parallel = None if one_by_one is None else not one_by_one
     match kind:
         case "auto" | "none":
-            return ToolChoice(kind), parallel
+            found = ToolChoice(kind)
         case "any":
-            return ToolChoice("required"), parallel
+            found = ToolChoice("required")
         case "tool":
-            return ToolChoice("named", (choice.needed_text("name"),)), parallel
+            found = ToolChoice("named", (choice.needed_text("name"),))
         case _:
             native["tool_choice"] = choice.value
             return None, None
+    if rest := choice.rest():
+        native["tool_choice"] = rest
+    return found, parallel
 
 
 # --- messages ------------------------------------------------------------------------------------

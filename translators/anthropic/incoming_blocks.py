@@ -89,14 +89,14 @@ def _spoken(block: Fields) -> Part:
         case "search_result":
             return _search_result(block)
         case _:
-            return part_of(block.value)
+            return replace(part_of(block.value), place=block.place)
 
 
 def _text(block: Fields) -> Text:
     text = block.needed_text("text")
     citations = [citation.value for citation in block.objects("citations")]
     vendors_own = [citation for citation in citations if not is_own_citation(citation)]
-    return Text(text, annotations_of(citations, text), text_native(vendors_own, block.value))
+    return Text(text, annotations_of(citations, text), text_native(vendors_own, block.value), block.place)
 
 
 def is_own_citation(citation: Mapping[str, Any]) -> bool:
@@ -114,12 +114,13 @@ def sealed_in(block: Mapping[str, Any]) -> Native | None:
 def _thinking(block: Fields) -> Thinking:
     text, signature = block.needed_text("thinking"), block.text("signature")
     if signature and (sealed := unseal(signature)) is not None:
-        return Thinking(text, sealed)
-    return Thinking(text, native_of({**block.rest(), **({"signature": signature} if signature else {})}))
+        return Thinking(text, sealed, block.place)
+    native = native_of({**block.rest(), **({"signature": signature} if signature else {})})
+    return Thinking(text, native, block.place)
 
 
 def _redacted(block: Fields) -> Thinking:
-    return Thinking("", native_of({"redacted_data": block.needed_text("data")}))
+    return Thinking("", native_of({"redacted_data": block.needed_text("data")}), block.place)
 
 
 def _call(block: Fields) -> ToolCall:
@@ -127,7 +128,7 @@ def _call(block: Fields) -> ToolCall:
     arguments = block.mapping("input")
     if not call_id or not name:
         raise block.wrong("id" if not call_id else "name", "a text that is not empty")
-    return ToolCall(call_id, name, dumps_text(arguments or {}), native=native_of(_rest(block)))
+    return ToolCall(call_id, name, dumps_text(arguments or {}), native=native_of(_rest(block)), place=block.place)
 
 
 def _result(block: Fields, called: Mapping[str, str]) -> ToolResult:
@@ -137,31 +138,39 @@ def _result(block: Fields, called: Mapping[str, str]) -> ToolResult:
         if part.get("type") in {*_ASSISTANT_ONLY, "tool_result"}:
             raise part.wrong("type", "a block of a tool's result")
     parts = tuple(_spoken(part) for part in inner)
-    return ToolResult(call_id, parts, is_error, called.get(call_id), native_of(_rest(block)))
+    return ToolResult(call_id, parts, is_error, called.get(call_id), native_of(_rest(block)), block.place)
 
 
 def _image(block: Fields) -> Image:
     source = _needed_source(block)
-    place = _place_of(source, ("base64", "url", "file"))
-    return Image(place, native=native_of(_rest(block)))
+    found = _read_source(source, ("base64", "url", "file"))
+    return Image(found, native=native_of(_with_source(_rest(block), source)), place=block.place)
 
 
 def _document(block: Fields) -> Document:
     source = _needed_source(block)
-    title = block.text("title")
+    title, text = block.text("title"), None
     own = _rest(block)
     match source.needed_text("type"):
         case "text":
-            return Document(Source(), title, source.needed_text("data"), native_of(own))
+            found, text = Source(media_type=source.text("media_type")), source.needed_text("data")
         case "content":
             texts = [inner.needed_text("text") for inner in content_blocks(source) if inner.get("type") == "text"]
-            return Document(Source(), title, "\n\n".join(texts), native_of({**own, "source": source.value}))
+            found, text = Source(), "\n\n".join(texts)
+            own = {**own, "source": source.value}
         case "url":
-            place = replace(_place_of(source, ("url",)), media_type="application/pdf")
-            return Document(place, title, native=native_of(own))
+            found = replace(_read_source(source, ("url",)), media_type="application/pdf")
         case _:
-            place = _place_of(source, ("base64", "content", "file", "text", "url"))
-            return Document(place, title, native=native_of(own))
+            found = _read_source(source, ("base64", "content", "file", "text", "url"))
+    if "source" not in own:
+        own = _with_source(own, source)
+    return Document(found, title, text, native_of(own), block.place)
+
+
+def _with_source(own: dict[str, Any], source: Fields) -> dict[str, Any]:
+    """*own* with what is not known of *source*."""
+    rest = source.rest()
+    return {**own, "source": rest} if rest else own
 
 
 def _needed_source(block: Fields) -> Fields:
@@ -171,7 +180,7 @@ def _needed_source(block: Fields) -> Fields:
     return source
 
 
-def _place_of(source: Fields, kinds: tuple[str, ...]) -> Source:
+def _read_source(source: Fields, kinds: tuple[str, ...]) -> Source:
     match source.choice("type", kinds):
         case "base64":
             return Source(media_type=source.needed_text("media_type"), data=source.needed_text("data"))
@@ -187,7 +196,8 @@ def _search_result(block: Fields) -> Text:
     """As text, which every dialect takes; the block itself stands beside it."""
     title, address = block.needed_text("title"), block.needed_text("source")
     texts = [inner.needed_text("text") for inner in content_blocks(block) if inner.get("type") == "text"]
-    return Text("\n".join([title, address, *texts]), native=native_of({"search_result": block.value}))
+    native = native_of({"search_result": block.value})
+    return Text("\n".join([title, address, *texts]), native=native, place=block.place)
 
 
 def native_of(own: Mapping[str, Any]) -> Native:

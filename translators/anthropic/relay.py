@@ -15,7 +15,6 @@ from translators.anthropic.answer import message_head, render_usage, stop_fields
 from translators.anthropic.arguments import object_of
 from translators.anthropic.error import error_envelope
 from translators.anthropic.events import MESSAGE_STOP, StreamRenderer
-from translators.anthropic.incoming import PROXY_FIELDS
 from translators.anthropic.incoming_blocks import is_own_citation, sealed_in
 from translators.anthropic.request import taken_while_thinking
 from translators.anthropic.response import parse_response
@@ -24,6 +23,7 @@ from translators.codec import REMOVED, JsonError, dumps, loads_object, splice
 from translators.counts import count_of
 from translators.dialect import Relayed, RelayedRequest, ReplyTo, Rules
 from translators.errors import BadAnswer
+from translators.fields import PROXY_FIELDS
 from translators.losses import Loss
 from translators.neutral import Event, Failure, Finish, Request, Response, Usage, UsageReport
 from translators.sealed import seal

@@ -17,9 +17,9 @@ from translators.embeddings.openai_chat import MAX_INPUTS, MAX_TOKENS, decodes, 
 from translators.embeddings.request import EmbeddingRequest
 from translators.embeddings.vectors import decoded, encoded, size_of, vector_of
 from translators.errors import BadAnswer
+from translators.fields import PROXY_FIELDS
 from translators.losses import Loss
 from translators.neutral import Usage
-from translators.openai_chat.request import PROXY_FIELDS
 
 _NUMBER_FIELDS: Final = ("output_dtype", "embedding_type", "embedding_types")
 """Mistral's, Voyage's and Jina's wish for other numbers than floats: such vectors are not looked at."""

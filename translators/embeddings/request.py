@@ -14,9 +14,8 @@ from typing import Any, Final, Literal
 
 from translators.codec import type_name
 from translators.errors import BadRequest
-from translators.fields import Fields
+from translators.fields import PROXY_FIELDS, Fields
 from translators.neutral import NO_NATIVE, Native
-from translators.openai_chat.request import PROXY_FIELDS
 
 DIALECT: Final = "openai_chat"
 MAX_INPUTS: Final = 2048

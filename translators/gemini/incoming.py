@@ -17,9 +17,9 @@ from typing import Any, Final, get_args
 
 from translators.codec import dumps, dumps_text
 from translators.errors import BadRequest
-from translators.fields import Fields
+from translators.fields import PROXY_FIELDS, Fields
 from translators.gemini.merging import paths
-from translators.gemini.schema import SchemaField, camel, written
+from translators.gemini.schema import camel, written
 from translators.neutral import (
     Audio,
     Document,
@@ -41,12 +41,10 @@ from translators.neutral import (
     ToolResult,
 )
 from translators.sealed import unseal
+from translators.written import SchemaField
 
 DIALECT: Final = "gemini"
 DECLARATIONS: Final = "functionDeclarations"
-PROXY_FIELDS: Final = ("modelport", "models")
-"""Body fields that speak to the proxy and never go upstream."""
-
 _EFFORTS: Final = frozenset(get_args(Effort))
 _SIDE_FIELDS: Final = ("videoMetadata", "mediaResolution", "partMetadata", "mediaProcessing", "speechMetadata")
 """Beside the one field that says what a part is; any other `...Metadata` too."""

@@ -14,12 +14,13 @@ from typing import Any, Final
 from translators.codec import REMOVED, JsonError, dumps, loads, splice
 from translators.dialect import Relayed, RelayedRequest, ReplyTo, Rules
 from translators.errors import BadAnswer
+from translators.fields import PROXY_FIELDS
 from translators.gemini.answer import render_usage
 from translators.gemini.chunks import ChunkReader
 from translators.gemini.contents import SKIP_SIGNATURE
 from translators.gemini.error import error_envelope, objects
 from translators.gemini.frames import RECEIPT
-from translators.gemini.incoming import PROXY_FIELDS, unsealed
+from translators.gemini.incoming import unsealed
 from translators.gemini.request import PLAIN_FIELDS, fitted
 from translators.gemini.response import parse_response
 from translators.gemini.schema import camel

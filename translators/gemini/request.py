@@ -10,11 +10,11 @@ from translators.codec import dumps_text
 from translators.dialect import Rendered, Rules
 from translators.gemini.contents import render_contents
 from translators.gemini.merging import merged, nested
-from translators.gemini.schema import WrittenSchema
 from translators.gemini.tools import ToolNames, render_tool_choice, render_tools, tool_names
 from translators.json_schema import gemini_response_schema
 from translators.losses import Loss, client_field, native_losses, request_native_losses
 from translators.neutral import Effort, OutputFormat, Reasoning, Request
+from translators.written import WrittenSchema
 
 _DEFAULTS: Final[Mapping[str, Any]] = {field.name: field.default for field in fields(Request)}
 _MAX_STOPS: Final = 5

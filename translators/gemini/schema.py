@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final
+
+from translators.written import SchemaField, WrittenSchema
 
 _UNDERSCORE: Final = re.compile(r"(?<=[a-z0-9])_([a-z0-9])")
 _BOUNDS: Final = frozenset(
@@ -16,26 +18,9 @@ _BOUNDS: Final = frozenset(
 )
 _RENAMED: Final = {"defs": "$defs", "ref": "$ref"}
 
-SchemaField = Literal["parameters", "parametersJsonSchema", "responseSchema", "responseJsonSchema"]
-
-
 def camel(name: str) -> str:
     """*name* as Google's JSON has it: `top_k` is `topK`."""
     return _UNDERSCORE.sub(lambda match: match[1].upper(), name) if "_" in name else name
-
-
-class WrittenSchema(dict[str, Any]):
-    """A JSON Schema that a Gemini client wrote: as *value* under the name *field*.
-
-    It is that schema for every reader; Gemini's renderer sends *value* back as it came.
-    """
-
-    __slots__ = ("field", "value")
-
-    def __init__(self, schema: Mapping[str, Any], field: SchemaField, value: Mapping[str, Any]) -> None:
-        super().__init__(schema)
-        self.field: SchemaField = field
-        self.value = value
 
 
 def written(field: SchemaField, value: Mapping[str, Any]) -> WrittenSchema:

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from translators.dialect import Rules
 from translators.gemini.merging import merged, nested
-from translators.gemini.schema import WrittenSchema
 from translators.json_schema import gemini_tool_schema, openapi_subset
 from translators.losses import Loss, native_losses
 from translators.neutral import Message, Request, Tool, ToolCall, ToolChoice, ToolResult
+from translators.written import WrittenSchema
 
 _MAX_NAME: Final = 128
 _LEGAL: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}")

@@ -13,6 +13,7 @@ from translators.codec import REMOVED, JsonError, dumps, loads_object, splice
 from translators.counts import count_of
 from translators.dialect import Relayed, RelayedRequest, Rules
 from translators.errors import BadAnswer
+from translators.fields import PROXY_FIELDS
 from translators.losses import Loss
 from translators.neutral import Event, Failure, Finish, Request, Response, Usage
 from translators.openai_chat.chunks import DONE
@@ -29,7 +30,6 @@ from translators.openai_chat.parts import (
     spoken_parts,
 )
 from translators.openai_chat.quirks import fitted
-from translators.openai_chat.request import PROXY_FIELDS
 from translators.openai_chat.response import (
     FINISH_REASONS,
     OUTWARD_REASONS,

@@ -10,11 +10,12 @@ of earlier answers under any of its names; `thinking` and `reasoning` objects as
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final, get_args
 
 from translators.codec import type_name
 from translators.errors import BadRequest
-from translators.fields import Fields
+from translators.fields import PROXY_FIELDS, Fields
 from translators.neutral import (
     Audio,
     Effort,
@@ -51,9 +52,6 @@ from translators.openai_chat.parts import (
 from translators.openai_chat.reasoning_items import RESPONSES, with_phases
 
 EFFORTS: Final[tuple[str, ...]] = get_args(Effort)
-PROXY_FIELDS: Final = ("modelport", "models")
-"""Body fields that speak to the proxy and never go upstream."""
-
 _NATIVE_TYPES: Final = (
     ("audio", "mapping"),
     ("moderation", "mapping"),
@@ -81,23 +79,26 @@ def parse_request(body: Mapping[str, Any]) -> Request:
     if not model:
         raise fields.wrong("model", "a model's name")
     stream_options = fields.object("stream_options")
+    places: dict[str, str] = {}
     request = {
         "messages": _messages(fields),
         "tools": (*_tools(fields), *_functions(fields)),
-        "tool_choice": _tool_choice(fields),
-        "max_output_tokens": _max_output_tokens(fields),
-        "reasoning": _reasoning(fields, native),
+        "tool_choice": _tool_choice(fields, places),
+        "max_output_tokens": _max_output_tokens(fields, places),
+        "reasoning": _reasoning(fields, native, places),
         "output": _output_format(fields, native),
         "stop": _stop(fields),
         "logit_bias": _logit_bias(fields),
-        "user": _user(fields, native),
+        "user": _user(fields, native, places),
         "include_usage": bool(stream_options and stream_options.flag("include_usage")),
         **_scalars(fields),
     }
     if stream_options and (rest := stream_options.rest()):
         native["stream_options"] = rest
     native.update(fields.rest())
-    return Request(dialect=DIALECT, model=model, native=native_of(native), **request)
+    if fields.value.get("functions") and not fields.value.get("tools"):
+        places["tools"] = "functions"
+    return Request(dialect=DIALECT, model=model, native=native_of(native), places=places, **request)
 
 
 def uses_functions(body: Mapping[str, Any]) -> bool:
@@ -133,15 +134,19 @@ def _scalars(fields: Fields) -> dict[str, Any]:
     }
 
 
-def _max_output_tokens(fields: Fields) -> int | None:
+def _max_output_tokens(fields: Fields, places: dict[str, str]) -> int | None:
     newer, older = fields.integer("max_completion_tokens", 0), fields.integer("max_tokens", 0)
+    if newer is None and older is not None:
+        places["max_output_tokens"] = "max_tokens"
     return older if newer is None else newer
 
 
-def _user(fields: Fields, native: dict[str, Any]) -> str | None:
+def _user(fields: Fields, native: dict[str, Any], places: dict[str, str]) -> str | None:
     user, safety_identifier = fields.text("user"), fields.text("safety_identifier")
     if user is not None and safety_identifier is not None:
         native["safety_identifier"] = safety_identifier
+    elif safety_identifier is not None:
+        places["user"] = "safety_identifier"
     return user if user is not None else safety_identifier
 
 
@@ -162,8 +167,22 @@ def _logit_bias(fields: Fields) -> Mapping[str, float] | None:
     return {token: value for token in bias if (value := inner.number(token)) is not None}
 
 
-def _reasoning(fields: Fields, native: dict[str, Any]) -> Reasoning | None:
+def _reasoning(fields: Fields, native: dict[str, Any], places: dict[str, str]) -> Reasoning | None:
     """OpenAI's effort word, or what routers (`reasoning`) and Anthropic-like servers (`thinking`) take for it."""
+    reasoning = _read_reasoning(fields, native)
+    if reasoning is not None and fields.value.get("reasoning_effort") is None:
+        places["reasoning"] = "reasoning" if isinstance(fields.value.get("reasoning"), dict) else "thinking"
+        routed = places["reasoning"] == "reasoning"
+        places["reasoning.effort"] = "reasoning.effort" if routed else "thinking.type"
+        places["reasoning.budget_tokens"] = "reasoning.max_tokens" if routed else "thinking.budget_tokens"
+        if fields.value.get("include_reasoning") is None:
+            places["reasoning.visible"] = "reasoning.exclude" if routed else "thinking.display"
+        elif not routed and fields.value.get("thinking") is None:
+            places["reasoning"] = "include_reasoning"
+    return reasoning
+
+
+def _read_reasoning(fields: Fields, native: dict[str, Any]) -> Reasoning | None:
     effort = fields.text("reasoning_effort")
     if effort is not None and effort not in EFFORTS:
         native["reasoning_effort"] = effort
@@ -241,9 +260,9 @@ def _tools(fields: Fields) -> Iterator[Tool]:
             name, description = inner.needed_text("name"), inner.text("description")
             marks = _cache_marks(tool)
             own = {**inner.rest(), **tool.rest()}
-            yield Tool(name, description, kind="custom", native=native_of(own, **marks))
+            yield Tool(name, description, kind="custom", native=native_of(own, **marks), place=inner.place)
         else:
-            yield Tool(kind, kind="native", native=native_of(tool.value))
+            yield Tool(kind, kind="native", native=native_of(tool.value), place=tool.place)
 
 
 def _functions(fields: Fields) -> Iterator[Tool]:
@@ -258,13 +277,16 @@ def _function(inner: Fields, outer: Fields | None) -> Tool:
     marks = _cache_marks(inner) or (_cache_marks(outer) if outer else {})
     description, parameters, strict = inner.text("description"), inner.mapping("parameters"), inner.flag("strict")
     own = {**inner.rest(), **(outer.rest() if outer else {})}
-    return Tool(name, description, parameters, strict, native=native_of(own, **marks))
+    return Tool(name, description, parameters, strict, native=native_of(own, **marks), place=inner.place)
 
 
-def _tool_choice(fields: Fields) -> ToolChoice | None:
+def _tool_choice(fields: Fields, places: dict[str, str]) -> ToolChoice | None:
     choice = fields.get("tool_choice")
     if choice is None:
-        return _function_call_choice(fields)
+        older = _function_call_choice(fields)
+        if older is not None:
+            places["tool_choice"] = "function_call"
+        return older
     match choice:
         case "auto" | "none" | "required":
             return ToolChoice(choice)
@@ -346,14 +368,14 @@ def _tool_message(message: Fields, call_id: str, called: Mapping[str, str]) -> M
     is_error = bool(message.flag("is_error"))
     marks = _cache_marks(message)
     parts = tuple(_content(message))
-    result = ToolResult(call_id, parts, is_error, name, native_of(message.rest(), **marks))
+    result = ToolResult(call_id, parts, is_error, name, native_of(message.rest(), **marks), message.place)
     return Message("tool", (result,))
 
 
 def _content(message: Fields, *, optional: bool = False) -> list[Part]:
     content = message.get("content")
     if isinstance(content, str):
-        return [Text(content)]
+        return [Text(content, place=message.at("content"))]
     if content is None and optional:
         return []
     if not isinstance(content, list):
@@ -362,7 +384,7 @@ def _content(message: Fields, *, optional: bool = False) -> list[Part]:
     for position, item in enumerate(content):
         place = f"{message.at('content')}[{position}]"
         if isinstance(item, str):  # vLLM takes bare strings among the parts
-            parts.append(Text(item))
+            parts.append(Text(item, place=place))
             continue
         if not isinstance(item, dict):
             raise BadRequest(f"{place}: expected an object, found {type_name(item)}", place, "invalid_type")
@@ -375,7 +397,7 @@ def _part(part: Fields) -> Part:
     match kind:
         case "text" | "input_text" | "output_text":
             text = part.needed_text("text")
-            return Text(text, native=_part_native(part))
+            return Text(text, native=_part_native(part), place=part.place)
         case "image_url":
             return _image(part)
         case "input_audio":
@@ -388,17 +410,17 @@ def _part(part: Fields) -> Part:
                 file.text(name)
             if not file.value.get("file_id") and not file.value.get("file_data"):
                 raise file.wrong("file_data", "base64 data, a data URL or a file_id")
-            return document_of_file(file.value, _part_native(part))
+            return replace(document_of_file(file.value, _part_native(part)), place=part.place)
         case "refusal":
-            return Refusal(part.needed_text("refusal"), native=_part_native(part))
+            return Refusal(part.needed_text("refusal"), native=_part_native(part), place=part.place)
         case "thinking" if isinstance(part.get("thinking"), str):
-            return thinking_of_block(part.value)
+            return replace(thinking_of_block(part.value), place=part.place)
         case "thinking":
-            return Thinking("".join(text for _, text in spoken_parts([part.value])))
+            return Thinking("".join(text for _, text in spoken_parts([part.value])), place=part.place)
         case "redacted_thinking":
-            return thinking_of_block(part.value)
+            return replace(thinking_of_block(part.value), place=part.place)
         case _:
-            return Opaque(DIALECT, kind, part.value)
+            return Opaque(DIALECT, kind, part.value, part.place)
 
 
 def _image(part: Fields) -> Image:
@@ -413,20 +435,21 @@ def _image(part: Fields) -> Image:
         url, detail = inner.needed_text("url"), inner.text("detail")
     if not url:
         raise part.wrong("image_url", "a URL")
-    return Image(source_of_url(url, "image/png"), detail, _part_native(part))
+    return Image(source_of_url(url, "image/png"), detail, _part_native(part), part.place)
 
 
 def _audio(part: Fields) -> Audio:
     value = part.get("input_audio")
     if isinstance(value, str):  # Mistral: base64 or a URL as it is
         if value[:8].lower().startswith(("http://", "https://", "data:")):
-            return Audio(source_of_url(value, "audio/wav"), native=_part_native(part))
-        return Audio(Source(sniffed_type(value, "audio/wav"), value), native=_part_native(part))
+            return Audio(source_of_url(value, "audio/wav"), native=_part_native(part), place=part.place)
+        return Audio(Source(sniffed_type(value, "audio/wav"), value), native=_part_native(part), place=part.place)
     inner = part.object("input_audio")
     if inner is None:
         raise part.wrong("input_audio", "an object with data and format")
     data = inner.needed_text("data")
-    return Audio(Source(f"audio/{inner.needed_text('format')}", data), native=_part_native(part))
+    source = Source(f"audio/{inner.needed_text('format')}", data)
+    return Audio(source, native=_part_native(part), place=part.place)
 
 
 def _part_native(part: Fields) -> Native:
@@ -443,17 +466,9 @@ def _marked(parts: list[Part], message: Fields) -> list[Part]:
 
 
 def _with_native(part: Part, native: Mapping[str, Mapping[str, Any]]) -> Part:
-    match part:
-        case Text():
-            return Text(part.text, part.annotations, {**part.native, **native})
-        case Thinking():
-            return Thinking(part.text, {**part.native, **native})
-        case Image():
-            return Image(part.source, part.detail, {**part.native, **native})
-        case Audio():
-            return Audio(part.source, part.id, part.transcript, {**part.native, **native})
-        case _:
-            return part
+    if isinstance(part, Text | Thinking | Image | Audio):
+        return replace(part, native={**part.native, **native})
+    return part
 
 
 def _assistant(message: Fields, position: int, called: dict[str, str]) -> Message:
@@ -462,7 +477,7 @@ def _assistant(message: Fields, position: int, called: dict[str, str]) -> Messag
         content = [part for part in content if not isinstance(part, Text) or part.text]
     annotations = tuple(item for item in message.items("annotations") or () if isinstance(item, dict))
     if annotations and len(content) == 1 and isinstance(text := content[0], Text):
-        content = [Text(text.text, annotations, text.native)]
+        content = [replace(text, annotations=annotations)]
     thinking = _earlier_thinking(message)
     calls = list(_tool_calls(message, position))
     called.update({call.id: call.name for call in calls})
@@ -471,17 +486,18 @@ def _assistant(message: Fields, position: int, called: dict[str, str]) -> Messag
     responses.pop("annotations", None)
     content = _phased(content, responses.pop("messages", None))
     blocks = [
-        Opaque(dialect, str(block.get("type", "")), block)
+        Opaque(dialect, str(block.get("type", "")), block, message.at(f"extra_content.{dialect}.blocks[{at}]"))
         for dialect, fields in extra.items()
-        for block in blocks_in(fields)
+        for at, block in enumerate(blocks_in(fields))
     ]
     parts = [*thinking, *blocks, *content]
     if refusal := message.text("refusal"):
-        parts.append(Refusal(refusal))
+        parts.append(Refusal(refusal, place=message.at("refusal")))
     if (audio := message.object("audio")) is not None:
-        parts.append(Audio(Source(), id=audio.needed_text("id")))
+        parts.append(Audio(Source(), id=audio.needed_text("id"), place=audio.place))
     parts = _marked(parts, message)
-    parts = _signed(parts, {dialect: fields for dialect, fields in extra.items() if fields})
+    signed = {dialect: fields for dialect, fields in extra.items() if fields}
+    parts = _signed(parts, signed, message.at("extra_content"))
     return Message("assistant", (*parts, *calls), message.text("name"), native_of(message.rest()))
 
 
@@ -491,7 +507,7 @@ def _phased(content: list[Part], messages: Any) -> list[Part]:
     return [*texts, *(part for part in content if not isinstance(part, Text))] if messages else content
 
 
-def _signed(parts: list[Part], extra: Mapping[str, Mapping[str, Any]]) -> list[Part]:
+def _signed(parts: list[Part], extra: Mapping[str, Mapping[str, Any]], place: str) -> list[Part]:
     """*parts* with the message's own signatures: on the last text, else the last thought, else on an empty one."""
     if not extra:
         return parts
@@ -499,7 +515,7 @@ def _signed(parts: list[Part], extra: Mapping[str, Mapping[str, Any]]) -> list[P
         for position in range(len(parts) - 1, -1, -1):
             if isinstance(parts[position], kind):
                 return [*parts[:position], _with_native(parts[position], extra), *parts[position + 1 :]]
-    return [Thinking("", extra), *parts]
+    return [Thinking("", extra, place), *parts]
 
 
 def _earlier_thinking(message: Fields) -> list[Part]:
@@ -509,10 +525,14 @@ def _earlier_thinking(message: Fields) -> list[Part]:
         message.text(name)
     details = message.items("reasoning_details")
     if blocks:
-        return [thinking_of_block(block.value) for block in blocks]
+        return [replace(thinking_of_block(block.value), place=block.place) for block in blocks]
     text = reasoning_text(message.value)
     own = {"reasoning_details": details} if details and details_only_opaque(details) else {}
-    return [Thinking(text, native_of(own))] if text or own else []
+    if not text and not own:
+        return []
+    names = ("reasoning_content", "reasoning")
+    place = message.at(next((name for name in names if message.value.get(name)), "reasoning_details"))
+    return [Thinking(text, native_of(own), place)]
 
 
 def _tool_calls(message: Fields, position: int) -> Iterator[ToolCall]:
@@ -528,7 +548,8 @@ def _tool_calls(message: Fields, position: int) -> Iterator[ToolCall]:
         call.get("index")  # stream deltas that a client stored as they were
         own = {**inner.rest(), **call.rest()}
         native = native_of(own, **{**extra, **marks})
-        yield ToolCall(call_id, name, arguments, "custom" if kind == "custom" else "function", native)
+        yield ToolCall(call_id, name, arguments, "custom" if kind == "custom" else "function", native, call.place)
     legacy = message.object("function_call")
     if legacy is not None:
-        yield ToolCall(f"call_of_message_{position}", legacy.needed_text("name"), legacy.text("arguments") or "")
+        name, arguments = legacy.needed_text("name"), legacy.text("arguments") or ""
+        yield ToolCall(f"call_of_message_{position}", name, arguments, place=legacy.place)

@@ -23,7 +23,7 @@ from typing import Any, Final, get_args
 
 from translators.codec import type_name
 from translators.errors import BadRequest
-from translators.fields import Fields
+from translators.fields import PROXY_FIELDS, Fields
 from translators.neutral import (
     NO_NATIVE,
     Audio,
@@ -47,7 +47,6 @@ from translators.neutral import (
     ToolResult,
 )
 from translators.openai_chat.parts import document_of_file, native_of_extra, objects_in, source_of_url
-from translators.openai_chat.request import PROXY_FIELDS
 from translators.sealed import unseal
 
 DIALECT: Final = "openai_responses"

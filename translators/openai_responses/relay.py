@@ -13,11 +13,11 @@ from typing import Any, Final
 from translators.codec import REMOVED, JsonError, dumps, loads_object, splice
 from translators.dialect import Relayed, RelayedRequest, ReplyTo, Rules
 from translators.errors import BadAnswer
+from translators.fields import PROXY_FIELDS
 from translators.losses import Loss
 from translators.neutral import Event, Failure, Request, Response, Usage
 from translators.openai_chat.error import error_envelope
 from translators.openai_chat.quirks import fitted
-from translators.openai_chat.request import PROXY_FIELDS
 from translators.openai_responses.answer import head, response_error
 from translators.openai_responses.error import error_in
 from translators.openai_responses.response import parse_response

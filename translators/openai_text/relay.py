@@ -12,12 +12,12 @@ from typing import Any, Final
 from translators.codec import REMOVED, JsonError, dumps, loads_object, splice
 from translators.dialect import Relayed, RelayedRequest, ReplyTo, Rules
 from translators.errors import BadAnswer
+from translators.fields import PROXY_FIELDS
 from translators.losses import Loss
 from translators.neutral import Event, Failure, Finish, Request, Response, Usage
 from translators.openai_chat.error import error_envelope
 from translators.openai_chat.parts import objects_in
 from translators.openai_chat.quirks import fitted
-from translators.openai_chat.request import PROXY_FIELDS
 from translators.openai_chat.response import finish_reason
 from translators.openai_chat.stream import chunk_of
 from translators.openai_chat.usage import parse_usage, render_usage

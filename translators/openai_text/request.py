@@ -8,9 +8,8 @@ from typing import Any, Final
 from translators import tokens
 from translators.codec import type_name
 from translators.errors import BadRequest
-from translators.fields import Fields
+from translators.fields import PROXY_FIELDS, Fields
 from translators.neutral import NO_NATIVE, Message, Opaque, Part, Request, Text
-from translators.openai_chat.request import PROXY_FIELDS
 from translators.openai_text.parts import DIALECT
 
 DEFAULT_MAX_TOKENS: Final = 16

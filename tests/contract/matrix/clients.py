@@ -7,7 +7,7 @@ same for all of them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from urllib.parse import unquote
@@ -87,9 +87,13 @@ def frames_of(body: bytes) -> list[Frame]:
     return found
 
 
-def receipt_of(frames: Iterable[Frame]) -> Json:
-    """What the closing comment says."""
-    (comment,) = [frame.comment for frame in frames if frame.comment and frame.comment.startswith("modelport ")]
+def receipt_of(frames: Sequence[Frame]) -> Json:
+    """What the closing comment says; a Gemini stream has no comments, so there the last chunk says it."""
+    comments = [frame.comment for frame in frames if frame.comment and frame.comment.startswith("modelport ")]
+    if not comments:
+        in_chunk: Json = frames[-1].json["modelport"]
+        return in_chunk
+    (comment,) = comments
     found: Json = json.loads(comment.removeprefix("modelport "))
     return found
 
@@ -257,9 +261,7 @@ class Responses:
         return Posted("/v1/responses", body)
 
     def follow(self, posted: Posted, turn: list[Json], calls: list[tuple[str, str]]) -> Posted:
-        results = [
-            {"type": "function_call_output", "call_id": call, "output": RESULTS[city]} for call, city in calls
-        ]
+        results = [{"type": "function_call_output", "call_id": call, "output": RESULTS[city]} for call, city in calls]
         return Posted(posted.path, {**posted.body, "input": [*posted.body["input"], *turn, *results]})
 
     def whole(self, body: Json) -> Facts:
@@ -506,7 +508,6 @@ class Gemini:
         return self._facts([body])
 
     def streamed(self, frames: list[Frame]) -> Facts:
-        receipt_of(frames)
         assert all(frame.event is None for frame in frames)
         chunks = [frame.json for frame in frames if frame.data]
         assert [bool(chunk["candidates"][0].get("finishReason")) for chunk in chunks] == [

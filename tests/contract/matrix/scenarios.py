@@ -166,6 +166,11 @@ IMPOSSIBLE: Final[Mapping[tuple[str, str, str], str]] = {
 }
 """(endpoint, backend, scenario) that cannot be, with the reason; `*` is any."""
 
+BROKEN: Final[Mapping[tuple[str, str, str], str]] = {
+    ("chat", "openai_responses", "reasoning_back"): "reasoning that the client sends back is sent on twice",
+}
+"""(endpoint, backend, scenario) that does not hold yet, with what goes wrong. A cell that holds fails its test here."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Cell:
@@ -187,9 +192,17 @@ class Cell:
     @property
     def impossible(self) -> str:
         """Why it cannot be; empty when it can."""
+        return self._reason(IMPOSSIBLE)
+
+    @property
+    def broken(self) -> str:
+        """What goes wrong in it; empty when nothing is known to."""
+        return self._reason(BROKEN)
+
+    def _reason(self, table: Mapping[tuple[str, str, str], str]) -> str:
         for endpoint in (self.endpoint, "*"):
             for backend in (self.backend, "*"):
-                if reason := IMPOSSIBLE.get((endpoint, backend, self.scenario)):
+                if reason := table.get((endpoint, backend, self.scenario)):
                     return reason
         return ""
 

@@ -5,6 +5,7 @@ Shapes are those of the exchanges in the recordings; no words of theirs.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,10 @@ TOTAL_TOKENS: Final = INPUT_TOKENS + OUTPUT_TOKENS
 FIRST_WORDS: Final = "Paris is"
 """What a vendor says before it breaks off."""
 JSON: Final = "application/json"
+SLOWLY: Final[Mapping[str, Any]] = {"split": "events", "delay_between_s": 0.02}
+"""Event by event, so that the first words are committed to before the error comes."""
+_NUMBERS: Final = itertools.count(1)
+"""No two answers of a vendor have an id in common, nor their calls."""
 
 Json = dict[str, Any]
 
@@ -57,6 +62,11 @@ class Vendor(Protocol):
         ...
 
     def heard(self, body: Json, path: str) -> Heard: ...
+
+
+def fresh(prefix: str) -> str:
+    """An id that was not given before."""
+    return f"{prefix}{next(_NUMBERS)}"
 
 
 def words(text: str) -> list[str]:
@@ -109,30 +119,33 @@ class OpenAIChat:
         if said.cities:
             message["tool_calls"] = [self._call(index, city) for index, city in enumerate(said.cities)]
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": self._reason(said)}
-        return Answer.json({**self._head("chat.completion"), "choices": [choice], "usage": self.USAGE})
+        return Answer.json(
+            {**self._head(fresh("chatcmpl-"), "chat.completion"), "choices": [choice], "usage": self.USAGE}
+        )
 
     def stream(self, said: Said) -> Answer:
-        chunks = [
-            self._chunk({"role": "assistant", "content": ""}),
-            *(self._chunk({"reasoning_content": word}) for word in words(said.thought)),
-            *(self._chunk({"content": word}) for word in words(said.text)),
+        deltas: list[Json] = [
+            {"role": "assistant", "content": ""},
+            *({"reasoning_content": word} for word in words(said.thought)),
+            *({"content": word} for word in words(said.text)),
         ]
         for index, city in enumerate(said.cities):
             call = self._call(index, city)
-            opening = {**call, "index": index, "function": {"name": TOOL, "arguments": ""}}
-            chunks.append(self._chunk({"tool_calls": [opening]}))
-            chunks += [
-                self._chunk({"tool_calls": [{"index": index, "function": {"arguments": half}}]})
-                for half in halves(arguments(city))
+            deltas.append({"tool_calls": [{**call, "index": index, "function": {"name": TOOL, "arguments": ""}}]})
+            deltas += [
+                {"tool_calls": [{"index": index, "function": {"arguments": half}}]} for half in halves(arguments(city))
             ]
-        chunks.append(self._chunk({}, self._reason(said)))
-        chunks.append({**self._head("chat.completion.chunk"), "choices": [], "usage": self.USAGE})
+        answer_id = fresh("chatcmpl-")
+        chunks = [*(self._chunk(answer_id, delta) for delta in deltas), self._chunk(answer_id, {}, self._reason(said))]
+        chunks.append({**self._head(answer_id, "chat.completion.chunk"), "choices": [], "usage": self.USAGE})
         return Answer.sse(frames(*chunks) + "data: [DONE]\n\n")
 
     def broken(self) -> Answer:
-        chunks = [self._chunk({"role": "assistant", "content": ""}), self._chunk({"content": FIRST_WORDS})]
+        answer_id = fresh("chatcmpl-")
+        deltas: list[Json] = [{"role": "assistant", "content": ""}, {"content": FIRST_WORDS}]
+        chunks = [self._chunk(answer_id, delta) for delta in deltas]
         error = {"error": {"message": "I broke.", "type": "server_error", "param": None, "code": None}}
-        return Answer.sse(frames(*chunks, error), split="events")
+        return Answer.sse(frames(*chunks, error), **SLOWLY)
 
     def error(self, status: int) -> Answer:
         error = {"message": named_in_words(status), "type": "invalid_request_error", "param": None, "code": None}
@@ -171,19 +184,19 @@ class OpenAIChat:
         if message.get("reasoning_content"):
             found.thoughts.append(message["reasoning_content"])
 
-    def _head(self, kind: str) -> Json:
-        return {"id": "chatcmpl-vendor", "object": kind, "created": CREATED, "model": "m"}
+    def _head(self, answer_id: str, kind: str) -> Json:
+        return {"id": answer_id, "object": kind, "created": CREATED, "model": "m"}
 
     def _call(self, index: int, city: str) -> Json:
         function = {"name": TOOL, "arguments": arguments(city)}
-        return {"id": f"call_{index}", "type": "function", "function": function}
+        return {"id": fresh(f"call_{index}_"), "type": "function", "function": function}
 
     def _reason(self, said: Said) -> str:
         return "tool_calls" if said.cities else "stop"
 
-    def _chunk(self, delta: Json, reason: str | None = None) -> Json:
+    def _chunk(self, answer_id: str, delta: Json, reason: str | None = None) -> Json:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
-        return {**self._head("chat.completion.chunk"), "choices": [choice], "usage": None}
+        return {**self._head(answer_id, "chat.completion.chunk"), "choices": [choice], "usage": None}
 
 
 # --- OpenAI: responses -----------------------------------------------------------------------------
@@ -191,25 +204,28 @@ class OpenAIChat:
 
 class OpenAIResponses:
     def whole(self, said: Said) -> Answer:
-        return Answer.json(self._response(said, "completed"))
+        return Answer.json(self._response(said))
 
     def stream(self, said: Said) -> Answer:
-        start = {**self._response(said, "in_progress"), "output": [], "usage": None}
+        whole = self._response(said)
+        start = {**whole, "status": "in_progress", "output": [], "usage": None}
         events: list[Json] = [{"type": f"response.{word}", "response": start} for word in ("created", "in_progress")]
-        for index, item in enumerate(self._items(said)):
+        for index, item in enumerate(whole["output"]):
             events += self._item_events(index, item)
-        events.append({"type": "response.completed", "response": self._response(said, "completed")})
+        events.append({"type": "response.completed", "response": whole})
         return Answer.sse(self._frames(events))
 
     def broken(self) -> Answer:
-        start = {**self._response(Said(), "in_progress"), "output": [], "usage": None}
-        (item,) = self._items(Said(FIRST_WORDS))
+        whole = self._response(Said(FIRST_WORDS))
+        start = {**whole, "status": "in_progress", "output": [], "usage": None}
+        (item,) = whole["output"]
         events: list[Json] = [{"type": "response.created", "response": start}]
         events += self._item_events(0, item)[:3]
         error = {"code": "server_error", "message": "I broke."}
+        events.append({"type": "error", "error": {**error, "type": "server_error", "param": None}})
         failed = {**start, "status": "failed", "error": error}
         events.append({"type": "response.failed", "response": failed})
-        return Answer.sse(self._frames(events), split="events")
+        return Answer.sse(self._frames(events), **SLOWLY)
 
     def error(self, status: int) -> Answer:
         return OpenAIChat().error(status)
@@ -254,11 +270,17 @@ class OpenAIResponses:
     def _items(self, said: Said) -> Iterator[Json]:
         if said.thought:
             summary = [{"type": "summary_text", "text": said.thought}]
-            yield {"id": "rs_1", "type": "reasoning", "encrypted_content": SEAL, "summary": summary, "content": []}
+            yield {
+                "id": fresh("rs_"),
+                "type": "reasoning",
+                "encrypted_content": SEAL,
+                "summary": summary,
+                "content": [],
+            }
         if said.text:
             content = [{"type": "output_text", "text": said.text, "annotations": [], "logprobs": []}]
             yield {
-                "id": "msg_1",
+                "id": fresh("msg_"),
                 "type": "message",
                 "role": "assistant",
                 "status": "completed",
@@ -266,10 +288,10 @@ class OpenAIResponses:
             }
         for index, city in enumerate(said.cities):
             yield {
-                "id": f"fc_{index}",
+                "id": fresh(f"fc_{index}_"),
                 "type": "function_call",
                 "status": "completed",
-                "call_id": f"call_{index}",
+                "call_id": fresh(f"call_{index}_"),
                 "name": TOOL,
                 "arguments": arguments(city),
             }
@@ -306,12 +328,12 @@ class OpenAIResponses:
             {"type": "response.output_item.done", "output_index": index, "item": item},
         ]
 
-    def _response(self, said: Said, status: str) -> Json:
+    def _response(self, said: Said) -> Json:
         return {
-            "id": "resp_vendor",
+            "id": fresh("resp_"),
             "object": "response",
             "created_at": CREATED,
-            "status": status,
+            "status": "completed",
             "error": None,
             "incomplete_details": None,
             "model": "m",
@@ -361,7 +383,7 @@ class Anthropic:
         start = {"type": "message_start", "message": self._head()}
         error = {"type": "error", "error": {"type": "api_error", "message": "I broke."}}
         block = self._block_events(0, {"type": "text", "text": FIRST_WORDS})[:2]
-        return Answer.sse(frames(start, *block, error, named=True), split="events")
+        return Answer.sse(frames(start, *block, error, named=True), **SLOWLY)
 
     def error(self, status: int) -> Answer:
         kind = {400: "invalid_request_error", 401: "authentication_error", 429: "rate_limit_error"}
@@ -402,7 +424,7 @@ class Anthropic:
 
     def _head(self) -> Json:
         return {
-            "id": "msg_vendor",
+            "id": fresh("msg_"),
             "type": "message",
             "role": "assistant",
             "model": "m",
@@ -418,7 +440,7 @@ class Anthropic:
         if said.text:
             yield {"type": "text", "text": said.text}
         for index, city in enumerate(said.cities):
-            yield {"type": "tool_use", "id": f"toolu_{index}", "name": TOOL, "input": {"city": city}}
+            yield {"type": "tool_use", "id": fresh(f"toolu_{index}_"), "name": TOOL, "input": {"city": city}}
 
     def _block_events(self, index: int, block: Json) -> list[Json]:
         match block["type"]:
@@ -460,7 +482,7 @@ class Gemini:
     def whole(self, said: Said) -> Answer:
         thought = [{"text": said.thought, "thought": True}] if said.thought else []
         text = [{"text": said.text}] if said.text else []
-        return Answer.json(self._chunk([*thought, *text, *self._calls(said)], "STOP"))
+        return Answer.json(self._chunk(fresh("r"), [*thought, *text, *self._calls(said)], "STOP"))
 
     def stream(self, said: Said) -> Answer:
         parts: list[Json] = [
@@ -468,12 +490,14 @@ class Gemini:
             *({"text": word} for word in words(said.text)),
             *self._calls(said),
         ]
-        chunks = [self._chunk([part]) for part in parts[:-1]]
-        return Answer.sse(frames(*chunks, self._chunk(parts[-1:], "STOP"), line_end="\r\n"))
+        answer_id = fresh("r")
+        chunks = [self._chunk(answer_id, [part]) for part in parts[:-1]]
+        return Answer.sse(frames(*chunks, self._chunk(answer_id, parts[-1:], "STOP"), line_end="\r\n"))
 
     def broken(self) -> Answer:
         error = {"error": {"code": 500, "message": "I broke.", "status": "INTERNAL"}}
-        return Answer.sse(frames(self._chunk([{"text": FIRST_WORDS}]), error, line_end="\r\n"), split="events")
+        words_said = self._chunk(fresh("r"), [{"text": FIRST_WORDS}])
+        return Answer.sse(frames(words_said, error, line_end="\r\n"), **SLOWLY)
 
     def error(self, status: int) -> Answer:
         names = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 429: "RESOURCE_EXHAUSTED"}
@@ -521,11 +545,11 @@ class Gemini:
             part: Json = {"functionCall": {"name": TOOL, "args": {"city": city}}}
             yield {**part, "thoughtSignature": SEAL} if said.thought and index == 0 else part
 
-    def _chunk(self, parts: list[Json], finish: str | None = None) -> Json:
+    def _chunk(self, answer_id: str, parts: list[Json], finish: str | None = None) -> Json:
         candidate: Json = {"content": {"role": "model", "parts": parts}, "index": 0}
         if finish:
             candidate["finishReason"] = finish
-        return {"candidates": [candidate], "usageMetadata": self.USAGE, "modelVersion": "m", "responseId": "r1"}
+        return {"candidates": [candidate], "usageMetadata": self.USAGE, "modelVersion": "m", "responseId": answer_id}
 
 
 # --- llama.cpp -------------------------------------------------------------------------------------

@@ -104,7 +104,7 @@ def test_show_and_forget_a_lesson(run: Any, live: Modelport) -> None:
     line = next(line for line in shown.splitlines() if line.startswith("refuses"))
     assert line.split()[:3] == ["refuses", "temperature", "learned"]
     assert "used 0 times: 400: Unsupported value" in line
-    assert forgotten == "1 lessons forgotten\n"
+    assert forgotten == "1 lesson forgotten\n"
     assert "nothing is known of it" in after
 
 
