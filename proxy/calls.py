@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from proxy.attempt import MAX_ERROR_BYTES
-from proxy.backends.backend import BackendError, Call, Operation
+from proxy.backends.backend import MAX_ANSWER_BYTES, BackendError, Call, Operation
 from proxy.exchange import Attempt, Exchange, rate_limit_headers
 from proxy.setup import Key, Setup
 from routing.errors import AttemptFailed
@@ -26,6 +26,7 @@ class Short:
     body: bytes
     parse_error: ParseError
     headers: Mapping[str, str] = field(default_factory=dict)
+    max_answer_bytes: int = MAX_ANSWER_BYTES
 
 
 async def call(
@@ -54,6 +55,7 @@ async def call(
         key=key.secret if key else None,
         headers=short.headers,
         timeouts=clock,
+        max_answer_bytes=short.max_answer_bytes,
     )
     attempt.sent = True
     try:

@@ -20,7 +20,7 @@ from proxy.services import Services
 from proxy.stored import Land, Stored, storable
 from storage.errors import LedgerUnavailable
 from translators.assemble import replay
-from translators.dialects import BACKENDS
+from translators.dialects import SPOKEN
 from translators.neutral import Failure, Response
 
 STREAM_HEADERS: Final[Mapping[str, str]] = {
@@ -68,7 +68,7 @@ class Delivery:
         await self.exchange.settle("ok")
         if self.keep and self.exchange.target and storable(response):
             exchange, dialect = self.exchange, self.asked.request.dialect
-            payload = committed.payload if dialect in BACKENDS else None
+            payload = committed.payload if dialect in SPOKEN else None
             self.keep(
                 Stored(self.exchange.target.name, exchange.cost_nanousd, response, exchange.losses, dialect, payload)
             )

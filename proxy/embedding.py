@@ -63,6 +63,8 @@ from translators.losses import Loss
 from translators.neutral import Failure, Message, Request, Response, Text, Usage
 from translators.tokens import estimate_text
 
+LARGEST_ANSWER: Final = 256 * 1024 * 1024
+"""2048 vectors of 3072 numbers take about 110 MiB as text."""
 DIALECT: Final = "embeddings"
 """How the ledger calls these exchanges."""
 SIDE_BY_SIDE: Final = 4
@@ -342,7 +344,7 @@ class Asking:
             at += batch.inputs
 
     async def _call(self, place: _Place, body: bytes) -> tuple[bytes, Attempt]:
-        short = Short("embed", place.path, body, place.embedder.parse_error)
+        short = Short("embed", place.path, body, place.embedder.parse_error, max_answer_bytes=LARGEST_ANSWER)
         return await call(self.errand.setup, self.exchange, place.target, place.key, place.deadline, short=short)
 
     async def _read(self, place: _Place, made: Attempt, raw: bytes, read: Callable[..., T], *arguments: Any) -> T:

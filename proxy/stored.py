@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from translators.codec import dumps, loads, loads_object
-from translators.dialects import BACKENDS
+from translators.dialects import SPOKEN
 from translators.errors import BadAnswer
 from translators.frozen import freeze, thaw
 from translators.losses import Loss
@@ -53,7 +53,7 @@ def unpack(packed: bytes) -> Stored | None:
         target, cost_nanousd, lost, dialect, relayed = facts
         losses = tuple(Loss(*each) for each in lost)
         if relayed:
-            response = BACKENDS[dialect].parse_response(loads_object(rest))
+            response = SPOKEN[dialect].parse_response(loads_object(rest))
             return Stored(target, cost_nanousd, response, losses, dialect, rest)
         return Stored(target, cost_nanousd, thaw(rest), losses, dialect)
     except (ValueError, TypeError, KeyError, BadAnswer):

@@ -123,6 +123,14 @@ def field_of(request: Request, neutral_name: str) -> str:
     return request.places.get(neutral_name) or client_field(request.dialect, neutral_name)
 
 
+def field_of_wire(request: Request, target: str, wire: str) -> str:
+    """What the client called the field that the dialect *target* calls *wire*."""
+    if request.dialect == target:
+        return wire
+    neutral = next((name for name, word in _CLIENT_FIELDS.get(target, {}).items() if word == wire), wire)
+    return field_of(request, neutral)
+
+
 # --- places of messages, parts and tools -------------------------------------------------------------
 
 
@@ -221,9 +229,11 @@ def _under(dialect: str, place: str, word: str) -> str:
     return f"{place}.{word}" if place else word
 
 
-def tool_place(tool: Tool, position: int) -> str:
-    """Where the client wrote the definition of the tool at *position*."""
-    return tool.place or f"tools[{position}]"
+def tool_place(tool: Tool, position: int, dialect: str) -> str:
+    """Where the client of *dialect* wrote the definition of the tool at *position*."""
+    if tool.place or dialect != "openai_chat" or tool.kind == "native":
+        return tool.place or f"tools[{position}]"
+    return f"tools[{position}].{tool.kind}"
 
 
 def tool_parameters(dialect: str, place: str, tool: Tool) -> str:

@@ -14,7 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.contract.matrix.page import PAGE, Found, written  # noqa: E402  the checkout is on the path from here on
+from tests.contract.matrix.page import PAGE, Found, written
 
 FOLDER = Path(__file__).resolve().parent
 TESTS = ("test_matrix.py", "sdks")

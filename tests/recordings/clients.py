@@ -214,7 +214,8 @@ def read_completions(got: Got, text: str, stream: bool) -> None:
         if "error" in value:
             got.error = value
             return
-        check_type(got, Completion, value)
+        # OpenAI's own streams have null there, which the type leaves out.
+        check_type(got, Completion, _with_reasons(value) if stream else value)
         if value.get("object") != "text_completion":
             got.wrong.append(f"object is {value.get('object')!r}")
         if value.get("usage"):
@@ -229,6 +230,11 @@ def read_completions(got: Got, text: str, stream: bool) -> None:
     if stream:
         check_receipt(got, frames_of(got, text), "data: [DONE]")
         _check_constant(got, values, ("id", "created", "model"))
+
+
+def _with_reasons(value: Mapping[str, Any]) -> dict[str, Any]:
+    choices = [{**choice, "finish_reason": choice.get("finish_reason") or "stop"} for choice in value["choices"]]
+    return {**value, "choices": choices}
 
 
 # --- Anthropic -------------------------------------------------------------------------------------

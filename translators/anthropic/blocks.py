@@ -19,7 +19,7 @@ from translators.anthropic.tools import CallIds, ToolNames
 from translators.codec import JsonError
 from translators.dialect import Rules
 from translators.errors import BadRequest, Unsupported
-from translators.losses import Loss
+from translators.losses import Loss, native_field, part_field, result_placed
 from translators.neutral import (
     Audio,
     Document,
@@ -61,12 +61,26 @@ class Rendering:
 
     def dress(self, block: Block, native: Native, place: str) -> Block:
         """*block* with its own native fields and cache mark; the others' fields become losses."""
-        self.losses.extend(unread_native(place, native))
+        if not native:
+            return block
+        self.losses.extend(unread_native(place, native, self.request.dialect))
         for name, value in native.get(NAME, {}).items():
-            block.setdefault(name, value)
+            known = block.setdefault(name, value)
+            if known is not value and isinstance(known, dict) and isinstance(value, dict):
+                block[name] = {**value, **known}
         if (mark := cache_mark(native, place, self.losses)) is not None:
             block["cache_control"] = mark
         return block
+
+    def called(self, place: str, name: str) -> str:
+        """The full name of the field *name* of the part at *place*, as the client has it."""
+        return part_field(self.request.dialect, place, name)
+
+    def text(self, part: Text | Refusal, place: str) -> Block | None:
+        """A text block; None when it is blank, which Anthropic refuses."""
+        if isinstance(part, Text) and part.annotations and "citations" not in part.native.get(NAME, {}):
+            self.lose(self.called(place, "annotations"), "dropped", "the target takes back only citations of its own")
+        return text_block(part.text, part.native, place, self)
 
     def needs(self, modality: str, place: str) -> None:
         """Refuse *modality* where the target does not take it."""
@@ -82,22 +96,21 @@ def user_block(part: Part, place: str, rendering: Rendering) -> Block | None:
     """A part of a user turn or a tool result; None for text that says nothing."""
     match part:
         case Text() if "citations" in part.native.get(NAME, {}):
-            rendering.lose(f"{place}.citations", "dropped", "the target takes citations in its own turns only")
+            name = native_field(rendering.request.dialect, place, NAME, "citations")
+            rendering.lose(name, "dropped", "the target takes citations in its own turns only")
             fields = {name: value for name, value in part.native[NAME].items() if name != "citations"}
             return text_block(part.text, {**part.native, NAME: fields}, place, rendering)
         case Text() if isinstance(found := part.native.get(NAME, {}).get("search_result"), dict):
             # A client's own block, whose text is there for the other dialects.
             return dict(found)
-        case Text():
-            return text_block(part.text, part.native, place, rendering)
+        case Text() | Refusal():
+            return rendering.text(part, place)
         case Image():
             return image_block(part, place, rendering)
         case Document():
             return document_block(part, place, rendering)
         case Opaque(dialect=dialect, value=value) if dialect == NAME:
             return dict(value)
-        case Refusal(text, native):
-            return text_block(text, native, place, rendering)
         case Audio():
             raise Unsupported(f"{place}: the target takes no audio", place, "unsupported_modality")
         case Opaque(type=kind):
@@ -109,8 +122,8 @@ def user_block(part: Part, place: str, rendering: Rendering) -> Block | None:
 def assistant_block(part: Part, place: str, rendering: Rendering) -> Block | None:
     """A part of an assistant turn; pictures and documents do not come here."""
     match part:
-        case Text(text, _, native) | Refusal(text, native):
-            return text_block(text, native, place, rendering)
+        case Text() | Refusal():
+            return rendering.text(part, place)
         case Thinking():
             return thinking_block(part, place, rendering)
         case ToolCall():
@@ -131,6 +144,8 @@ def text_block(text: str, native: Native, place: str, rendering: Rendering) -> B
         return rendering.dress({"type": "text", "text": text}, native, place)
     if text:
         rendering.lose(place, "dropped", "the target refuses text of blanks alone")
+    elif native:
+        rendering.losses.extend(unread_native(place, native, rendering.request.dialect))
     return None
 
 
@@ -151,12 +166,12 @@ def tool_use_block(call: ToolCall, place: str, rendering: Rendering) -> Block:
     Raises:
         BadRequest: its arguments are no JSON object and cannot be repaired to one.
     """
-    inner = f"{place}.{call.kind}" if rendering.request.dialect == "openai_chat" else place
     if call.kind == "custom":
-        rendering.lose(f"{inner}.input", "emulated", "the target's calls are objects; the text stands in a field")
+        name = rendering.called(place, "input")
+        rendering.lose(name, "emulated", "the target's calls are objects; the text stands in a field")
         arguments: dict[str, Any] = {"input": call.arguments}
     else:
-        where = f"{inner}.input" if rendering.request.dialect == NAME else f"{inner}.arguments"
+        where = rendering.called(place, "arguments")
         try:
             arguments, repaired = object_of(call.arguments)
         except JsonError as error:
@@ -177,8 +192,8 @@ def tool_result_block(result: ToolResult, safe_id: str, place: str, rendering: R
     block: Block = {"type": "tool_result", "tool_use_id": safe_id}
     inner = [
         found
-        for index, part in enumerate(result.parts)
-        if (found := user_block(part, _content_place(place, index, result, rendering.request), rendering)) is not None
+        for where, part in result_placed(result, place, rendering.request.dialect)
+        if (found := user_block(part, where, rendering)) is not None
     ]
     marks = [mark for found in inner if (mark := found.pop("cache_control", None)) is not None]
     if inner:
@@ -190,16 +205,11 @@ def tool_result_block(result: ToolResult, safe_id: str, place: str, rendering: R
     return rendering.dress(block, result.native, place)
 
 
-def _content_place(place: str, index: int, result: ToolResult, request: Request) -> str:
-    plain = len(result.parts) == 1 and request.dialect != NAME
-    return f"{place}.content" if plain else f"{place}.content[{index}]"
-
-
 def image_block(image: Image, place: str, rendering: Rendering) -> Block:
     """A picture by URL, data or the vendor's own file id."""
     rendering.needs("image", place)
     if image.detail not in (None, "auto"):
-        rendering.lose(f"{place}.image_url.detail", "dropped", "the target has one resolution")
+        rendering.lose(rendering.called(place, "detail"), "dropped", "the target has one resolution")
     source = image.source
     if source.url is not None:
         wire = {"type": "url", "url": _url(source.url, place, rendering.rules)}
@@ -221,7 +231,8 @@ def document_block(document: Document, place: str, rendering: Rendering) -> Bloc
     """A PDF or plain text, with its file name as the title."""
     rendering.needs("document", place)
     source = document.source
-    if isinstance(content := document.native.get(NAME, {}).get("source"), dict) and document.text is not None:
+    content = document.native.get(NAME, {}).get("source")
+    if isinstance(content, dict) and content.get("type") == "content" and document.text is not None:
         # Blocks that a client of this dialect wrote, to be cited one by one.
         wire: Mapping[str, Any] = content
     elif document.text is not None:

@@ -30,10 +30,10 @@ def cache_mark(native: Native, place: str, losses: list[Loss]) -> dict[str, Any]
     return None
 
 
-def unread_native(place: str, native: Native) -> Iterator[Loss]:
+def unread_native(place: str, native: Native, client: str) -> Iterator[Loss]:
     """The losses of other dialects' fields in *native*, without the cache marks that are read here."""
     kept = {
         dialect: {name: value for name, value in fields.items() if name not in _MARKS}
         for dialect, fields in native.items()
     }
-    return native_losses(place, kept, NAME)
+    return native_losses(place, kept, NAME, client)

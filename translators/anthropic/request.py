@@ -18,12 +18,13 @@ from translators.anthropic.turns import Turns
 from translators.codec import dumps_text
 from translators.dialect import Rendered, Rules
 from translators.json_schema import anthropic_output_schema
-from translators.losses import Loss, client_field, request_native_losses
+from translators.losses import Loss, field_of, field_of_wire, native_losses, request_native_losses
 from translators.neutral import OutputFormat, Request
 
 FALLBACK_MAX_TOKENS: Final = 4096
 """For a model whose maximum is unknown: every Claude model since 2024 takes it."""
 MAX_CACHE_MARKS: Final = 4
+_NEEDED: Final = frozenset({"model", "max_tokens", "messages"})
 
 _DEFAULTS: Final[Mapping[str, Any]] = {
     item.name: item.default if item.default_factory is MISSING else item.default_factory()
@@ -85,6 +86,9 @@ def render_request(request: Request, rules: Rules) -> Rendered:
     body |= _about_request(request, losses)
     _report_rest(request, losses)
     _add_native(body, request.native.get(NAME, {}))
+    for name in sorted(rules.refuses & body.keys() - _NEEDED):
+        del body[name]
+        losses.append(Loss(field_of_wire(request, NAME, name), "dropped", "the model refuses it"))
     _limit_cache_marks(body, request.dialect, losses)
     body |= rules.extra_body
     body = {rules.rename.get(name, name): value for name, value in body.items()}
@@ -98,7 +102,7 @@ def _without(request: Request, refused: Iterable[str], reason: str, losses: list
         for name in sorted(refused)
         if name in _DEFAULTS and getattr(request, name) != _DEFAULTS[name]
     }
-    losses.extend(Loss(client_field(request.dialect, name), "dropped", reason) for name in changes)
+    losses.extend(Loss(field_of(request, name), "dropped", reason) for name in changes)
     return replace(request, **changes) if changes else request
 
 
@@ -113,7 +117,7 @@ def taken_while_thinking(request: Request, name: str) -> bool:
 
 def _max_tokens(request: Request, rules: Rules, losses: list[Loss]) -> int:
     """Anthropic demands a limit; 0 is one (it fills the prompt cache and writes nothing)."""
-    name = client_field(request.dialect, "max_output_tokens")
+    name = field_of(request, "max_output_tokens")
     wanted, ceiling = request.max_output_tokens, rules.max_output_tokens
     if wanted is None and ceiling is None:
         losses.append(
@@ -133,12 +137,12 @@ def _sampling(request: Request, rules: Rules, losses: list[Loss]) -> dict[str, A
         # "temperature: range: 0..1" (recorded 400)
         highest = 1.0 if rules.temperature_max is None else min(rules.temperature_max, 1.0)
         if request.temperature > highest:
-            name = client_field(request.dialect, "temperature")
+            name = field_of(request, "temperature")
             losses.append(Loss(name, "clamped", f"the target takes 0 to {highest:g}"))
         sampling["temperature"] = min(request.temperature, highest)
     if request.top_p is not None:
         if rules.one_of_temperature_top_p and sampling:
-            name = client_field(request.dialect, "top_p")
+            name = field_of(request, "top_p")
             losses.append(Loss(name, "dropped", "the model takes only one of temperature and top_p"))
         else:
             sampling["top_p"] = request.top_p
@@ -147,7 +151,7 @@ def _sampling(request: Request, rules: Rules, losses: list[Loss]) -> dict[str, A
     if request.stop:
         told = [sequence for sequence in request.stop if sequence.strip()]
         if len(told) < len(request.stop):
-            name = client_field(request.dialect, "stop")
+            name = field_of(request, "stop")
             losses.append(Loss(name, "dropped", "the target refuses stop sequences of blanks alone"))
         if told:
             sampling["stop_sequences"] = told
@@ -161,8 +165,8 @@ def _output(
     output = request.output
     if output is None:
         return {}
-    name = client_field(request.dialect, "output")
-    place = f"{name}.json_schema.schema" if request.dialect == "openai_chat" else name
+    name = field_of(request, "output")
+    place = field_of(request, "output.schema")
     native = rules.structured_output and (rules.schema_with_tools or not has_tools)
     if output.kind == "json_schema" and native:
         if request.dialect == NAME:
@@ -170,8 +174,7 @@ def _output(
         schema, found = anthropic_output_schema(output.schema or {"type": "object"}, place)
         losses.extend(found)
         if "$ref" in schema and output.description:
-            described = place.removesuffix("schema") + "description"
-            losses.append(Loss(described, "dropped", "the target takes nothing beside a reference"))
+            losses.append(Loss(field_of(request, "output.description"), "dropped", "the target takes nothing beside a reference"))
         return {"format": {"type": "json_schema", "schema": _titled(schema, output)}}
     losses.append(Loss(name, "emulated", "the target has no such mode here; an instruction asks for it"))
     instruction = _JSON_OBJECT_INSTRUCTION
@@ -196,7 +199,7 @@ def _about_request(request: Request, losses: list[Loss]) -> dict[str, Any]:
         about["metadata"] = {"user_id": request.user}
     if request.service_tier is not None:
         tier = _SERVICE_TIERS.get(request.service_tier)
-        name = client_field(request.dialect, "service_tier")
+        name = field_of(request, "service_tier")
         if tier is None:
             losses.append(Loss(name, "dropped", f"the target has no tier {request.service_tier}"))
         else:
@@ -211,23 +214,29 @@ def _about_request(request: Request, losses: list[Loss]) -> dict[str, Any]:
 def _report_rest(request: Request, losses: list[Loss]) -> None:
     """The losses of fields that nothing above has read; a value that asks for the default loses nothing."""
     losses.extend(
-        Loss(client_field(request.dialect, name), "dropped", "the target has no such field")
+        Loss(field_of(request, name), "dropped", "the target has no such field")
         for name in _NO_EQUIVALENT
         if getattr(request, name) not in (None, 0, False, {})
     )
     if request.n is not None and request.n > 1:
-        losses.append(Loss(client_field(request.dialect, "n"), "emulated", "Anthropic has no n: one call for each"))
+        losses.append(Loss(field_of(request, "n"), "emulated", "Anthropic has no n: one call for each"))
     if request.modalities is not None and set(request.modalities) - {"text"}:
-        losses.append(Loss(client_field(request.dialect, "modalities"), "dropped", "the target answers in text alone"))
+        losses.append(Loss(field_of(request, "modalities"), "dropped", "the target answers in text alone"))
     losses.extend(request_native_losses(request, NAME))
+    if request.reasoning is not None:
+        place = field_of(request, "reasoning")
+        losses.extend(native_losses(place, request.reasoning.native, NAME, request.dialect))
 
 
 def _add_native(body: dict[str, Any], native: Mapping[str, Any]) -> None:
     """Fields that are not known here. Of `metadata`, `output_config` and the like *native* holds the unknown part."""
     for name, value in native.items():
+        if name == "tool_choice" and name not in body and "type" not in value:
+            continue
         known = body.setdefault(name, value)
         if known is not value and isinstance(known, dict) and isinstance(value, dict):
-            body[name] = {**value, **known}
+            body[name] = dict(known)
+            _add_native(body[name], value)
 
 
 def _limit_cache_marks(body: Mapping[str, Any], dialect: str, losses: list[Loss]) -> None:

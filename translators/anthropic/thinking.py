@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from translators.anthropic.response import NAME
 from translators.dialect import Rules
-from translators.losses import Loss, client_field
+from translators.losses import Loss, field_of
 from translators.neutral import Effort, Reasoning, Request
 
 MIN_BUDGET_TOKENS: Final = 1024
@@ -50,7 +50,7 @@ def plan_thinking(
 ) -> ThinkingPlan:
     """The plan for *request*; *unsigned_turn* says that a tool turn without signed thinking is being continued."""
     reasoning = request.reasoning
-    name = client_field(request.dialect, "reasoning")
+    name = field_of(request, "reasoning")
     if reasoning is None or not _says_something(reasoning):
         return ThinkingPlan(max_tokens)
     if rules.thinking == "none":
@@ -154,7 +154,7 @@ def _budget_plan(
     losses: list[Loss],
 ) -> ThinkingPlan:
     """A budget within `max_tokens`, which is raised first and only then limits the budget."""
-    name = client_field(request.dialect, "reasoning")
+    name = field_of(request, "reasoning")
     if max_tokens == 0:
         losses.append(Loss(name, "dropped", "a request for no tokens leaves no room to think"))
         return ThinkingPlan(max_tokens)
@@ -177,7 +177,7 @@ def _budget_plan(
     if budget != wanted:
         losses.append(Loss(name, "clamped", f"the budget must be at least {MIN_BUDGET_TOKENS} and below max_tokens"))
     if raised != max_tokens and request.max_output_tokens is not None:
-        limit = client_field(request.dialect, "max_output_tokens")
+        limit = field_of(request, "max_output_tokens")
         losses.append(Loss(limit, "emulated", f"thinking counts within it: raised by the budget to {raised}"))
     fields: dict[str, Any] = {"thinking": {"type": "enabled", "budget_tokens": budget, **_display(reasoning)}}
     if (effort_beside := _effort_beside(reasoning)) is not None:

@@ -12,7 +12,7 @@ from translators.anthropic.response import NAME
 from translators.dialect import Rules
 from translators.errors import BadRequest, Unsupported
 from translators.json_schema import anthropic_output_schema
-from translators.losses import Loss, client_field
+from translators.losses import Loss, field_of, tool_parameters, tool_place
 from translators.neutral import Request, Tool, ToolCall, ToolChoice
 
 # "tools.0.custom.name: String should match pattern '^[a-zA-Z0-9_-]{1,128}$'" (the API's own 400, 2026)
@@ -105,14 +105,14 @@ def render_tools(
 ) -> dict[str, Any]:
     """The body's `tools` and `tool_choice`."""
     choice = request.tool_choice
-    parallel = client_field(request.dialect, "parallel_tool_calls")
+    parallel = field_of(request, "parallel_tool_calls")
     if not request.tools:
         if choice is not None and choice.kind != "none":
-            losses.append(Loss(client_field(request.dialect, "tool_choice"), "dropped", "the request has no tools"))
+            losses.append(Loss(field_of(request, "tool_choice"), "dropped", "the request has no tools"))
         if request.parallel_tool_calls is False:
             losses.append(Loss(parallel, "dropped", "the request has no tools"))
         return _tools_of_history(request, names, losses)
-    kept = _kept(request.tools, choice)
+    kept = _kept(request.tools, choice, field_of(request, "tool_choice"))
     definitions = _definitions(request, kept, names, losses)
     if not definitions:
         return _tools_of_history(request, names, losses)
@@ -131,23 +131,22 @@ def _tools_of_history(request: Request, names: ToolNames, losses: list[Loss]) ->
     )
     if not used:
         return {}
-    losses.append(Loss("tools", "emulated", "earlier tool calls need definitions; they are sent with tool choice none"))
+    reason = "earlier tool calls need definitions; they are sent with tool choice none"
+    losses.append(Loss(field_of(request, "tools"), "emulated", reason))
     return {
         "tools": [{"name": names.wire(name), "input_schema": _input_schema(None)} for name in used],
         "tool_choice": {"type": "none"},
     }
 
 
-def _kept(tools: tuple[Tool, ...], choice: ToolChoice | None) -> list[tuple[int, Tool]]:
-    """The tools that *choice* leaves, each with its place in the request."""
+def _kept(tools: tuple[Tool, ...], choice: ToolChoice | None, place: str) -> list[tuple[int, Tool]]:
+    """The tools that *choice*, which stands at *place*, leaves, each with its position in the request."""
     placed = list(enumerate(tools))
     if choice is None or not choice.names:
         return placed
     missing = set(choice.names) - {_spoken_name(tool) for tool in tools}
     if missing:
-        raise BadRequest(
-            f"tool_choice: {', '.join(sorted(missing))} is not among the tools", "tool_choice", "invalid_value"
-        )
+        raise BadRequest(f"{place}: {', '.join(sorted(missing))} is not among the tools", place, "invalid_value")
     if choice.kind == "named" and len(choice.names) == 1:
         return placed
     return [(index, tool) for index, tool in placed if _spoken_name(tool) in choice.names]
@@ -159,10 +158,10 @@ def _definitions(
     definitions: list[dict[str, Any]] = []
     strict_tools = 0
     for index, tool in kept:
-        place = f"tools[{index}]"
+        place = tool_place(tool, index, request.dialect)
         if tool.kind == "custom":
             raise Unsupported(f"{place}: the target has no free-form tools, only functions", place, "unsupported_tool")
-        losses.extend(unread_native(place, tool.native))
+        losses.extend(unread_native(place, tool.native, request.dialect))
         if tool.kind == "native":
             if NAME in tool.native:
                 definitions.append(dict(tool.native[NAME]))
@@ -182,13 +181,12 @@ def _definitions(
 
 
 def _definition(tool: Tool, place: str, dialect: str, names: ToolNames, losses: list[Loss]) -> dict[str, Any]:
-    inner = f"{place}.function" if dialect == "openai_chat" else place
     name = names.wire(tool.name)
     if name != tool.name:
-        losses.append(Loss(f"{inner}.name", "renamed", f"the target takes {_LEGAL_NAME.pattern}: {name}"))
+        losses.append(Loss(f"{place}.name", "renamed", f"the target takes {_LEGAL_NAME.pattern}: {name}"))
     schema = _input_schema(tool.parameters)
     if tool.strict and dialect != NAME:
-        schema, found = anthropic_output_schema(schema, f"{inner}.parameters")
+        schema, found = anthropic_output_schema(schema, tool_parameters(dialect, place, tool))
         losses.extend(found)
     definition: dict[str, Any] = {"name": name, "input_schema": schema}
     if tool.description:
@@ -226,7 +224,7 @@ def _choice(
             return {"type": "auto"}
     if rules.forced_tools == "never" or (rules.forced_tools == "not_while_thinking" and thinking_on):
         when = "while it thinks" if rules.forced_tools == "not_while_thinking" else "at all"
-        name = client_field(request.dialect, "tool_choice")
+        name = field_of(request, "tool_choice")
         losses.append(Loss(name, "emulated", f"the model cannot be forced to call a tool {when}; auto is used"))
         return {"type": "auto"}
     return wire

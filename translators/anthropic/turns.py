@@ -6,7 +6,6 @@ each call has exactly one, and one that never came is said to be an error.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -23,8 +22,8 @@ from translators.anthropic.blocks import (
 from translators.anthropic.marks import cache_mark, unread_native
 from translators.anthropic.response import NAME
 from translators.errors import BadRequest, Unsupported
-from translators.losses import message_place
-from translators.neutral import Document, Image, Message, Part, Refusal, Text, Thinking, ToolCall, ToolResult
+from translators.losses import field_of, message_place, placed
+from translators.neutral import Document, Image, Message, Part, Text, ToolCall, ToolResult
 
 _SPOKEN: Final = frozenset({"text", "thinking", "redacted_thinking"})
 
@@ -59,7 +58,7 @@ class Turns:
         rendering = self.rendering
         if message.name is not None:
             rendering.lose(f"{place}.name", "dropped", "the target has no names of participants")
-        rendering.losses.extend(unread_native(place, message.native))
+        rendering.losses.extend(unread_native(place, message.native, rendering.request.dialect))
         for name in message.native.get(NAME, {}):
             if name != "cache_control":
                 rendering.lose(f"{place}.{name}", "dropped", "messages are written anew, with role and content alone")
@@ -96,6 +95,9 @@ class Turns:
     def _place(self, index: int) -> str:
         return message_place(self.rendering.request.messages[index], index)
 
+    def _placed(self, index: int) -> list[tuple[str, Part]]:
+        return placed(self.rendering.request.messages[index], index, self.rendering.request.dialect)
+
     def continues_unsigned_tools(self) -> bool:
         """Whether the newest turn brings results of calls that no signed thinking precedes."""
         assistants = [turn for turn in self.turns if turn.role == "assistant"]
@@ -106,7 +108,7 @@ class Turns:
     def _add_system(self, index: int, message: Message) -> list[Block]:
         place = self._place(index)
         written: list[Block] = []
-        for position, part in _placed(message.parts, place):
+        for position, part in self._placed(index):
             if not isinstance(part, Text):
                 raise Unsupported(f"{position}: the target takes text alone here", position, "unsupported_part")
             if (block := text_block(part.text, part.native, position, self.rendering)) is not None:
@@ -123,20 +125,12 @@ class Turns:
     def _add_user(self, index: int, message: Message) -> list[Block]:
         written = [
             block
-            for place, part in _placed(message.parts, self._place(index), self._results_before(index))
+            for place, part in self._placed(index)
             if (block := user_block(part, place, self.rendering)) is not None
         ]
         if written:
             self._turn("user", index).blocks.extend(written)
         return written
-
-    def _results_before(self, index: int) -> int:
-        """How many results the client wrote in front, in the same turn."""
-        messages = self.rendering.request.messages
-        before = messages[index - 1] if index else None
-        if before is None or before.role != "tool" or not before.place or before.place != messages[index].place:
-            return 0
-        return len(before.parts)
 
     def _add_assistant(self, index: int, message: Message) -> list[Block]:
         written: list[Block] = []
@@ -145,7 +139,7 @@ class Turns:
         has_calls = any(isinstance(part, ToolCall) for part in message.parts)
         if new and has_calls:
             self.rendering.ids.begin_turn()
-        for place, part in _assistant_placed(message.parts, self._place(index), self.rendering.request.dialect):
+        for place, part in self._placed(index):
             if isinstance(part, Image | Document):
                 self._carry(part, place)
                 continue
@@ -169,20 +163,15 @@ class Turns:
         self.carried.append((place, render(part, place, self.rendering)))
 
     def _add_results(self, index: int, message: Message) -> list[Block]:
-        place = self._place(index)
         written: list[Block] = []
-        for position, part in enumerate(message.parts):
-            if self.rendering.request.dialect == NAME:
-                place = f"{self._place(index)}.content[{position}]"
+        for place, part in self._placed(index):
             if not isinstance(part, ToolResult):
                 raise BadRequest(f"{place}: a tool message holds results alone", place, "invalid_value")
             safe_id = self.rendering.ids.result(part.call_id)
             if safe_id is None:
-                name = "tool_use_id" if self.rendering.request.dialect == NAME else "tool_call_id"
+                where = self.rendering.called(place, "call_id")
                 raise BadRequest(
-                    f"{place}.{name}: {part.call_id!r} is no call of the assistant message before it",
-                    f"{place}.{name}",
-                    "invalid_value",
+                    f"{where}: {part.call_id!r} is no call of the assistant message before it", where, "invalid_value"
                 )
             turn = self._result_turn(index)
             if any(result["tool_use_id"] == safe_id for result in turn.results):
@@ -218,7 +207,8 @@ class Turns:
         """Anthropic wants a turn: where all is system text, its last block is the user's."""
         if not self.system:
             raise BadRequest("messages: nothing in them says anything", "messages", "invalid_value")
-        self.rendering.lose("messages", "emulated", "the target needs a user turn; the last system text is sent as one")
+        name = field_of(self.rendering.request, "messages")
+        self.rendering.lose(name, "emulated", "the target needs a user turn; the last system text is sent as one")
         self.turns.append(_Turn("user", 0, blocks=[self.system.pop()]))
 
     def _fill_results(self) -> None:
@@ -262,32 +252,3 @@ class Turns:
             # "final assistant content cannot end with trailing whitespace" (the API's 400)
             turn.blocks[-1]["text"] = text.rstrip()
             self.rendering.lose(f"{place}.content", "clamped", "the text to continue must not end in blanks")
-
-
-def _placed(parts: tuple[Part, ...], place: str, before: int = 0) -> Iterator[tuple[str, Part]]:
-    """Each part with its place, *before* others; a single text is what OpenAI's clients send as a plain string."""
-    for index, part in enumerate(parts, before):
-        plain = len(parts) == 1 and not before and isinstance(part, Text)
-        yield f"{place}.content" if plain else f"{place}.content[{index}]", part
-
-
-def _assistant_placed(parts: tuple[Part, ...], message: str, dialect: str) -> Iterator[tuple[str, Part]]:
-    """OpenAI's assistant messages keep calls, refusal and reasoning beside the content, others keep one list."""
-    if dialect != "openai_chat":
-        yield from _placed(parts, message)
-        return
-    content = [part for part in parts if not isinstance(part, ToolCall | Refusal | Thinking)]
-    content_at = calls_at = 0
-    for part in parts:
-        match part:
-            case ToolCall():
-                yield f"{message}.tool_calls[{calls_at}]", part
-                calls_at += 1
-            case Refusal():
-                yield f"{message}.refusal", part
-            case Thinking():
-                yield f"{message}.reasoning_content", part
-            case _:
-                plain = len(content) == 1 and isinstance(part, Text)
-                yield f"{message}.content" if plain else f"{message}.content[{content_at}]", part
-                content_at += 1

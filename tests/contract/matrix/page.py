@@ -67,7 +67,7 @@ def marks(page: str) -> dict[Cell, str]:
     found: dict[Cell, str] = {}
     endpoint = ""
     by_title = {scenario.title: scenario for scenario in SCENARIOS.values()}
-    for line in page.split(LOSSES.splitlines()[0])[0].splitlines():
+    for line in page.split(LOSSES.splitlines()[0], maxsplit=1)[0].splitlines():
         if line.startswith("### "):
             endpoint = line.removeprefix("### ").split(":")[0]
         cells_of_line = [each.strip() for each in line.strip("|").split("|")]
@@ -176,5 +176,7 @@ def _runs() -> Iterator[str]:
 def _table(head: Sequence[str], rows: Iterator[list[str]] | list[list[str]]) -> Iterator[str]:
     yield f"| {' | '.join(head)} |"
     yield f"|{'---|' * len(head)}"
-    yield from (f"| {' | '.join(each.replace('|', '\\|') for each in row)} |" for row in rows)
+    for row in rows:
+        squares = [each.replace("|", "\\|") for each in row]
+        yield f"| {' | '.join(squares)} |"
     yield ""
