@@ -12,14 +12,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 from proxy.asked import Asked
 from proxy.backends.backend import Answer, Backend, BackendError, Call
 from proxy.config.model import StructuredSettings
 from proxy.conforming import asked_again, judged, must_be_checked, not_fitting
+from proxy.continuing import Continued, Sequel, can_continue, followed
 from proxy.controls import LossMode
-from proxy.errors import refused
+from proxy.errors import Refused, refused
 from proxy.exchange import Attempt, Exchange, rate_limit_headers
 from proxy.healing import Healer, Treatment
 from proxy.live import Live, Pieces
@@ -32,10 +34,12 @@ from proxy.whole import joined, read_whole
 from proxy.wire import Translated
 from routing.errors import AttemptFailed
 from routing.targets import Target
+from storage.errors import LedgerUnavailable
 from translators.custom_tools import Restorer
-from translators.dialect import StreamRelay
+from translators.dialect import Relayed, StreamRelay
 from translators.errors import BadRequest
-from translators.neutral import Failure, Response
+from translators.losses import Loss
+from translators.neutral import Failure, Request, Response
 from translators.tokens import estimate_request, family
 from translators.vaulted import Found
 
@@ -47,13 +51,19 @@ class Committed:
     """An answer that goes to the client: either whole, or *live* with its first frames held."""
 
     exchange: Exchange
-    attempts: Sequence[Attempt]
+    attempts: list[Attempt]
     prepared: Prepared
     headers: Mapping[str, str] = field(default_factory=dict)
     response: Response | None = None
+    gave: Sequence[Response] = ()
+    """What each of *attempts* gave of *response*, where it is not one choice each."""
+    notes: Sequence[Loss] = ()
+    """What is to be said of how a whole answer was made."""
     payload: bytes | None = None
     """The whole answer in the client's dialect, when it was relayed."""
     live: Live | None = None
+    continued: Continued | None = None
+    """The wire of *live*, where the answer may take several calls."""
     deadline: float = math.inf
     """A moment of `time.monotonic()` at which a stream must have ended."""
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -62,9 +72,25 @@ class Committed:
         """Hold *sending* open until `close`."""
         return await self._stack.enter_async_context(sending)
 
+    def shares(self, response: Response) -> Sequence[Response]:
+        """What each of *attempts* gave of *response*."""
+        if self.continued is not None:
+            return self.continued.seam.shares(response)
+        if self.gave or len(self.attempts) == 1:
+            return self.gave or [response]
+        return [replace(response, choices=response.choices[at : at + 1]) for at in range(len(self.attempts))]
+
     async def close(self) -> None:
         """Release the connection; before the end of the answer this cancels the work behind it."""
         await self._stack.aclose()
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What a target is asked, and what of the conversation's reasoning is kept; see `prepare`."""
+
+    request: Request
+    recalled: Mapping[bytes, Found] | None
 
 
 class Attempter:
@@ -80,6 +106,7 @@ class Attempter:
         losses: LossMode,
         healer: Healer,
         structured: StructuredSettings,
+        continuations: int = 0,
         recalled: Mapping[bytes, Found] | None = None,
         fetch: Fetch,
         clean: Callable[[str, Failure], Failure],
@@ -94,6 +121,7 @@ class Attempter:
         self._healer = healer
         self._validate = structured.validate_answers
         self._repair = structured.repair
+        self._continuations = continuations
         self._recalled = recalled
         self._fetch = fetch
         self._clean = clean
@@ -111,11 +139,12 @@ class Attempter:
         treatment = Treatment(self._healer, self._asked.request, target, self._recalled)
         prepared = await self._prepared(target, deadline, treatment)
         while True:
+            question = _Question(self._asked.request, treatment.recalled)
             try:
                 if prepared.fan_out > 1:
-                    committed = await self._fan_out(prepared, key, deadline)
+                    committed = await self._fan_out(question, prepared, key, deadline)
                 else:
-                    committed = await self._one(prepared, key, deadline)
+                    committed = await self._full(question, prepared, key, deadline)
             except AttemptFailed as failed:
                 refused_one = prepared
                 if treatment.try_again(failed.failure, prepared):
@@ -125,6 +154,7 @@ class Attempter:
                 treatment.failed()
                 raise
             treatment.worked()
+            self._say(committed, committed.notes)
             return await self._fitting(committed, key, deadline)
 
     async def _prepared(self, target: Target, deadline: float, treatment: Treatment) -> Prepared:
@@ -156,7 +186,7 @@ class Attempter:
             except (AttemptFailed, BadRequest):
                 again = None
             if again is not None and again.response is not None:
-                losses.append(asked_again(request))
+                losses.extend((asked_again(request), *again.notes))
                 committed, verdict = again, judged(again.response, request)
                 committed.response, committed.payload = verdict.response, None
                 losses.extend(verdict.losses)
@@ -168,16 +198,91 @@ class Attempter:
     async def _asked_again(
         self, first: Prepared, response: Response, wrong: Sequence[str], key: Key | None, deadline: float
     ) -> Committed:
-        asked = replace(self._asked, request=repair_request(self._asked.request, response, wrong))
-        prepared = await prepare(
-            asked, first.target, first.spec, self._fetch, self._recalled, whole=True, may_relay=False
-        )
-        return await self._one(prepared, key, deadline)
+        question = _Question(repair_request(self._asked.request, response, wrong), self._recalled)
+        prepared = await self._another(question, first, question.request, whole=True)
+        return await self._full(question, prepared, key, deadline)
 
-    async def _one(self, prepared: Prepared, key: Key | None, deadline: float) -> Committed:
+    async def _another(self, question: _Question, first: Prepared, request: Request, *, whole: bool) -> Prepared:
+        """*request*, which grew out of *question*, for the target of *first*."""
+        asked = replace(self._asked, request=request)
+        return await prepare(
+            asked, first.target, first.spec, self._fetch, question.recalled, whole=whole, may_relay=False
+        )
+
+    # --- answers that take several calls
+
+    async def _full(self, question: _Question, prepared: Prepared, key: Key | None, deadline: float) -> Committed:
+        """Ask once, and again for the rest of an answer that its vendor interrupts."""
+        committed = await self._one(prepared, key, deadline)
+        if not self._continues(question.request, prepared):
+            return committed
+        sequel = Sequel(question.request, self._continuations)
+        if committed.live is not None:
+            committed.live.more = partial(self._more, committed, sequel, question, key)
+        else:
+            await self._go_on(committed, sequel, question, key, deadline)
+        return committed
+
+    def _continues(self, request: Request, prepared: Prepared) -> bool:
+        return self._continuations > 0 and can_continue(request, prepared.rules.dialect)
+
+    async def _go_on(
+        self, committed: Committed, sequel: Sequel, question: _Question, key: Key | None, deadline: float
+    ) -> None:
+        """Ask for the rest of a whole answer, and join it."""
+        while committed.response and (request := sequel.next(committed.response)):
+            try:
+                prepared = await self._another(question, committed.prepared, request, whole=True)
+                refuse_losses(prepared.losses, prepared.target.name, self._losses)
+                more = await self._one(prepared, key, deadline)
+            except (AttemptFailed, BadRequest, Refused) as error:
+                sequel.failed(_failure(error))
+                break
+            if more.response is None:
+                raise AssertionError("what is asked for in one piece comes in one piece")
+            sequel.came(prepared.losses)
+            committed.attempts += more.attempts
+            committed.gave = [*(committed.gave or [committed.response]), more.response]
+            committed.response, committed.payload = followed(committed.response, more.response), None
+            committed.headers = more.headers
+        committed.notes = sequel.notes
+        self._exchange.losses = tuple(committed.prepared.losses)
+
+    async def _more(self, committed: Committed, sequel: Sequel, question: _Question, key: Key | None) -> Relayed | None:
+        """What comes after the end of a call's stream: the beginning of the next call's, or the end that was held back.
+
+        None when nothing was.
+        """
+        live, wire = committed.live, committed.continued
+        if live is None or wire is None or wire.seam.finish is None:
+            return None
+        try:
+            if (request := sequel.next(wire.paused(live.collector.response()))) is None:
+                return wire.release()
+            prepared = await self._another(question, committed.prepared, request, whole=False)
+            refuse_losses(prepared.losses, prepared.target.name, self._losses)
+            committed.attempts[-1].has_ended(wire.seam.usage)
+            await self._one(prepared, key, committed.deadline, onto=committed)
+            sequel.came(prepared.losses)
+            return Relayed(live.held, ())
+        except (AttemptFailed, BadRequest, Refused, LedgerUnavailable) as error:
+            sequel.failed(_failure(error))
+            return wire.release()
+        finally:
+            self._say(committed, sequel.notes)
+
+    def _say(self, committed: Committed, notes: Sequence[Loss]) -> None:
+        self._exchange.losses = tuple(dict.fromkeys((*committed.prepared.losses, *notes)))
+
+    # --- one call
+
+    async def _one(
+        self, prepared: Prepared, key: Key | None, deadline: float, onto: Committed | None = None
+    ) -> Committed:
+        """Ask once. With *onto* the answer is the rest of that stream."""
         attempt = await self._exchange.begin(prepared.target, key.index if key else None)
         deadline = min(deadline, self._now() + prepared.spec.timeouts.total_s)
-        committed = Committed(self._exchange, [attempt], prepared, deadline=deadline)
+        committed = onto or Committed(self._exchange, [], prepared, deadline=deadline)
         try:
             call = self._call(prepared, key, deadline)
             attempt.sent = True
@@ -194,9 +299,11 @@ class Attempter:
         except BaseException:
             await committed.close()
             raise
-        self._exchange.target = prepared.target
-        self._exchange.losses = tuple(prepared.losses)
-        self._exchange.report_losses = self._losses != "ignore"
+        committed.attempts.append(attempt)
+        if onto is None:
+            self._exchange.target = prepared.target
+            self._exchange.losses = tuple(prepared.losses)
+            self._exchange.report_losses = self._losses != "ignore"
         return committed
 
     def _call(self, prepared: Prepared, key: Key | None, deadline: float) -> Call:
@@ -230,11 +337,16 @@ class Attempter:
         wait_s = prepared.spec.timeouts.first_event_s - attempt.elapsed_ms() / 1000
         pieces = Pieces(answer)
         if prepared.stream and answer.status < 400 and await self._streams(answer, pieces, min(wait_s, left_s)):
-            wire = await self._wire(prepared)
-            live = Live(pieces, wire, lambda failure: self._clean(prepared.spec.name, failure))
+            live = committed.live or await self._new_live(pieces, prepared, committed)
             wait_s = prepared.spec.timeouts.first_event_s - attempt.elapsed_ms() / 1000
-            await live.commit(max(0.001, min(wait_s, left_s)))
-            committed.live = live
+            wait_s = max(0.001, min(wait_s, left_s))
+            if committed.live is None:
+                await live.commit(wait_s)
+                committed.live = live
+            elif committed.continued is not None:
+                parser, restorer = prepared.dialect.StreamParser(prepared.rules), _restorer(prepared)
+                committed.continued.resume(parser, restorer, live.collector.response())
+                await live.go_on(pieces, wait_s)
         else:
             try:
                 async with asyncio.timeout(left_s):
@@ -243,8 +355,11 @@ class Attempter:
                 raise AttemptFailed(Failure("timeout", "the answer did not end in time", 504)) from error
             if answer.status >= 400:
                 raise AttemptFailed(prepared.dialect.parse_error(answer.status, raw[:MAX_ERROR_BYTES], answer.headers))
-            committed.response, committed.payload = read_whole(raw, prepared, self._asked)
-            attempt.usage = committed.response.usage
+            response, payload = read_whole(raw, prepared, self._asked)
+            if committed.live is not None:
+                raise AttemptFailed(Failure("invalid_response", "expected the rest of a stream, found one object", 502))
+            committed.response, committed.payload = response, payload
+            attempt.usage = response.usage
         self._exchange.saw_first_event(attempt)
 
     @staticmethod
@@ -263,25 +378,32 @@ class Attempter:
             raise AttemptFailed(Failure("timeout", f"nothing came within {wait_s:.3g} s", 504)) from error
         return first.lstrip()[:1] != b"{"
 
+    async def _new_live(self, pieces: Pieces, prepared: Prepared, committed: Committed) -> Live:
+        wire = await self._wire(prepared)
+        if isinstance(wire, Continued):
+            committed.continued = wire
+        return Live(pieces, wire, lambda failure: self._clean(prepared.spec.name, failure))
+
     async def _wire(self, prepared: Prepared) -> StreamRelay:
         asked = self._asked
         if prepared.verbatim:
             return asked.dialect.StreamRelay(prepared.rules, asked.reply_to())
-        restorer = Restorer(prepared.tool_names, prepared.custom)
         counted = 0
         if asked.wants_count:
             model = family(prepared.target.model)
             counted = (await asyncio.to_thread(estimate_request, asked.request, model)).tokens
-        return Translated(prepared.dialect.StreamParser(prepared.rules), asked.renderer(counted), restorer)
+        one_choice = asked.request.n in (None, 1)
+        kind = Continued if one_choice and self._continues(asked.request, prepared) else Translated
+        return kind(prepared.dialect.StreamParser(prepared.rules), asked.renderer(counted), _restorer(prepared))
 
-    async def _fan_out(self, prepared: Prepared, key: Key | None, deadline: float) -> Committed:
+    async def _fan_out(self, question: _Question, prepared: Prepared, key: Key | None, deadline: float) -> Committed:
         """Ask as often as choices are wanted, and join the answers (WIRE case 6)."""
         before = len(self._exchange.attempts)
         gate = asyncio.Semaphore(1 if prepared.spec.one_at_a_time else prepared.fan_out)
 
         async def one() -> Committed:
             async with gate:
-                return await self._one(prepared, key, deadline)
+                return await self._full(question, prepared, key, deadline)
 
         calls = [asyncio.ensure_future(one()) for _ in range(prepared.fan_out)]
         try:
@@ -301,4 +423,20 @@ class Attempter:
             prepared,
             answers[0].headers,
             response=joined([answer.response for answer in answers if answer.response]),
+            gave=[part for answer in answers if answer.response for part in answer.shares(answer.response)],
+            notes=[note for answer in answers for note in answer.notes],
         )
+
+
+def _restorer(prepared: Prepared) -> Restorer:
+    return Restorer(prepared.tool_names, prepared.custom)
+
+
+def _failure(error: AttemptFailed | BadRequest | Refused | LedgerUnavailable) -> Failure:
+    match error:
+        case AttemptFailed() | Refused():
+            return error.failure
+        case BadRequest():
+            return Failure("invalid_request", error.message, 400)
+        case LedgerUnavailable():
+            return Failure("overloaded", str(error), 503)

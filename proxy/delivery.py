@@ -18,6 +18,7 @@ from proxy.live import Live
 from proxy.server import Incoming
 from proxy.services import Services
 from proxy.stored import Land, Stored, storable
+from proxy.whole import summed
 from storage.errors import LedgerUnavailable
 from translators.assemble import replay
 from translators.dialects import SPOKEN
@@ -113,7 +114,8 @@ class Delivery:
         except LedgerUnavailable as error:
             await stream.write_eof(live.fail(Failure("overloaded", str(error), 503, "ledger_unavailable")))
             return stream
-        frames = live.close(exchange.receipt(), committed.attempts[0].usage)
+        usages = [attempt.usage for attempt in committed.attempts if attempt.usage]
+        frames = live.close(exchange.receipt(), summed(usages) if len(usages) > 1 else usages[0])
         if memory := self.asked.memory:
             frames = await memory.kept_frames(frames, exchange.target, by_vendor=committed.prepared.verbatim)
         await stream.write_eof(frames)

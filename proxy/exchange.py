@@ -40,12 +40,19 @@ class Attempt:
     price_source: str | None = None
     price_version: str | None = None
     settled: bool = False
+    ended: float | None = None
+    """When it had given its part of an answer that other attempts go on with; on the clock of *started*."""
     abandoned: bool = False
     """Whether its answer is not wanted any more, because one that belongs with it failed."""
 
     def elapsed_ms(self) -> float:
         """Milliseconds since it began."""
-        return (time.perf_counter() - self.started) * 1000
+        ended = time.perf_counter() if self.ended is None else self.ended
+        return (ended - self.started) * 1000
+
+    def has_ended(self, usage: Usage | None) -> None:
+        """It was answered to its end, which took *usage*, and the answer goes on with another attempt."""
+        self.ended, self.usage = time.perf_counter(), self.usage or usage
 
     def row(self, exchange_id: str, status: Status, failure: Failure | None = None) -> SettledAttempt:
         """The closing row."""
@@ -154,9 +161,10 @@ class Exchange:
             self._close(attempt, "failed", failure)
 
     def saw_first_event(self, attempt: Attempt) -> None:
-        """The first content came."""
+        """The first content came. A client sees that of the first attempt that gives any."""
         attempt.first_event_ms = round(attempt.elapsed_ms(), 3)
-        self.first_event_ms = round((time.perf_counter() - self._started) * 1000, 3)
+        if self.first_event_ms is None:
+            self.first_event_ms = round((time.perf_counter() - self._started) * 1000, 3)
 
     def answered_from_cache(self, stored: Stored, *, report_losses: bool) -> None:
         """The answer came out of the cache: what it would have cost again is saved."""
@@ -179,7 +187,11 @@ class Exchange:
             await self._ledger.record(self._open_row(), self._settled_row(status, failure))
             return
         for attempt in self.attempts:
-            if not attempt.settled:
+            if attempt.settled:
+                continue
+            if attempt.ended is not None and not attempt.abandoned:
+                self._close(attempt, "ok", None)
+            else:
                 self._close(attempt, "aborted" if attempt.abandoned else status, failure)
         # Several writes may follow one another: a caller that is cancelled between them must not leave a row open.
         await asyncio.shield(asyncio.ensure_future(self._settle_rows(self._settled_row(status, failure))))

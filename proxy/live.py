@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
 from proxy.backends.backend import Answer, BackendError
@@ -63,6 +63,8 @@ class Live:
         self.collector = Collector()
         self.held = b""
         self.failure: Failure | None = None
+        self.more: Callable[[], Awaitable[Relayed | None]] | None = None
+        """Asked when the stream has ended: what comes next, after which it may `go_on`; None when nothing does."""
 
     async def commit(self, wait_s: float) -> None:
         """Read until the first content event.
@@ -87,14 +89,29 @@ class Live:
             raise AttemptFailed(error.failure) from error
         self.held = b"".join(held)
 
+    async def go_on(self, pieces: Pieces, wait_s: float) -> None:
+        """Read another call's stream up to its first content, which is then `held`; the stream is that one.
+
+        Raises:
+            AttemptFailed: there was none, and the stream has ended as it had before.
+        """
+        self._pieces, self._ended = pieces, False
+        try:
+            await self.commit(wait_s)
+        except BaseException:
+            self._ended = True
+            raise
+
     async def frames(self) -> AsyncIterator[bytes]:
         """The rest, as frames for the client. After a failure the last of them says so."""
-        while not self._ended:
+        while True:
             try:
-                step = await self._step()
+                step = await (self._after_end() if self._ended else self._step())
             except BackendError as error:
                 self.failure = error.failure
                 yield self._wire.fail(self._clean(error.failure))
+                return
+            if step is None:
                 return
             if step.frames:
                 yield step.frames
@@ -111,6 +128,14 @@ class Live:
     def close(self, receipt: bytes, usage: Usage | None) -> bytes:
         """The closing frames; *usage* is ours, told to a client that asked where the vendor told none."""
         return self._wire.close(receipt, usage if self.collector.usage is None else None)
+
+    async def _after_end(self) -> Relayed | None:
+        if self.failure is not None or self.more is None:
+            return None
+        if (step := await self.more()) is not None:
+            for event in step.events:
+                self.collector.add(event)
+        return step
 
     async def _step(self) -> Relayed:
         try:

@@ -151,6 +151,7 @@ async def _committed(errand: Errand, exchange: Exchange) -> Committed:
         losses=errand.asked.controls.losses or route.losses,
         healer=services.healer,
         structured=setup.structured(route.name),
+        continuations=setup.loaded.settings.retry.continuations,
         recalled=await services.recalled(errand.incoming.tenant, errand.asked.request),
         fetch=services.media.fetch,
         clean=lambda where, failure: for_client(failure, where, setup.redactor),

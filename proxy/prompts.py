@@ -24,7 +24,7 @@ from proxy.exchange import Attempt, Exchange
 from proxy.pipeline import answer
 from proxy.providers import COMPLETIONS
 from proxy.server import Incoming
-from proxy.services import Services, shares, spoken
+from proxy.services import Services, spoken
 from proxy.setup import Key, Setup
 from routing.policies import POLICIES, View
 from routing.targets import Route, Target
@@ -184,6 +184,8 @@ class Asking:
             question.dialect.render_response(response, question.reply_to())
             for question, response in zip(questions, responses, strict=True)
         ]
+        notes = [note for answer in answers for note in answer.notes]
+        self.exchange.losses = tuple(dict.fromkeys((*self.exchange.losses, *notes)))
         return Committed(
             self.exchange,
             [made for answer in answers for made in answer.attempts],
@@ -198,7 +200,7 @@ class Asking:
         response = committed.response
         if response is None:
             return
-        for made, part in zip(committed.attempts, shares(response, len(committed.attempts)), strict=True):
+        for made, part in zip(committed.attempts, committed.shares(response), strict=True):
             if made.usage is None:
                 made.usage = await asyncio.to_thread(_estimated, question, made, part)
 
@@ -212,6 +214,7 @@ class Asking:
             losses=question.controls.losses or self.route.losses,
             healer=self.services.healer,
             structured=setup.structured(self.route.name),
+            continuations=setup.loaded.settings.retry.continuations,
             fetch=self.services.media.fetch,
             clean=lambda where, failure: for_client(failure, where, setup.redactor),
             clean_text=setup.redactor.clean,

@@ -215,9 +215,8 @@ class Services:
 
     async def account(self, exchange: Exchange, committed: Committed, response: Response) -> None:
         """Usage and cost of a whole answer; what the vendor did not report is estimated and flagged."""
-        for attempt, part in zip(committed.attempts, shares(response, len(committed.attempts)), strict=True):
-            usage = attempt.usage or (response.usage if len(committed.attempts) == 1 else None)
-            attempt.usage = usage or await self.estimated(exchange, attempt, part)
+        for attempt, part in zip(committed.attempts, committed.shares(response), strict=True):
+            attempt.usage = attempt.usage or part.usage or await self.estimated(exchange, attempt, part)
             await self.price(attempt, response)
         await self.account_left(exchange, committed)
 
@@ -232,11 +231,15 @@ class Services:
         self, exchange: Exchange, committed: Committed | None, status: Status, failure: Failure | None
     ) -> None:
         """Close the books of an answer that did not reach its end, with what was used up to there."""
+        delivered: list[tuple[Attempt, Response]] = []
+        if committed and committed.live:
+            delivered = list(
+                zip(committed.attempts, committed.shares(committed.live.collector.response()), strict=True)
+            )
         for attempt in exchange.attempts:
             if attempt.settled or not attempt.sent:
                 continue
-            live = committed.live if committed and attempt in committed.attempts else None
-            response = live.collector.response() if live else None
+            response = next((part for one, part in delivered if one is attempt), None)
             attempt.usage = await self.partial_usage(exchange, attempt, response)
             await self.price(attempt, response)
         try:
@@ -289,13 +292,6 @@ class Services:
         attempt.cost_nanousd = cost.nanousd
         attempt.price_source = cost.source
         attempt.price_version = cost.version
-
-
-def shares(response: Response, count: int) -> list[Response]:
-    """*response* for one attempt, or each of its choices for several."""
-    if count == 1:
-        return [response]
-    return [replace(response, choices=response.choices[index : index + 1]) for index in range(count)]
 
 
 def spoken(response: Response) -> str:

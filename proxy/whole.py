@@ -53,15 +53,19 @@ def joined(responses: Sequence[Response]) -> Response:
         replace(choice, index=index) for index, response in enumerate(responses) for choice in response.choices[:1]
     ]
     usages = [response.usage for response in responses if response.usage]
-    usage = None
-    if len(usages) == len(responses):
-        usage = Usage(
-            input_tokens=sum(each.input_tokens for each in usages),
-            output_tokens=sum(each.output_tokens for each in usages),
-            cached_input_tokens=sum(each.cached_input_tokens for each in usages),
-            cache_write_tokens=sum(each.cache_write_tokens for each in usages),
-            reasoning_tokens=sum(each.reasoning_tokens for each in usages),
-            audio_input_tokens=sum(each.audio_input_tokens for each in usages),
-            audio_output_tokens=sum(each.audio_output_tokens for each in usages),
-        )
+    usage = summed(usages) if len(usages) == len(responses) else None
     return replace(responses[0], choices=tuple(choices), usage=usage)
+
+
+def summed(usages: Sequence[Usage]) -> Usage:
+    """The tokens of several calls; there is no raw object of them all."""
+    return Usage(
+        input_tokens=sum(each.input_tokens for each in usages),
+        output_tokens=sum(each.output_tokens for each in usages),
+        cached_input_tokens=sum(each.cached_input_tokens for each in usages),
+        cache_write_tokens=sum(each.cache_write_tokens for each in usages),
+        reasoning_tokens=sum(each.reasoning_tokens for each in usages),
+        audio_input_tokens=sum(each.audio_input_tokens for each in usages),
+        audio_output_tokens=sum(each.audio_output_tokens for each in usages),
+        estimated=any(each.estimated for each in usages),
+    )

@@ -82,6 +82,8 @@ class Rules:
     """Request body fields that this server calls otherwise."""
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     """Fields that this server needs in every request."""
+    cache_breakpoints: bool = False
+    """Whether the model takes OpenAI's `prompt_cache_breakpoint`, which then stands for other vendors' cache marks."""
     responses: Literal["never", "reasoning_with_tools", "tools", "always"] = "never"
     """When OpenAI's chat endpoint does not take a request for the model, and its Responses endpoint must be asked:
     tools while reasoning is on, any tools, or everything (WIRE 104, 105)."""

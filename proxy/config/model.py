@@ -199,6 +199,13 @@ class RetrySettings(Section):
     attempts: int = Field(2, ge=1, le=10, description="Requests to one target, the first included.")
     backoff_s: float = Field(0.25, ge=0, le=60, description="Pause before the second request; doubles, with jitter.")
     backoff_max_s: float = Field(8, ge=0, le=600, description="Longest pause. A longer Retry-After moves on instead.")
+    continuations: int = Field(
+        8,
+        ge=0,
+        le=100,
+        description="Further requests for an answer that its vendor interrupts and wants to be asked for again, "
+        "where the client speaks another dialect. 0: the answer is marked as paused.",
+    )
 
 
 class BreakerSettings(Section):

@@ -378,12 +378,18 @@ async def test_a_vendor_that_keeps_the_response_is_told_its_id(serve: Serve, ups
     assert reply.json["previous_response_id"] == "resp_vendor1"
 
 
-async def test_another_vendor_of_the_same_api_gets_what_it_can_read(serve: Serve, upstream: Upstream) -> None:
-    """Without the ids and the encrypted reasoning of the vendor before."""
+@pytest.mark.parametrize("vault", ["true", "false"])
+async def test_another_vendor_of_the_same_api_gets_what_it_can_read(
+    vault: str, serve: Serve, upstream: Upstream
+) -> None:
+    """Without the ids and the reasoning of the vendor before, whether or not reasoning is kept apart."""
     reasoning = {"id": "rs_1", "type": "reasoning", "summary": [], "encrypted_content": "for-one-alone"}
-    upstream.script("m", vendor([reasoning, said("first", "msg_1")]))
+    unencrypted = {"id": "rs_2", "type": "reasoning", "summary": []}
+    upstream.script("m", vendor([reasoning, unencrypted, said("first", "msg_1")]))
     upstream.script("n", vendor())
-    server = await serve(responses_at("one", upstream), responses_at("two", upstream), QUICK)
+    server = await serve(
+        responses_at("one", upstream), responses_at("two", upstream), f"[memory]\nreasoning = {vault}\n", QUICK
+    )
 
     await post(server, model="one/m", input="1")
     reply = await post(server, model="two/n", input="2", previous_response_id="resp_vendor1", tomorrow=True)
@@ -490,11 +496,12 @@ async def test_a_conversation_is_the_vendors(serve: Serve, upstream: Upstream) -
     server = await serve(provider("one", upstream), responses_at("two", upstream), QUICK)
 
     foreign = await post(server, model="one/m", input="1", conversation="conv_1")
-    own = await post(server, model="two/n", input="1", conversation={"id": "conv_1"})
-    stored = await server.get(f"/v1/responses/{own.json['id']}")
+    own = [await post(server, model="two/n", input="1", conversation={"id": "conv_1"}, temperature=0) for _ in range(2)]
+    stored = await server.get(f"/v1/responses/{own[0].json['id']}")
 
     assert (foreign.status, foreign.error["param"]) == (400, "conversation")
-    assert upstream.asked("n")[0].json["conversation"] == {"id": "conv_1"}
+    assert [asked.json["conversation"] for asked in upstream.asked("n")] == [{"id": "conv_1"}] * 2
+    assert [each.headers["x-modelport-cache"] for each in own] == ["bypass", "bypass"]
     assert stored.status == 404
 
 
@@ -593,12 +600,13 @@ def test_places_count_from_the_clients_own_first_item() -> None:
 # --- what is stored ------------------------------------------------------------------------------
 
 
-async def test_a_deleted_response_is_gone_here_and_at_its_vendor(serve: Serve, upstream: Upstream) -> None:
+@pytest.mark.parametrize("status", [200, 404], ids=["deleted", "gone before"])
+async def test_a_deleted_response_is_gone_here_and_at_its_vendor(status: int, serve: Serve, upstream: Upstream) -> None:
     upstream.script("m", says())
     answers = vendor()
 
     def either(asked: Asked) -> Answer:
-        return Answer.json({"deleted": True}) if asked.method == "DELETE" else answers(asked)
+        return Answer.json({"deleted": True}, status) if asked.method == "DELETE" else answers(asked)
 
     with Upstream(either) as other:
         server = await serve(provider("one", upstream), responses_at("two", other), QUICK)
@@ -802,6 +810,20 @@ async def test_an_answer_of_the_cache_is_a_response_of_its_own(kind: str, serve:
     assert len(upstream.asked("m")) == 1
 
 
+async def test_what_a_vendor_knows_by_another_id_is_another_request(serve: Serve, upstream: Upstream) -> None:
+    """Also where the request has to be rewritten, for an item that only the proxy knows."""
+    upstream.script("m", says())
+    upstream.script("n", vendor())
+    server = await serve(provider("one", upstream), responses_at("two", upstream), QUICK)
+
+    item = (await post(server, model="one/m", input="1")).json["output"][0]["id"]
+    asked: Any = {"model": "two/n", "input": [{"type": "item_reference", "id": item}], "temperature": 0}
+    replies = [await post(server, **asked, previous_response_id=f"resp_{word}") for word in ("a", "b", "b")]
+
+    assert [reply.headers["x-modelport-cache"] for reply in replies] == ["miss", "miss", "hit"]
+    assert [sent.json["previous_response_id"] for sent in upstream.asked("n")] == ["resp_a", "resp_b"]
+
+
 # --- in the background ---------------------------------------------------------------------------
 
 
@@ -820,6 +842,7 @@ async def test_a_response_in_the_background_is_asked_for_until_it_has_ended(
 
     assert (queued.status, queued.background, queued.output) == ("queued", True, [])
     assert (done.id, done.status, done.background, done.output_text) == (queued.id, "completed", True, "answer 1")
+    assert done.created_at == queued.created_at
     assert cancelled.status == "completed"
     assert "background" not in upstream.asked("m")[0].json
     assert len(upstream.asked("m")[1].json["input" if kind == "own" else "messages"]) == 3
@@ -890,6 +913,7 @@ def test_sigterm_ends_a_response_in_the_background(tmp_path: Path) -> None:
     body = json.dumps({"model": "demo/hang", "input": "1", "background": True}).encode()
     with running, urllib.request.urlopen(f"{running.url}/v1/responses", body) as answer:
         queued = json.load(answer)["id"]
+        assert any(running.get("/api/v1/exchanges").json["data"] for _ in range(ROUNDS))
         os.kill(running.pid, signal.SIGTERM)
         status = running.wait()
 
@@ -897,7 +921,7 @@ def test_sigterm_ends_a_response_in_the_background(tmp_path: Path) -> None:
         reply = running.get(f"/v1/responses/{queued}").json
         row = running.get("/api/v1/exchanges").json["data"][0]
     assert (status, reply["status"], reply["error"]["code"]) == (0, "failed", "server_error")
-    assert "stopped" in reply["error"]["message"]
+    assert reply["error"]["message"] == "the proxy was stopped before this response had ended"
     assert row["status"] == "aborted"
     assert "Traceback" not in running.log
 

@@ -108,6 +108,8 @@ def add_chat(said: Said, calls: dict[Any, list[Any]], delta: Mapping[str, Any]) 
     said.reasoning += delta.get("reasoning_content") or delta.get("reasoning") or told
     said.refusal += delta.get("refusal") or ""
     said.media += ["image" for _ in delta.get("images") or []]
+    if delta.get("audio") and "audio" not in said.media:
+        said.media.append("audio")
     if old := delta.get("function_call"):
         before = said.function_call or Call("", "")
         name, arguments = before.name + (old.get("name") or ""), before.arguments + (old.get("arguments") or "")

@@ -153,7 +153,8 @@ def _document(block: Fields) -> Document:
     own = _rest(block)
     match source.needed_text("type"):
         case "text":
-            found, text = Source(media_type=source.text("media_type")), source.needed_text("data")
+            source.text("media_type")
+            found, text = Source(), source.needed_text("data")
         case "content":
             texts = [inner.needed_text("text") for inner in content_blocks(source) if inner.get("type") == "text"]
             found, text = Source(), "\n\n".join(texts)

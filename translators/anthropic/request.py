@@ -174,7 +174,8 @@ def _output(
         schema, found = anthropic_output_schema(output.schema or {"type": "object"}, place)
         losses.extend(found)
         if "$ref" in schema and output.description:
-            losses.append(Loss(field_of(request, "output.description"), "dropped", "the target takes nothing beside a reference"))
+            described = field_of(request, "output.description")
+            losses.append(Loss(described, "dropped", "the target takes nothing beside a reference"))
         return {"format": {"type": "json_schema", "schema": _titled(schema, output)}}
     losses.append(Loss(name, "emulated", "the target has no such mode here; an instruction asks for it"))
     instruction = _JSON_OBJECT_INSTRUCTION

@@ -161,13 +161,13 @@ def _definitions(
         place = tool_place(tool, index, request.dialect)
         if tool.kind == "custom":
             raise Unsupported(f"{place}: the target has no free-form tools, only functions", place, "unsupported_tool")
-        losses.extend(unread_native(place, tool.native, request.dialect))
         if tool.kind == "native":
             if NAME in tool.native:
                 definitions.append(dict(tool.native[NAME]))
-            elif not tool.native:
+            else:
                 losses.append(Loss(place, "dropped", f"the target has no tool {tool.name}"))
             continue
+        losses.extend(unread_native(place, tool.native, request.dialect))
         if tool.strict:
             strict_tools += 1
             if strict_tools > MAX_STRICT_TOOLS:

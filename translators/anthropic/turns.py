@@ -236,8 +236,9 @@ class Turns:
     def _end_in_prefill(self, turn: _Turn) -> None:
         """A turn that Claude is to continue: its own interrupted one (server tools) always, a prefill if it may."""
         place = self._place(turn.last)
-        if self.rendering.request.dialect == "openai_chat":
-            # A chat message keeps server tools' blocks beside its text, and Claude pauses at one of them.
+        if self.rendering.request.dialect == "openai_chat" and not self.rendering.request.messages[turn.last].place:
+            # A chat message keeps server tools' blocks beside its text, and Claude pauses at one of them. A turn that
+            # no client wrote, which has a place of its own, comes as it was.
             turn.blocks.sort(key=lambda block: block["type"] not in _SPOKEN)
         if turn.blocks[-1]["type"] not in _SPOKEN:
             return

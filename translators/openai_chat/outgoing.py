@@ -17,7 +17,17 @@ from translators.codec import dumps_text
 from translators.dialect import Rendered, Rules
 from translators.errors import BadRequest, Unsupported
 from translators.json_schema import openai_strict_obstacle
-from translators.losses import Loss, client_field, message_place
+from translators.losses import (
+    Loss,
+    field_of,
+    is_signature,
+    message_place,
+    native_losses,
+    part_field,
+    placed,
+    result_placed,
+    tool_place,
+)
 from translators.neutral import (
     Audio,
     Document,
@@ -36,9 +46,12 @@ from translators.neutral import (
     ToolChoice,
     ToolResult,
 )
-from translators.openai_chat.parts import DIALECT, joined_texts, url_of_source
+from translators.openai_chat.breakpoints import BREAKPOINT, marked
+from translators.openai_chat.parts import DIALECT, url_of_source
 from translators.openai_chat.quirks import fitted
+from translators.openai_chat.reasoning_items import RESPONSES, details_of
 
+_HERE: Final = "an OpenAI-compatible server"
 MAX_TOOL_NAME: Final = 64
 MAX_CALL_ID: Final = 40
 """OpenAI refuses longer ids of tool calls."""
@@ -73,12 +86,6 @@ _TIERS: Final[Mapping[str, str]] = {
     "fast": "fast",
 }
 
-_SIGNATURES: Final[Mapping[str, frozenset[str]]] = {
-    "anthropic": frozenset({"signature", "redacted_data"}),
-    "gemini": frozenset({"thoughtSignature"}),
-}
-
-
 def render_request(request: Request, rules: Rules) -> Rendered:
     """*request* for the target that *rules* describe.
 
@@ -87,7 +94,7 @@ def render_request(request: Request, rules: Rules) -> Rendered:
         BadRequest: the conversation ends with an answer and the target cannot continue one.
     """
     request, losses = fitted(request, rules)
-    writer = _Writer(rules, losses, ToolNames(_names_in_use(request)), client=request.dialect)
+    writer = _Writer(request, rules, losses, ToolNames(_names_in_use(request)))
     body: dict[str, Any] = {"model": request.model, "messages": writer.messages(request.messages)}
     _write_tools(body, request, writer)
     _write_output_format(body, request, rules, losses)
@@ -102,14 +109,15 @@ def render_request(request: Request, rules: Rules) -> Rendered:
         body["modalities"] = list(request.modalities)
     if request.service_tier is not None:
         if (tier := _TIERS.get(request.service_tier)) is None:
-            losses.append(Loss("service_tier", "dropped", f"{request.service_tier!r} is another vendor's tier"))
+            place = field_of(request, "service_tier")
+            losses.append(Loss(place, "dropped", f"{request.service_tier!r} is another vendor's tier"))
         else:
             body["service_tier"] = tier
     write_reasoning(body, request, rules)
     if request.reasoning is not None:
-        place = client_field(request.dialect, "reasoning")
-        writer.natives(place, request.reasoning.native)
+        writer.natives(field_of(request, "reasoning"), request.reasoning.native)
         if request.reasoning.visible is not None:
+            place = field_of(request, "reasoning.visible")
             losses.append(Loss(place, "dropped", "whether thoughts are shown is up to the server"))
     if request.stream:
         body["stream"] = True
@@ -197,8 +205,10 @@ def _write_tools(body: dict[str, Any], request: Request, writer: _Writer) -> Non
     if choice is not None and choice.kind == "allowed" and not writer.rules.conformant:
         tools = [tool for tool in tools if tool.name in choice.names]
         choice = ToolChoice(choice.mode)
-        writer.losses.append(Loss("tool_choice", "emulated", "the other tools were left out of the request"))
-    rendered = [tool for position, item in enumerate(tools) if (tool := writer.tool(item, position)) is not None]
+        place = field_of(request, "tool_choice")
+        writer.losses.append(Loss(place, "emulated", "the other tools were left out of the request"))
+    positions = {id(tool): position for position, tool in enumerate(request.tools)}
+    rendered = [tool for item in tools if (tool := writer.tool(item, positions[id(item)])) is not None]
     if not rendered:
         return
     body["tools"] = rendered
@@ -235,7 +245,7 @@ def _write_output_format(body: dict[str, Any], request: Request, rules: Rules, l
     output = request.output
     if output is None:
         return
-    place = client_field(request.dialect, "output")
+    place = field_of(request, "output")
     if not rules.schema_with_tools and body.get("tools"):
         losses.append(Loss(place, "emulated", "the target takes no format beside tools; asked for in words"))
         _instruct(body, output.schema)
@@ -255,13 +265,13 @@ def _write_output_format(body: dict[str, Any], request: Request, rules: Rules, l
         schema["strict"] = output.strict
     if output.strict and (obstacle := strict_obstacle(request.dialect, output.schema)) is not None:
         del schema["strict"]
-        losses.append(Loss(f"{place}.strict", "dropped", obstacle))
+        losses.append(Loss(field_of(request, "output.strict"), "dropped", obstacle))
     body["response_format"] = {"type": "json_schema", "json_schema": schema}
 
 
 def strict_obstacle(client: str, schema: Mapping[str, Any] | None) -> str | None:
-    """Why `strict` is left off for a client of another dialect, whose schemas are not made for OpenAI's strict mode."""
-    if client == DIALECT or (obstacle := openai_strict_obstacle(schema or {})) is None:
+    """Why `strict` is left off for another vendor's client, whose schemas are not made for OpenAI's strict mode."""
+    if client in (DIALECT, RESPONSES) or (obstacle := openai_strict_obstacle(schema or {})) is None:
         return None
     return f"OpenAI's strict mode does not take the schema: {obstacle}"
 
@@ -283,31 +293,26 @@ def _instruct(body: dict[str, Any], schema: Mapping[str, Any] | None) -> None:
 class _Writer:
     """Writes messages and tools for one request and remembers what that cost."""
 
+    request: Request
     rules: Rules
     losses: list[Loss]
     names: ToolNames
-    lost_natives: dict[tuple[str, str], str] = field(default_factory=dict)
-    """(dialect, field) -> the first place where it was left out."""
-    client: str = DIALECT
-    """The dialect that the request came in."""
-    lost_signatures: bool = False
-    lost_thinking: bool = False
+    lost_natives: dict[tuple[str, str], list[Loss]] = field(default_factory=dict)
+    """(dialect, field) -> its losses at the first place where it was left out."""
+    lost_thinking: str = ""
+    """The first place of a thought that was left out."""
+
+    @property
+    def client(self) -> str:
+        """The dialect that the request came in."""
+        return self.request.dialect
 
     def final_losses(self) -> list[Loss]:
         """What is reported once for the whole request."""
-        losses = [
-            Loss(
-                f"{place}.{name}" if place else name,
-                "dropped",
-                f"an OpenAI-compatible server has no such field ({dialect})",
-            )
-            for (dialect, name), place in self.lost_natives.items()
-        ]
+        losses = [loss for found in self.lost_natives.values() for loss in found]
         losses.extend(Loss(name, "renamed", f"sent as {safe}") for safe, name in self.names.back().items())
-        if self.lost_signatures:
-            losses.append(Loss("thinking signatures", "dropped", "only the vendor that made them can read them"))
         if self.lost_thinking:
-            losses.append(Loss("thinking", "dropped", "the target takes no earlier reasoning back"))
+            losses.append(Loss(self.lost_thinking, "dropped", "the target takes no earlier reasoning back"))
         return losses
 
     def natives(self, place: str, native: Native) -> None:
@@ -315,27 +320,28 @@ class _Writer:
         for dialect, fields in native.items():
             if dialect == DIALECT:
                 continue
-            for name in fields:
-                if name in _SIGNATURES.get(dialect, ()):
-                    self.lost_signatures = True
-                else:
-                    self.lost_natives.setdefault((dialect, name), place)
+            for name, value in fields.items():
+                # Every turn has a signature of its own: the first speaks for all.
+                key = (dialect, "signature" if is_signature(dialect, name) else name)
+                if key not in self.lost_natives:
+                    found = native_losses(place, {dialect: {name: value}}, _HERE, self.client)
+                    self.lost_natives[key] = list(found)
 
     def tool(self, tool: Tool, position: int) -> dict[str, Any] | None:
         """One entry of `tools`; None for another vendor's own tool."""
-        place = f"tools[{position}]"
+        place = tool_place(tool, position, self.client)
         own = tool.native.get(DIALECT)
         if tool.kind == "native":
             if own is None:
                 self.losses.append(Loss(place, "dropped", f"{tool.name} is another vendor's own tool"))
                 return None
             return dict(own)
-        self.natives(place, tool.native)
+        self.natives(place, _without_format(tool))
         inner: dict[str, Any] = {"name": self.names[tool.name]}
         if tool.description is not None:
             inner["description"] = tool.description
         if tool.kind == "custom":
-            return {"type": "custom", "custom": {**inner, **(own or {})}}
+            return {"type": "custom", "custom": {**inner, **_nested_format(tool), **(own or {})}}
         inner["parameters"] = tool.parameters if tool.parameters is not None else {"type": "object", "properties": {}}
         if tool.strict is not None:
             inner["strict"] = tool.strict
@@ -359,20 +365,21 @@ class _Writer:
             self.natives(place, message.native)
             match message.role:
                 case "tool":
-                    written.extend(self._tool_result(part, place, attached) for part in message.parts)
+                    parts = placed(message, position, self.client)
+                    written.extend(self._tool_result(part, where, attached) for where, part in parts)
                 case "assistant":
-                    written.append(self._assistant(message, place))
+                    written.append(self._assistant(message, position, place))
                 case "system" | "developer" | "user":
-                    written.append(self._spoken(message, place))
+                    written.append(self._spoken(message, position))
                 case _:
                     assert_never(message.role)
         if attached:
             written.append({"role": "user", "content": attached})
         return written
 
-    def _spoken(self, message: Message, place: str) -> dict[str, Any]:
+    def _spoken(self, message: Message, position: int) -> dict[str, Any]:
         role = "system" if message.role == "developer" and not self.rules.developer_role else message.role
-        parts = [self._part(part, f"{place}.content[{at}]") for at, part in enumerate(message.parts)]
+        parts = [self._part(part, place) for place, part in placed(message, position, self.client)]
         written: dict[str, Any] = {"role": role, "content": _compact(parts)}
         if message.name is not None:
             written["name"] = message.name
@@ -401,13 +408,23 @@ class _Writer:
                 )
             case _:
                 assert_never(part)
-        self.natives(place, part.native)
-        return {**rendered, **part.native.get(DIALECT, {})}
+        return {**rendered, **self._own(part.native, place)}
+
+    def _own(self, native: Native, place: str) -> dict[str, Any]:
+        """The fields of a part at *place* that are this dialect's, with a cache mark that can be one."""
+        if not native:
+            return {}
+        if BREAKPOINT in native.get(DIALECT, {}):
+            self.natives(place, native)
+            return dict(native[DIALECT])
+        mark, unread = marked(native, place, self.client, self.losses, taken=self.rules.cache_breakpoints)
+        self.natives(place, unread)
+        return {**native.get(DIALECT, {}), **mark}
 
     def _annotations(self, part: Part, place: str) -> None:
-        if isinstance(part, Text) and part.annotations:
-            name = client_field(self.client, "annotations")
-            self.losses.append(Loss(f"{place}.{name}", "dropped", "a message in a request has no citations"))
+        if isinstance(part, Text) and part.annotations and "citations" not in part.native.get("anthropic", {}):
+            name = part_field(self.client, place, "annotations")
+            self.losses.append(Loss(name, "dropped", "a message in a request has no citations"))
 
     def _need(self, modality: str, place: str) -> None:
         if modality not in self.rules.modalities:
@@ -444,7 +461,7 @@ class _Writer:
             title = f"{part.filename}:\n" if part.filename else ""
             return {"type": "text", "text": title + part.text}
         self._need("document", place)
-        if part.source.file_id is not None and part.source.vendor in (None, DIALECT):
+        if part.source.file_id is not None and part.source.vendor in (None, DIALECT, RESPONSES):
             return {"type": "file", "file": {"file_id": part.source.file_id}}
         if part.source.data is None:
             raise Unsupported(f"{place}: a document has to be sent as base64 data", place, "unsupported_url")
@@ -452,21 +469,19 @@ class _Writer:
         inner = {"filename": part.filename or f"document.{extension}", "file_data": url_of_source(part.source)}
         return {"type": "file", "file": inner}
 
-    def _assistant(self, message: Message, place: str) -> dict[str, Any]:
-        texts: list[Text] = []
+    def _assistant(self, message: Message, position: int, place: str) -> dict[str, Any]:
+        texts: list[tuple[Text, dict[str, Any]]] = []
         calls: list[dict[str, Any]] = []
         own_parts: list[dict[str, Any]] = []
         written: dict[str, Any] = {"role": "assistant", "content": None}
-        thoughts: list[Thinking] = []
-        for at, part in enumerate(message.parts):
-            where = f"{place}.content[{at}]"
+        thoughts: list[tuple[str, Thinking]] = []
+        for where, part in placed(message, position, self.client):
             match part:
                 case Text():
-                    self.natives(where, part.native)
                     self._annotations(part, where)
-                    texts.append(part)
+                    texts.append((part, self._own(part.native, where)))
                 case Thinking():
-                    thoughts.append(part)
+                    thoughts.append((where, part))
                 case Refusal():
                     written["refusal"] = written.get("refusal", "") + part.text
                 case ToolCall():
@@ -482,10 +497,9 @@ class _Writer:
                     self.losses.append(Loss(where, "dropped", "an answer holds text and tool calls only"))
                 case _:
                     assert_never(part)
-        content = joined_texts(texts)[0]
-        if any(text.native.get(DIALECT) for text in texts):
-            marked = [{"type": "text", "text": text.text, **text.native.get(DIALECT, {})} for text in texts]
-            written["content"] = [*marked, *own_parts]
+        content = "".join(text.text for text, _ in texts)
+        if any(own for _, own in texts):
+            written["content"] = [*({"type": "text", "text": text.text, **own} for text, own in texts), *own_parts]
         elif own_parts:
             written["content"] = [*([{"type": "text", "text": content}] if content else []), *own_parts]
         elif content or not (calls or written.keys() & {"refusal", "audio"}):
@@ -498,20 +512,28 @@ class _Writer:
         written.update(message.native.get(DIALECT, {}))
         return written
 
-    def _replay_thinking(self, written: dict[str, Any], thoughts: Sequence[Thinking], *, has_calls: bool) -> None:
-        for thought in thoughts:
-            self.natives("", thought.native)
+    def _replay_thinking(
+        self, written: dict[str, Any], placed_thoughts: Sequence[tuple[str, Thinking]], *, has_calls: bool
+    ) -> None:
+        thoughts = [thought for _, thought in placed_thoughts]
         replay = self.rules.reasoning_replay
-        if replay == "always" or (replay == "tool_turns" and has_calls):
+        replayed = replay == "always" or (replay == "tool_turns" and has_calls)
+        takes_items = replayed and "reasoning_details" in self.rules.takes_back
+        for place, thought in placed_thoughts:
+            kept = {name: own for name, own in thought.native.items() if name != RESPONSES or not takes_items}
+            self.natives(place, kept)
+        if replayed:
             text = "".join(thought.text for thought in thoughts)
             # DeepSeek wants the key on tool turns even where nothing was thought.
             if thoughts or replay == "tool_turns":
                 written["reasoning_content"] = text
             details = [item for part in thoughts for item in part.native.get(DIALECT, {}).get("reasoning_details", ())]
+            if takes_items and not details:
+                details = [item for part in thoughts for item in details_of(part.native.get(RESPONSES, {}))]
             if details:
                 written["reasoning_details"] = details
-        elif replay == "never" and any(thought.text for thought in thoughts):
-            self.lost_thinking = True
+        elif not self.lost_thinking:
+            self.lost_thinking = next((place for place, thought in placed_thoughts if thought.text), "")
 
     def _tool_call(self, call: ToolCall) -> dict[str, Any]:
         written: dict[str, Any] = {"id": call_id(call.id, self.rules), "type": call.kind}
@@ -524,11 +546,10 @@ class _Writer:
     def _tool_result(self, part: Part, place: str, attached: list[dict[str, Any]]) -> dict[str, Any]:
         if not isinstance(part, ToolResult):
             raise BadRequest(f"{place}: a tool message holds results only", place)
-        self.natives(place, part.native)
+        own = self._own(part.native, place)
         texts: list[dict[str, Any]] = []
         moved: list[dict[str, Any]] = []
-        for at, inner in enumerate(part.parts):
-            where = f"{place}.content[{at}]"
+        for where, inner in result_placed(part, place, self.client):
             if isinstance(inner, Opaque) and inner.dialect != DIALECT:
                 texts.append({"type": "text", "text": dumps_text(inner.value)})
                 self.losses.append(Loss(where, "emulated", f"{inner.type} is sent as its JSON"))
@@ -546,9 +567,29 @@ class _Writer:
             attached.extend(moved)
             texts = texts or [{"type": "text", "text": "The result is in the next user message."}]
         if part.is_error:
-            self.losses.append(Loss(f"{place}.is_error", "dropped", "a tool message has no such field"))
+            name = part_field(self.client, place, "is_error")
+            self.losses.append(Loss(name, "dropped", "a tool message has no such field"))
+        mark = own.pop(BREAKPOINT, None)
+        if mark is not None and texts:
+            texts[-1] = {BREAKPOINT: mark, **texts[-1]}
         content = _compact(texts)
-        return {"role": "tool", "tool_call_id": call_id(part.call_id, self.rules), "content": content}
+        return {**own, "role": "tool", "tool_call_id": call_id(part.call_id, self.rules), "content": content}
+
+
+def _nested_format(tool: Tool) -> dict[str, Any]:
+    """The format of a Responses client's custom tool: here a grammar stands in an object of its own."""
+    chosen = tool.native.get(RESPONSES, {}).get("format")
+    if not isinstance(chosen, dict):
+        return {}
+    grammar = {name: value for name, value in chosen.items() if name != "type"}
+    return {"format": {"type": chosen["type"], "grammar": grammar} if chosen.get("type") == "grammar" else chosen}
+
+
+def _without_format(tool: Tool) -> Native:
+    own = tool.native.get(RESPONSES, {})
+    if tool.kind != "custom" or "format" not in own:
+        return tool.native
+    return {**tool.native, RESPONSES: {name: value for name, value in own.items() if name != "format"}}
 
 
 def _compact(parts: Sequence[dict[str, Any]]) -> str | list[dict[str, Any]]:

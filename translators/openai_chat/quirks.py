@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, get_args
 
 from translators.dialect import Rules
-from translators.losses import Loss, client_field
+from translators.losses import Loss, field_of
 from translators.neutral import Effort, Reasoning, Request, ToolChoice
 from translators.openai_chat.parts import DIALECT
 
@@ -70,36 +70,44 @@ def fitted(request: Request, rules: Rules) -> tuple[Request, list[Loss]]:
     for name in sorted(refused & _DEFAULTS.keys()):
         if getattr(request, name) != _DEFAULTS[name]:
             changes[name] = _DEFAULTS[name]
-            losses.append(Loss(client_field(request.dialect, name), "dropped", "the target refuses it"))
+            losses.append(Loss(field_of(request, name), "dropped", "the target refuses it"))
     request = dataclasses.replace(request, **changes)
     changes = {}
     if rules.one_of_temperature_top_p and request.temperature is not None and request.top_p is not None:
         changes["top_p"] = None
-        losses.append(Loss("top_p", "dropped", "the target takes either temperature or top_p"))
+        losses.append(Loss(field_of(request, "top_p"), "dropped", "the target takes either temperature or top_p"))
     if rules.temperature_max is not None and (request.temperature or 0) > rules.temperature_max:
         changes["temperature"] = rules.temperature_max
-        losses.append(Loss("temperature", "clamped", f"the target takes at most {rules.temperature_max}"))
+        place = field_of(request, "temperature")
+        losses.append(Loss(place, "clamped", f"the target takes at most {rules.temperature_max}"))
     if rules.max_output_tokens is not None and (request.max_output_tokens or 0) > rules.max_output_tokens:
         changes["max_output_tokens"] = rules.max_output_tokens
-        place = client_field(request.dialect, "max_output_tokens")
+        place = field_of(request, "max_output_tokens")
         losses.append(Loss(place, "clamped", f"the model writes at most {rules.max_output_tokens} tokens"))
     if request.reasoning is not None:
         changes["reasoning"] = _fitted_reasoning(request, rules, losses)
     if _is_forced(request.tool_choice) and _cannot_force(request, rules):
         changes["tool_choice"] = ToolChoice("auto")
-        losses.append(Loss("tool_choice", "clamped", "the target cannot be made to call a tool here"))
+        place = field_of(request, "tool_choice")
+        losses.append(Loss(place, "clamped", "the target cannot be made to call a tool here"))
     return (dataclasses.replace(request, **changes) if changes else request), losses
 
 
 def _fitted_reasoning(request: Request, rules: Rules, losses: list[Loss]) -> Reasoning | None:
     wanted = request.reasoning
-    place = client_field(request.dialect, "reasoning")
     if wanted is None:
         return None
+    place = field_of(request, "reasoning.budget_tokens" if wanted.effort is None else "reasoning.effort")
     if rules.thinking == "none":
         if thinking_is_on(wanted):
             losses.append(Loss(place, "dropped", "the target does not think"))
+        if wanted.visible:
+            losses.append(Loss(field_of(request, "reasoning.visible"), "dropped", "the target does not think"))
         return None
+    if wanted.budget_tokens is not None and wanted.budget_tokens < 0:
+        # Gemini's -1: as much as the model likes, which is what it does when nothing is said.
+        losses.append(Loss(place, "emulated", "how much to think is left to the target"))
+        return dataclasses.replace(wanted, budget_tokens=None)
     if rules.thinking == "budget" and wanted.budget_tokens is not None:
         return wanted
     effort = wanted.effort

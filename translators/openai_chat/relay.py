@@ -7,6 +7,7 @@ they came; what the official SDK could not read is mended by adding and correcti
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from translators.codec import REMOVED, JsonError, dumps, loads_object, splice
@@ -45,6 +46,7 @@ from translators.sse import SseDecoder, SseError, SseEvent, comment, frame
 # --- requests ------------------------------------------------------------------------------------
 
 _TOKEN_FIELDS: Final = ("max_completion_tokens", "max_tokens")
+_REASONING_FIELDS: Final = ("reasoning_effort", "thinking.budget_tokens", "include_reasoning")
 _USAGE_COUNTS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
 _USAGE_DETAILS: Final = ("prompt_tokens_details", "completion_tokens_details")
 
@@ -94,10 +96,12 @@ def _relay_stream_options(body: Mapping[str, Any], request: Request, rules: Rule
 
 def _relay_quirks(body: Mapping[str, Any], request: Request, rules: Rules, changes: dict[str, Any]) -> list[Loss]:
     """The changes that the target's limits make to top-level fields."""
-    changed, losses = fitted(request, rules)
+    # What is refused by its own name may still be taken by another: `user` refused leaves `safety_identifier`.
+    places = {name: word for name, word in request.places.items() if word in _TOKEN_FIELDS}
+    changed, losses = fitted(replace(request, places=places), rules)
     if "reasoning_effort" not in body:
         # `thinking` and `reasoning` objects are the server's own words: whoever wrote them knows what it takes.
-        losses = [loss for loss in losses if loss.field not in ("reasoning_effort", "budget_tokens")]
+        losses = [loss for loss in losses if loss.field not in _REASONING_FIELDS]
     elif rules.thinking in ("budget", "adaptive") or changed.reasoning != request.reasoning:
         written: dict[str, Any] = {}
         write_reasoning(written, changed, rules)

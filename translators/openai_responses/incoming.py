@@ -252,12 +252,12 @@ def _tools(fields: Fields) -> Iterator[Tool]:
             case "custom":
                 name, description = tool.needed_text("name"), tool.text("description")
                 marks = _cache_marks(tool)
-                yield Tool(name, description, kind="custom", native=own_native(tool.rest(), **marks))
+                yield Tool(name, description, kind="custom", native=own_native(tool.rest(), **marks), place=tool.place)
             case kind:
                 if kind == "namespace":
                     tool.needed_text("name")
                     tuple(_tools(tool))  # `namespaces` reads them when they are needed; errors are told now
-                yield Tool(kind, kind="native", native=own_native(tool.value))
+                yield Tool(kind, kind="native", native=own_native(tool.value), place=tool.place)
 
 
 def _function(tool: Fields) -> Tool:
@@ -269,7 +269,7 @@ def _function(tool: Fields) -> Tool:
     marks = _cache_marks(tool)
     description, parameters, strict = inner.text("description"), inner.mapping("parameters"), inner.flag("strict")
     own = inner.rest() if inner is tool else {**inner.rest(), **tool.rest()}
-    return Tool(name, description, parameters, strict, native=own_native(own, **marks))
+    return Tool(name, description, parameters, strict, native=own_native(own, **marks), place=inner.place)
 
 
 def _tool_choice(fields: Fields, native: dict[str, Any]) -> ToolChoice | None:
@@ -314,13 +314,13 @@ def _cache_marks(fields: Fields) -> dict[str, dict[str, Any]]:
 def _instructions(fields: Fields) -> Iterator[Message]:
     text = fields.text("instructions")
     if text:
-        yield Message("system", (Text(text),), place="instructions")
+        yield Message("system", (Text(text, place="instructions"),), place="instructions")
 
 
 def _messages(fields: Fields) -> Iterator[Message]:
     asked = fields.get("input")
     if isinstance(asked, str):
-        yield Message("user", (Text(asked),), place="input")
+        yield Message("user", (Text(asked, place="input"),), place="input")
         return
     if asked is None:
         if not any(fields.value.get(name) for name in ("prompt", "previous_response_id", "conversation")):
@@ -368,7 +368,7 @@ def _said(item: Fields) -> list[Part] | None:
         case "custom_tool_call":
             return [_call(item, "input")]
         case kind if kind.endswith("_call") or kind in _MODEL_ITEMS:
-            return [Opaque(DIALECT, kind, item.value)]
+            return [Opaque(DIALECT, kind, item.value, item.place)]
         case _:
             return None
 
@@ -395,10 +395,10 @@ def _thinking(item: Fields) -> Thinking:
     text = "\n\n".join(piece.text("text") or "" for piece in summary or content)
     encrypted = item.text("encrypted_content")
     if encrypted and (native := unseal(encrypted)) is not None:
-        return Thinking(text, native or NO_NATIVE)
+        return Thinking(text, native or NO_NATIVE, item.place)
     item.get("status")
     own = {name: value for name, value in item.value.items() if name in _REASONING_FIELDS and value is not None}
-    return Thinking(text, own_native({**own, **item.rest()}))
+    return Thinking(text, own_native({**own, **item.rest()}), item.place)
 
 
 def _call(item: Fields, field: str) -> ToolCall:
@@ -406,7 +406,7 @@ def _call(item: Fields, field: str) -> ToolCall:
     item.get("status")
     extra = native_of_extra(item.mapping("extra_content"))
     native = own_native(item.rest(), **extra)
-    return ToolCall(call_id, name, arguments, "custom" if field == "input" else "function", native)
+    return ToolCall(call_id, name, arguments, "custom" if field == "input" else "function", native, item.place)
 
 
 def _asked(item: Fields, called: Mapping[str, str]) -> Message:
@@ -426,7 +426,7 @@ def _asked(item: Fields, called: Mapping[str, str]) -> Message:
             role = item.value.get("role")
             return Message(
                 "developer" if role == "developer" else "user",
-                (Opaque(DIALECT, kind, item.value),),
+                (Opaque(DIALECT, kind, item.value, item.place),),
                 place=item.place,
             )
 
@@ -442,14 +442,18 @@ def _tool_message(item: Fields, called: Mapping[str, str]) -> Message:
         item.get(read)
     marks = _cache_marks(item)
     parts = tuple(_content(item, "output"))
-    result = ToolResult(call_id, parts, name=name or called.get(call_id), native=own_native(item.rest(), **marks))
+    own, function = item.rest(), called.get(call_id)
+    if name is not None and function is not None and name != function:
+        own["name"] = name
+    native = own_native(own, **marks)
+    result = ToolResult(call_id, parts, name=function or name, native=native, place=item.place)
     return Message("tool", (result,), place=item.place)
 
 
 def _content(item: Fields, field: str) -> list[Part]:
     content = item.get(field)
     if isinstance(content, str):
-        return [Text(content)]
+        return [Text(content, place=item.at(field))]
     if not isinstance(content, list):
         raise item.wrong(field, "a string or an array of parts")
     parts: list[Part] = []
@@ -466,11 +470,12 @@ def _part(part: Fields) -> Part:
     match kind:
         case "input_text" | "output_text" | "text":
             text = part.needed_text("text")
-            part.get("logprobs")
+            if not part.value.get("logprobs"):
+                part.get("logprobs")
             annotations = objects_in(part.items("annotations"))
-            return Text(text, tuple(map(inward_annotation, annotations)), _part_native(part))
+            return Text(text, tuple(map(inward_annotation, annotations)), _part_native(part), part.place)
         case "refusal":
-            return Refusal(part.needed_text("refusal"), _part_native(part))
+            return Refusal(part.needed_text("refusal"), _part_native(part), part.place)
         case "input_image":
             return _image(part)
         case "input_file":
@@ -480,9 +485,9 @@ def _part(part: Fields) -> Part:
             if inner is None:
                 raise part.wrong("input_audio", "an object with data and format")
             source = Source(f"audio/{inner.needed_text('format')}", inner.needed_text("data"))
-            return Audio(source, native=_part_native(part))
+            return Audio(source, native=_part_native(part), place=part.place)
         case _:
-            return Opaque(DIALECT, kind, part.value)
+            return Opaque(DIALECT, kind, part.value, part.place)
 
 
 def inward_annotation(annotation: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -498,7 +503,7 @@ def _image(part: Fields) -> Image:
     if not url and not file_id:
         raise part.wrong("image_url", "a URL or a file_id")
     source = source_of_url(url, "image/png") if url else Source(file_id=file_id, vendor=DIALECT)
-    return Image(source, detail, _part_native(part))
+    return Image(source, detail, _part_native(part), part.place)
 
 
 def _file(part: Fields) -> Document:
@@ -507,10 +512,11 @@ def _file(part: Fields) -> Document:
     filename = part.text("filename")
     native = _part_native(part)
     if data or url:
-        return document_of_file({"file_data": data or url, "filename": filename}, native)
+        found = document_of_file({"file_data": data or url, "filename": filename}, native)
+        return replace(found, place=part.place)
     if not file_id:
         raise part.wrong("file_data", "base64 data, a data URL, a file_url or a file_id")
-    return Document(Source(file_id=file_id, vendor=DIALECT), filename, native=native)
+    return Document(Source(file_id=file_id, vendor=DIALECT), filename, native=native, place=part.place)
 
 
 def _part_native(part: Fields) -> Native:

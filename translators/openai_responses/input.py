@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, assert_never
 
 from translators.codec import dumps_text
 from translators.dialect import Rules
 from translators.errors import BadRequest, Unsupported
-from translators.losses import Loss, message_place
+from translators.losses import (
+    Loss,
+    is_signature,
+    message_place,
+    native_losses,
+    part_field,
+    placed,
+    result_placed,
+)
 from translators.neutral import (
     Audio,
     Document,
@@ -31,6 +39,7 @@ from translators.neutral import (
     ToolCall,
     ToolResult,
 )
+from translators.openai_chat.breakpoints import BREAKPOINT, marked
 from translators.openai_chat.outgoing import ToolNames
 from translators.openai_chat.parts import url_of_source
 from translators.openai_chat.reasoning_items import items_of_details
@@ -40,17 +49,11 @@ MAX_CALL_ID: Final = 64
 """OpenAI refuses a longer `call_id`."""
 
 _CHAT: Final = "openai_chat"
-_SHARED_PART_FIELDS: Final = ("prompt_cache_breakpoint",)
-"""Fields of chat's content parts that mean the same here."""
+_HERE: Final = "the Responses API"
+_OF_A_PART: Final = frozenset({"logprobs"})
+"""Native fields of a text that are its own, where the others are its item's."""
 _CONTENT_TYPES: Final = frozenset({"computer_screenshot"})
 """Content parts that are not known to the neutral form; their names all begin with `input_` but for these."""
-_SEALED: Final[Mapping[str, frozenset[str]]] = {
-    "anthropic": frozenset({"signature", "redacted_data"}),
-    "gemini": frozenset({"thoughtSignature"}),
-    _CHAT: frozenset({"reasoning_details"}),
-    DIALECT: frozenset({"id", "phase", "status"}),
-}
-"""What only the maker of an answer can read; reported once for all of it."""
 
 
 class InputWriter:
@@ -66,10 +69,10 @@ class InputWriter:
         self._stored = False
         self._items: list[dict[str, Any]] = []
         self._call_kinds: dict[str, str] = {}
-        self._lost: dict[tuple[str, str], str] = {}
-        """(dialect, field) -> the first place where it was left out."""
+        self._client = request.dialect
+        self._lost: dict[tuple[str, str], list[Loss]] = {}
+        """(dialect, field) -> its losses at the first place where it was left out."""
         self._lost_thinking = ""
-        self._lost_signatures = ""
 
     def items(self, *, stored: bool) -> list[dict[str, Any]]:
         """All messages but `instructions`. *stored*: the ids of earlier items mean something to the server."""
@@ -82,49 +85,57 @@ class InputWriter:
             self._unread(place, message.native)
             if message.name is not None:
                 self._losses.append(Loss(f"{place}.name", "dropped", "a message here has no name"))
+            parts = placed(message, position, self._client)
             match message.role:
                 case "tool":
-                    for part in message.parts:
-                        self._tool_result(part, place)
+                    for where, part in parts:
+                        self._tool_result(part, where)
                 case "assistant":
-                    self._assistant(message, place)
+                    self._assistant(message, parts)
                 case "system" | "developer" | "user":
-                    self._spoken(message, place)
+                    self._spoken(message, parts)
                 case _:
                     assert_never(message.role)
         return self._items
 
     def final_losses(self) -> list[Loss]:
         """What is reported once for the whole request."""
-        losses = [
-            Loss(f"{place}.{name}", "dropped", "the Responses API has no such field")
-            for (_, name), place in self._lost.items()
-        ]
+        losses = [loss for found in self._lost.values() for loss in found]
         if self._lost_thinking:
             losses.append(Loss(self._lost_thinking, "dropped", "the target takes only its own reasoning back"))
-        if self._lost_signatures:
-            losses.append(Loss(self._lost_signatures, "dropped", "only the vendor that made them can read signatures"))
         return losses
 
-    def _unread(self, place: str, native: Native, *read: str) -> None:
-        """Note what of *native* is left out at *place*; *read* are chat's fields that are written."""
+    def _unread(self, place: str, native: Native) -> None:
+        """Note what of *native* is left out at *place*."""
         for dialect, fields in native.items():
-            for name in fields:
-                if dialect == DIALECT or (dialect == _CHAT and name in read):
-                    continue
-                if name in _SEALED.get(dialect, ()):
-                    self._lost_signatures = self._lost_signatures or f"{place}.{name}"
-                else:
-                    self._lost.setdefault((dialect, name), place)
+            if dialect == DIALECT:
+                continue
+            for name, value in fields.items():
+                # Every turn has a signature of its own: the first speaks for all.
+                key = (dialect, "signature" if is_signature(dialect, name) else name)
+                if key not in self._lost:
+                    self._lost[key] = list(native_losses(place, {dialect: {name: value}}, _HERE, self._client))
+
+    def _own(self, native: Native, place: str) -> dict[str, Any]:
+        """This dialect's fields of a part at *place*, with a cache mark that can be one."""
+        if not native:
+            return {}
+        if BREAKPOINT in native.get(DIALECT, {}):
+            self._unread(place, native)
+            return dict(native[DIALECT])
+        taken = self._rules.cache_breakpoints or BREAKPOINT in native.get(_CHAT, {})
+        mark, unread = marked(native, place, self._client, self._losses, taken=taken)
+        self._unread(place, unread)
+        return {**mark, **native.get(DIALECT, {})}
 
     # --- what was said to the model ---
 
-    def _spoken(self, message: Message, place: str) -> None:
-        if len(message.parts) == 1 and _is_item(message.parts[0]):
-            self._opaque(message.parts[0], place)
+    def _spoken(self, message: Message, parts: Sequence[tuple[str, Part]]) -> None:
+        if len(parts) == 1 and _is_item(parts[0][1]):
+            self._opaque(parts[0][1], parts[0][0])
             return
         role = "system" if message.role == "developer" and not self._rules.developer_role else message.role
-        content = [self._content(part, f"{place}.content[{at}]") for at, part in enumerate(message.parts)]
+        content = [self._content(part, place) for place, part in parts]
         item: dict[str, Any] = {"type": "message", "role": role, "content": _compact(content)}
         self._items.append({**item, **message.native.get(DIALECT, {})})
 
@@ -146,10 +157,16 @@ class InputWriter:
                 raise Unsupported(f"{place}: the Responses API takes no {what} here", place, "unsupported_part")
             case _:
                 assert_never(part)
-        self._unread(place, part.native, *_SHARED_PART_FIELDS)
-        chat = part.native.get(_CHAT, {})
-        shared = {name: chat[name] for name in _SHARED_PART_FIELDS if name in chat}
-        return {**written, **shared, **part.native.get(DIALECT, {})}
+        self._annotations(part, place)
+        return {**written, **self._own(part.native, place)}
+
+    def _annotations(self, part: Part, place: str) -> None:
+        """Note citations that are left out, unless their own vendor's form of them is noted."""
+        if not self._foreign or not isinstance(part, Text) or not part.annotations:
+            return
+        if not any("citations" in fields for fields in part.native.values()):
+            name = part_field(self._client, place, "annotations")
+            self._losses.append(Loss(name, "dropped", "a text that is put in has no citations"))
 
     def _need(self, modality: str, place: str) -> None:
         if modality not in self._rules.modalities:
@@ -208,25 +225,24 @@ class InputWriter:
 
     # --- what the model said ---
 
-    def _assistant(self, message: Message, place: str) -> None:
+    def _assistant(self, message: Message, parts: Sequence[tuple[str, Part]]) -> None:
         run: list[Text | Refusal] = []
-        for at, part in enumerate(message.parts):
-            where = f"{place}.content[{at}]"
+        for where, part in parts:
             if isinstance(part, Text | Refusal):
                 if run and _item_of(run[-1]) != _item_of(part):
                     self._said(run, message)
                     run = []
                 self._unread(where, part.native)
                 if isinstance(part, Refusal) and self._foreign:
-                    field = f"{place}.refusal" if self._request.dialect == _CHAT else where
-                    self._losses.append(Loss(field, "emulated", "an earlier refusal is sent as text"))
+                    self._losses.append(Loss(where, "emulated", "an earlier refusal is sent as text"))
+                self._annotations(part, where)
                 run.append(part)
                 continue
             self._said(run, message)
             run = []
             match part:
                 case Thinking():
-                    self._thinking(part, f"{place}.reasoning_content" if self._request.dialect == _CHAT else where)
+                    self._thinking(part, where)
                 case ToolCall():
                     self._unread(where, part.native)
                     self._call(part)
@@ -254,7 +270,7 @@ class InputWriter:
         item: dict[str, Any] = {"type": "message", "role": "assistant", "content": content}
         if item_id is not None:
             item |= {"id": item_id, "status": "completed"}
-        elif len(run) == 1 and isinstance(run[0], Text) and not run[0].annotations:
+        elif len(run) == 1 and content[0].keys() == {"type", "text", "annotations"} and not content[0]["annotations"]:
             item["content"] = run[0].text
         self._items.append({**item, **own})
 
@@ -270,11 +286,10 @@ class InputWriter:
         if items := items_of_details(part.native.get(_CHAT, {}).get("reasoning_details")):
             self._items += [item for item in items if item.get("encrypted_content") or item.get("content")]
             return
-        sealed = next((name for name in part.native if part.native[name]), None)
-        if part.text:
+        if not part.text and not own:
+            self._unread(place, part.native)
+        else:
             self._lost_thinking = self._lost_thinking or place
-        elif sealed is not None:
-            self._lost_signatures = self._lost_signatures or place
 
     def _call(self, call: ToolCall) -> None:
         kind, field = ("custom_tool_call", "input") if call.kind == "custom" else ("function_call", "arguments")
@@ -297,21 +312,25 @@ class InputWriter:
     def _tool_result(self, part: Part, place: str) -> None:
         if not isinstance(part, ToolResult):
             raise BadRequest(f"{place}: a tool message holds results only", place)
-        self._unread(place, part.native, *_SHARED_PART_FIELDS)
+        own = self._own(part.native, place)
         content: list[dict[str, Any]] = []
-        for at, inner in enumerate(part.parts):
-            where = f"{place}.content[{at}]"
+        for where, inner in result_placed(part, place, self._client):
             if isinstance(inner, Opaque) and inner.dialect != DIALECT:
                 content.append({"type": "input_text", "text": dumps_text(inner.value)})
                 self._losses.append(Loss(where, "emulated", f"{inner.type} is sent as its JSON"))
                 continue
             content.append(self._content(inner, where))
         if part.is_error:
-            self._losses.append(Loss(f"{place}.is_error", "dropped", "the output of a call has no such field"))
+            name = part_field(self._client, place, "is_error")
+            self._losses.append(Loss(name, "dropped", "the output of a call has no such field"))
         call_id = safe_call_id(part.call_id)
-        kind = self._call_kinds.get(call_id, "function_call")
-        item: dict[str, Any] = {"type": f"{kind}_output", "call_id": call_id, "output": _compact(content)}
-        self._items.append({**item, **part.native.get(DIALECT, {})})
+        kind = self._call_kinds.get(call_id)
+        if (mark := own.pop(BREAKPOINT, None)) is not None and content:
+            content[-1] = {BREAKPOINT: mark, **content[-1]}
+        item: dict[str, Any] = {"type": f"{kind or 'function_call'}_output", "call_id": call_id}
+        if kind is None and not self._foreign and part.name is not None:
+            item["name"] = part.name
+        self._items.append({**item, "output": _compact(content), **own})
 
 
 def _is_item(part: Part) -> bool:
@@ -323,13 +342,14 @@ def _is_item(part: Part) -> bool:
 
 def _item_of(part: Text | Refusal) -> dict[str, Any]:
     """The item's own fields that stand in each of its parts."""
-    return dict(part.native.get(DIALECT, {}))
+    return {name: value for name, value in part.native.get(DIALECT, {}).items() if name not in _OF_A_PART}
 
 
 def _output_part(part: Text | Refusal) -> dict[str, Any]:
     if isinstance(part, Refusal):
         return {"type": "refusal", "refusal": part.text}
-    return {"type": "output_text", "text": part.text, "annotations": outward_annotations(part.annotations)}
+    own = {name: value for name, value in part.native.get(DIALECT, {}).items() if name in _OF_A_PART}
+    return {"type": "output_text", "text": part.text, "annotations": outward_annotations(part.annotations), **own}
 
 
 def _own_file(source: Source) -> str | None:

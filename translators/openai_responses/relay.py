@@ -76,7 +76,7 @@ def _relay_quirks(body: Mapping[str, Any], request: Request, rules: Rules, chang
         changes["reasoning"] = _relayed_reasoning(body, changed)
         asked = request.reasoning
         silent = asked is None or asked.effort == "none"
-        if changed.reasoning is None and not silent and not any(loss.field == "reasoning" for loss in losses):
+        if changed.reasoning is None and not silent and not any(loss.field.startswith("reasoning") for loss in losses):
             losses.append(Loss("reasoning", "dropped", "the target does not think"))
     include = body.get("include")
     if request.logprobs and not changed.logprobs and isinstance(include, list) and LOGPROBS in include:

@@ -20,14 +20,15 @@ from typing import Any, Final
 from translators.codec import dumps_text
 from translators.dialect import Rendered, Rules
 from translators.errors import BadRequest
-from translators.losses import Loss, client_field, message_place, native_losses
+from translators.losses import Loss, field_of, message_place, native_losses
 from translators.neutral import OutputFormat, Reasoning, Request, ToolCall, ToolChoice
-from translators.openai_chat.outgoing import ToolNames, renamed
+from translators.openai_chat.outgoing import ToolNames, renamed, strict_obstacle
 from translators.openai_chat.quirks import fitted
 from translators.openai_responses.input import InputWriter
 from translators.openai_responses.items import DIALECT
 from translators.openai_responses.tools import chat_web_search, render_tools, tool_choice
 
+_HERE: Final = "the Responses API"
 MIN_OUTPUT_TOKENS: Final = 16
 """OpenAI answers a lower `max_output_tokens` with 400."""
 ENCRYPTED: Final = "reasoning.encrypted_content"
@@ -114,13 +115,13 @@ def _is_stored(request: Request) -> bool:
 
 
 def _write_tools(body: dict[str, Any], request: Request, rules: Rules, names: ToolNames, losses: list[Loss]) -> None:
-    tools, choice = list(request.tools), request.tool_choice
+    tools, choice = list(enumerate(request.tools)), request.tool_choice
     foreign = request.dialect != DIALECT
     if choice is not None and choice.kind == "allowed" and foreign and not rules.conformant:
-        tools = [tool for tool in tools if tool.name in choice.names]
+        tools = [(position, tool) for position, tool in tools if tool.name in choice.names]
         choice = ToolChoice(choice.mode)
-        losses.append(Loss("tool_choice", "emulated", "the other tools were left out of the request"))
-    rendered = render_tools(tools, names, losses, foreign=foreign)
+        losses.append(Loss(field_of(request, "tool_choice"), "emulated", "the other tools were left out"))
+    rendered = render_tools(tools, names, losses, request.dialect)
     search = request.native.get("openai_chat", {}).get("web_search_options")
     if isinstance(search, dict):
         rendered.append(chat_web_search(search))
@@ -129,7 +130,7 @@ def _write_tools(body: dict[str, Any], request: Request, rules: Rules, names: To
         body["tools"] = rendered
     if rendered or not foreign:
         if choice is not None:
-            body["tool_choice"] = tool_choice(choice, tools, names)
+            body["tool_choice"] = tool_choice(choice, request.tools, names)
         if request.parallel_tool_calls is not None:
             body["parallel_tool_calls"] = request.parallel_tool_calls
 
@@ -140,7 +141,7 @@ def _write_tools(body: dict[str, Any], request: Request, rules: Rules, names: To
 def _write_text(body: dict[str, Any], request: Request, rules: Rules, losses: list[Loss]) -> None:
     text: dict[str, Any] = {}
     if request.output is not None:
-        place = client_field(request.dialect, "output")
+        place = field_of(request, "output")
         if not rules.schema_with_tools and body.get("tools"):
             losses.append(Loss(place, "emulated", "the target takes no format beside tools; asked for in words"))
             _instruct(body, request.output)
@@ -149,21 +150,24 @@ def _write_text(body: dict[str, Any], request: Request, rules: Rules, losses: li
             text["format"] = {"type": "json_object"}
             _instruct(body, request.output)
         else:
-            text["format"] = _format(request.output, foreign=request.dialect != DIALECT)
+            text["format"] = _format(request, request.output, losses)
     if request.verbosity is not None:
         text["verbosity"] = request.verbosity
     if text:
         body["text"] = text
 
 
-def _format(output: OutputFormat, *, foreign: bool) -> dict[str, Any]:
+def _format(request: Request, output: OutputFormat, losses: list[Loss]) -> dict[str, Any]:
     if output.kind == "json_object":
         return {"type": "json_object"}
     written: dict[str, Any] = {"type": "json_schema", "name": output.name or "answer", "schema": output.schema or {}}
     if output.description is not None:
         written["description"] = output.description
-    if output.strict is not None or foreign:
+    if output.strict is not None or request.dialect != DIALECT:
         written["strict"] = bool(output.strict)
+    if output.strict and (obstacle := strict_obstacle(request.dialect, output.schema)) is not None:
+        written["strict"] = False
+        losses.append(Loss(field_of(request, "output.strict"), "dropped", obstacle))
     return written
 
 
@@ -185,7 +189,8 @@ def _write_reasoning(
     if asked is not None:
         # A model that does not reason takes none of it.
         read = DIALECT if reasoning is not None else ""
-        losses.extend(native_losses(client_field(request.dialect, "reasoning"), asked.native, read))
+        place = field_of(request, "reasoning")
+        losses.extend(native_losses(place, asked.native, read, request.dialect))
     if rules.thinking == "none":
         return
     written: dict[str, Any] = {}
@@ -224,7 +229,7 @@ def _write_sampling(body: dict[str, Any], request: Request, losses: list[Loss]) 
             body[name] = value
     limit = request.max_output_tokens
     if limit is not None and limit < MIN_OUTPUT_TOKENS and request.dialect != DIALECT:
-        place = client_field(request.dialect, "max_output_tokens")
+        place = field_of(request, "max_output_tokens")
         losses.append(Loss(place, "clamped", f"the target takes at least {MIN_OUTPUT_TOKENS}"))
         limit = MIN_OUTPUT_TOKENS
     if limit is not None:
@@ -233,13 +238,13 @@ def _write_sampling(body: dict[str, Any], request: Request, losses: list[Loss]) 
     if request.stop:
         losses.append(_unknown(request, "stop"))
     if request.n is not None and request.n > 1:
-        losses.append(Loss(client_field(request.dialect, "n"), "emulated", "the API has no n: one call for each"))
+        losses.append(Loss(field_of(request, "n"), "emulated", "the API has no n: one call for each"))
     if set(request.modalities or ()) - {"text"}:
-        losses.append(Loss(client_field(request.dialect, "modalities"), "dropped", "the target answers in text alone"))
+        losses.append(Loss(field_of(request, "modalities"), "dropped", "the target answers in text alone"))
 
 
 def _unknown(request: Request, name: str) -> Loss:
-    return Loss(client_field(request.dialect, name), "dropped", "the Responses API has no such field")
+    return Loss(field_of(request, name), "dropped", "the Responses API has no such field")
 
 
 def _write_about(body: dict[str, Any], request: Request, losses: list[Loss]) -> None:
@@ -251,7 +256,7 @@ def _write_about(body: dict[str, Any], request: Request, losses: list[Loss]) -> 
     if request.service_tier is not None:
         tier = request.service_tier if request.dialect == DIALECT else _TIERS.get(request.service_tier)
         if tier is None:
-            place = client_field(request.dialect, "service_tier")
+            place = field_of(request, "service_tier")
             losses.append(Loss(place, "dropped", f"{request.service_tier!r} is another vendor's tier"))
         else:
             body["service_tier"] = tier
@@ -263,14 +268,13 @@ def _write_shared(body: dict[str, Any], request: Request, rules: Rules, losses: 
     """What chat completions call the same, `store` where nothing is said of it, and the losses of all other fields."""
     if request.dialect != DIALECT:
         body["store"] = False
-    read = {"web_search_options", *(["reasoning_effort"] if "reasoning" in body else [])}
-    for dialect, fields in request.native.items():
-        if dialect == DIALECT:
-            continue
-        for name, value in fields.items():
-            if dialect == "openai_chat" and name in rules.refuses:
-                losses.append(Loss(name, "dropped", "the target refuses it"))
-            elif dialect == "openai_chat" and name in _SHARED:
-                body[name] = value
-            elif dialect != "openai_chat" or name not in read:
-                losses.append(Loss(name, "dropped", "the Responses API has no such field"))
+    unread = dict(request.native)
+    chat = dict(unread.pop("openai_chat", {}))
+    for name in ("web_search_options", *(["reasoning_effort"] if "reasoning" in body else [])):
+        chat.pop(name, None)
+    for name in sorted(rules.refuses & chat.keys()):
+        del chat[name]
+        losses.append(Loss(name, "dropped", "the target refuses it"))
+    body.update((name, chat.pop(name)) for name in _SHARED if name in chat)
+    unread.pop(DIALECT, None)
+    losses.extend(native_losses("", {**unread, "openai_chat": chat}, _HERE, request.dialect))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, assert_never
 
-from translators.losses import Loss, native_losses
+from translators.losses import Loss, native_losses, tool_place
 from translators.neutral import Tool, ToolChoice
-from translators.openai_chat.outgoing import ToolNames
+from translators.openai_chat.outgoing import ToolNames, strict_obstacle
 from translators.openai_responses.items import DIALECT
+
+_Json = dict[str, Any]
 
 OWN_TOOLS: Final = frozenset(
     {
@@ -34,18 +37,25 @@ OWN_TOOLS: Final = frozenset(
 """Tools that the API runs or defines itself (openai 3.52.0, ToolParam)."""
 
 
-def render_tools(tools: Sequence[Tool], names: ToolNames, losses: list[Loss], *, foreign: bool) -> list[dict[str, Any]]:
-    """The entries of `tools`. For a *foreign* client's tools `strict` is always said."""
-    rendered: list[dict[str, Any]] = []
-    for position, tool in enumerate(tools):
-        place = f"tools[{position}]"
+def render_tools(tools: Iterable[tuple[int, Tool]], names: ToolNames, losses: list[Loss], client: str) -> list[_Json]:
+    """The entries of `tools`, of which each comes with its position in the request of a client of *client*.
+
+    For another dialect's client `strict` is always said.
+    """
+    foreign = client != DIALECT
+    rendered: list[_Json] = []
+    for position, tool in tools:
+        place = tool_place(tool, position, client)
         if tool.kind == "native":
             if (own := _own_tool(tool)) is None:
                 losses.append(Loss(place, "dropped", f"{tool.name} is another vendor's own tool"))
             else:
                 rendered.append(own)
             continue
-        losses.extend(native_losses(place, _unread(tool), DIALECT))
+        losses.extend(native_losses(place, _unread(tool), DIALECT, client))
+        if tool.strict and (obstacle := strict_obstacle(client, tool.parameters)) is not None:
+            losses.append(Loss(f"{place}.strict", "dropped", obstacle))
+            tool = replace(tool, strict=None)  # noqa: PLW2901  the same tool, as the target takes it
         rendered.append(_custom(tool, names) if tool.kind == "custom" else _function(tool, names, foreign))
     return rendered
 

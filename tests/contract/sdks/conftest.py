@@ -7,7 +7,7 @@ The model is the matrix's: what it is asked decides what it says.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,3 +58,21 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Port]:
         Modelport(folder, config(upstream), {"UPSTREAM_KEY": UPSTREAM_KEY}) as server,
     ):
         yield Port(server.url, server, upstream)
+
+
+@pytest.fixture(params=DIALECTS)
+def dialect(request: pytest.FixtureRequest) -> str:
+    """Each backend dialect: the SDK's own one and the foreign ones."""
+    return str(request.param)
+
+
+@pytest.fixture
+def model(port: Port, dialect: str) -> str:
+    return port.model(dialect)
+
+
+@pytest.fixture(autouse=True)
+def recorded(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> None:
+    """For the page: which SDK, and the fact that the test states."""
+    fact = request.function.__doc__ or request.function.__name__
+    record_property("sdk", f"{request.module.SDK}: {fact.strip().rstrip('.')}")

@@ -206,7 +206,7 @@ def test_pictures_of_tool_results_follow_after_the_last_result() -> None:
 
     assert [message["role"] for message in sent] == ["assistant", "tool", "tool", "user", "user"]
     assert sent[3]["content"][1]["type"] == "image_url"
-    assert ("messages[1].content[0]", "emulated") in losses_of(asked(*messages))
+    assert ("messages[1].content[0].content[0]", "emulated") in losses_of(asked(*messages))
 
 
 THOUGHT = Message("assistant", (Thinking("t", {"anthropic": {"signature": "s"}}), Text("a")))
@@ -237,7 +237,11 @@ def test_signatures_never_reach_another_vendor_and_are_reported_once() -> None:
     request = asked(USER, THOUGHT, CALLED, CALLED)
 
     assert "signature" not in repr(body_of(request)).lower()
-    assert losses_of(request) == [("thinking signatures", "dropped"), ("thinking", "dropped")]
+    assert losses_of(request) == [
+        ("messages[1].content[0].signature", "dropped"),
+        ("messages[2].content[0].signature", "dropped"),
+        ("messages[1].content[0]", "dropped"),
+    ]
 
 
 def test_a_field_of_another_dialect_is_reported_once_with_its_first_place() -> None:
@@ -254,8 +258,8 @@ def test_a_field_of_another_dialect_is_reported_once_with_its_first_place() -> N
         ({"temperature": 2}, Rules(temperature_max=1), [("temperature", "clamped")]),
         ({"top_k": 4}, Rules(refuses=frozenset({"top_k"})), [("top_k", "dropped")]),
         ({"max_output_tokens": 9}, Rules(max_output_tokens=5), [("max_tokens", "clamped")]),
-        ({"reasoning": Reasoning("max")}, Rules(efforts=("low",)), [("thinking", "clamped")]),
-        ({"reasoning": Reasoning("low")}, Rules(thinking="none"), [("thinking", "dropped")]),
+        ({"reasoning": Reasoning("max")}, Rules(efforts=("low",)), [("output_config.effort", "clamped")]),
+        ({"reasoning": Reasoning("low")}, Rules(thinking="none"), [("output_config.effort", "dropped")]),
         ({"service_tier": "ultra"}, Rules(), [("service_tier", "dropped")]),
         ({"tools": (Tool("web_search", kind="native", native={"anthropic": {}}),)}, Rules(), [("tools[0]", "dropped")]),
         ({"native": {"anthropic": {"container": "c"}}}, Rules(), [("container", "dropped")]),

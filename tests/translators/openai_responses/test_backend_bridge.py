@@ -74,7 +74,7 @@ def sent_back(message: dict[str, Any]) -> list[dict[str, Any]]:
     result = {"role": "tool", "tool_call_id": "call_1", "content": "5"}
     messages = [*ASKED["messages"], message, *([result] if message.get("tool_calls") else [])]
     rendered = render_request(openai_chat.parse_request({**ASKED, "messages": messages}), RULES)
-    assert rendered.losses == ()
+    assert {loss.field for loss in rendered.losses} <= {"messages[1].annotations"}
     items: list[dict[str, Any]] = rendered.body["input"]
     return items[1:]
 

@@ -518,7 +518,7 @@ def test_marks_of_other_vendors_are_reported_once() -> None:
     rendered = render_request(Request("anthropic", "m", messages, tools=(tool,)), RULES)
 
     assert sorted(lost(rendered)) == [
-        ("messages[0].content[0].cache_control", "dropped"),
+        ("messages[0].content.cache_control", "dropped"),
         ("tools[0].cache_control", "dropped"),
     ]
 
@@ -538,7 +538,7 @@ def test_a_failed_result_is_sent_and_the_mark_reported() -> None:
     rendered = render_request(Request("anthropic", "m", messages), RULES)
 
     assert rendered.body["input"][1]["output"] == "no"
-    assert lost(rendered) == [("messages[1].is_error", "dropped")]
+    assert lost(rendered) == [("messages[1].content[0].is_error", "dropped")]
 
 
 # --- requests of this dialect ----------------------------------------------------------------------
