@@ -249,18 +249,18 @@ class Seam:
     def _start(self, event: PartStart, joined: list[Event]) -> None:
         before, self._before = self._before, None
         part = event.part
-        may_go_on = isinstance(part, Text | Thinking) and not part.native
-        if before is not None and may_go_on and type(part) is type(before):
+        text = part if isinstance(part, Text | Thinking) and not part.native else None
+        if before is not None and text is not None and type(text) is type(before):
             self._end = None
             self._shift -= 1
             self._joint, self._offset = self._shift + event.index, len(before.text)
             self._marks[-1] = (self._joint, self._offset)
             self._started = event
-            if isinstance(part, Text | Thinking) and part.text:
-                joined.append(PartDelta(self._joint, part.text, event.choice))
+            if text.text:
+                joined.append(PartDelta(self._joint, text.text, event.choice))
             return
         self._let_end(joined)
-        self._started = event if may_go_on else None
+        self._started = event if text is not None else None
         if isinstance(part, ToolCall) and self._later:
             part = self._unique(part)
         joined.append(PartStart(event.index + self._shift, part, event.choice) if self._later else event)

@@ -118,22 +118,26 @@ def splice(body: bytes, changes: Mapping[str, Any]) -> bytes:
         JsonError: *body* is not a JSON object.
     """
     spans = _member_spans(body)
-    pieces: list[bytes] = []
     wanted = dict(changes)
     seen: set[str] = set()
+    head = body[: spans[0][1]] if spans else b"{"
+    pieces = [head]
+    before = 0
+    """Where the member before ended: what stands between two members stays, comma and blanks."""
     for key, key_start, value_start, value_end in spans:
-        if key not in wanted:
-            pieces.append(body[key_start:value_end])
-            continue
         seen.add(key)
-        if not isinstance(wanted[key], Removed):
-            pieces.append(body[key_start:value_start] + orjson.dumps(wanted[key]))
-    pieces.extend(
-        orjson.dumps(key) + b":" + orjson.dumps(value)
-        for key, value in wanted.items()
-        if key not in seen and not isinstance(value, Removed)
-    )
-    return b"{" + b",".join(pieces) + b"}"
+        if not isinstance(wanted.get(key), Removed):
+            between = body[before:key_start] if len(pieces) > 1 else b""
+            if key in wanted:
+                pieces.append(between + body[key_start:value_start] + orjson.dumps(wanted[key]))
+            else:
+                pieces.append(between + body[key_start:value_end])
+        before = value_end
+    for key, value in wanted.items():
+        if key not in seen and not isinstance(value, Removed):
+            pieces.append((b"," if len(pieces) > 1 else b"") + orjson.dumps(key) + b":" + orjson.dumps(value))
+    pieces.append(body[before:] if spans else b"}")
+    return b"".join(pieces)
 
 
 def _member_spans(body: bytes) -> list[tuple[str, int, int, int]]:

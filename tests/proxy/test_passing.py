@@ -42,13 +42,13 @@ async def test_json_goes_to_the_provider_of_its_model_with_only_the_name_changed
     """Key order and unknown fields survive; the client's key stays here, the provider's goes out."""
     with Upstream(lambda _asked: Answer.json({"data": [{"b64_json": "eA=="}]})) as upstream:
         server = await serve(provider("one", upstream, more="models = ['draw']"))
-        body = b'{"prompt":"a cat","new_field":{"x":1},"model":"one/draw","modelport":{"tags":{"team":"a"}}}'
+        body = b'{"prompt": "a cat" , "new_field":{"x":1}, "model" : "one/draw","modelport":{"tags":{"team":"a"}}}'
 
         reply = await server.request("POST", "/v1/images/generations", body, {**JSON, "authorization": "Bearer mine"})
 
         asked = upstream.requests[0]
         assert (asked.method, asked.path) == ("POST", "/v1/images/generations")
-        assert asked.body == b'{"prompt":"a cat","new_field":{"x":1},"model":"draw"}'
+        assert asked.body == b'{"prompt": "a cat" , "new_field":{"x":1}, "model" : "draw"}'
         assert asked.headers["authorization"] == f"Bearer {KEY}"
         assert reply.status == 200
         assert reply.body == b'{"data": [{"b64_json": "eA=="}]}'

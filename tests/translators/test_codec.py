@@ -69,7 +69,10 @@ def test_splice_keeps_the_bytes_of_every_other_member(value: dict[str, Any], cha
         (b'{"a":1,"a":2,"b":3}', {"a": REMOVED}, b'{"b":3}'),
         (b"{}", {"a": 1}, b'{"a":1}'),
         (b'{"a":1}', {"a": REMOVED}, b"{}"),
-        (b' { "a" : [1, {"b": "]}"}] , "c" : 2 } ', {"c": 3}, b'{"a" : [1, {"b": "]}"}],"c" : 3}'),
+        (b' { "a" : [1, {"b": "]}"}] , "c" : 2 } ', {"c": 3}, b' { "a" : [1, {"b": "]}"}] , "c" : 3 } '),
+        (b'{"a": 1, "b": 2, "c": 3}', {"b": REMOVED, "d": 4}, b'{"a": 1, "c": 3,"d":4}'),
+        (b'{"a": 1, "b": 2}', {"b": REMOVED}, b'{"a": 1}'),
+        (b'{"a": 1, "b": 2}', {"a": REMOVED}, b'{"b": 2}'),
         (b'{"\\u006dodel":"a"}', {"model": "b"}, b'{"\\u006dodel":"b"}'),
     ],
 )

@@ -2,7 +2,7 @@
 
     python tests/contract/agents/run_agents.py NODE_FOLDER     # make contract-agents
 
-NODE_FOLDER holds their packages and a Node.js (`agents/package.json`). The model is the worker of `worker.py`: it asks
+NODE_FOLDER holds their packages and a Node.js (`agents/package.json`). The model is that of `model.py`: it asks
 for one shell command, which the agent runs, and then says that it is done. What happened is written to
 `matrix/results/agents.json`, from where it comes to docs/compatibility.md.
 """
@@ -24,7 +24,7 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from tests.contract.agents.worker import COMMAND, FINAL, Worker
+from tests.contract.agents.model import COMMAND, FINAL, Model
 from tests.contract.matrix.page import RESULTS
 from tests.replay import Upstream
 from tests.running import Modelport
@@ -98,7 +98,7 @@ class Outcome:
 
 def run(agent: Agent, node: Path) -> Outcome:
     """One turn of *agent* in an empty folder, with nothing of this machine's settings."""
-    with tempfile.TemporaryDirectory() as made, Upstream(worker := Worker()) as upstream:
+    with tempfile.TemporaryDirectory() as made, Upstream(model := Model()) as upstream:
         folder = Path(made)
         home, work = folder / "home", folder / "work"
         home.mkdir()
@@ -125,7 +125,7 @@ def run(agent: Agent, node: Path) -> Outcome:
             exchanges = server.get("/api/v1/exchanges?limit=100").json["data"]
         proof = work / "proof.txt"
         text = proof.read_text("utf-8").strip() if proof.exists() else ""
-        return Outcome(agent, version, ran.returncode, ran.stdout + ran.stderr, text, len(worker.asked), exchanges)
+        return Outcome(agent, version, ran.returncode, ran.stdout + ran.stderr, text, len(model.asked), exchanges)
 
 
 def _ran(command: list[str], work: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
