@@ -154,7 +154,8 @@ class Attempter:
                 treatment.failed()
                 raise
             treatment.worked()
-            self._say(committed, committed.notes)
+            if committed.notes:
+                self._say(committed, committed.notes)
             return await self._fitting(committed, key, deadline)
 
     async def _prepared(self, target: Target, deadline: float, treatment: Treatment) -> Prepared:
@@ -234,8 +235,9 @@ class Attempter:
             try:
                 prepared = await self._another(question, committed.prepared, request, whole=True)
                 refuse_losses(prepared.losses, prepared.target.name, self._losses)
+                committed.attempts[-1].has_ended(committed.attempts[-1].usage)
                 more = await self._one(prepared, key, deadline)
-            except (AttemptFailed, BadRequest, Refused) as error:
+            except (AttemptFailed, BadRequest, Refused, LedgerUnavailable) as error:
                 sequel.failed(_failure(error))
                 break
             if more.response is None:

@@ -23,7 +23,7 @@ import json
 import sys
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -38,7 +38,6 @@ from tests.recordings.asking import CLIENTS, SHORT, Case, cases_of
 from tests.recordings.clients import READERS, Got
 from tests.recordings.facts import DIALECTS, Expected
 from tests.recordings.judging import compare
-from tests.recordings.recorded import expected_of
 from tests.replay import Answer, Asked, Upstream, recorded_answer
 from tests.running import Modelport
 
@@ -84,7 +83,14 @@ SKIPPED: Final = {
     "images": "pictures",
 }
 
-EXCEPTIONS: Final[Mapping[tuple[str, str], str]] = {}
+EXCEPTIONS: Final[Mapping[tuple[str, str], str]] = {
+    ("anthropic-messages-sse-rig-3beb0c", "anthropic"): "a router's `data: [DONE]` after message_stop is left out",
+    ("gemini-generate-content-json-prism-866dd1", "openai_responses"): "no output item holds a sound without a transcript",
+    ("mistral-completions-sse-braintrustjs-6526a7", "openai_completions"): "chat chunks of Mistral's agents, misfiled",
+    ("vertex-stream-generate-content-json-openinferenc-26591e", "gemini"): "numbers for enums, as its client had asked "
+    "Vertex for; Google's SDK reads none",
+    ("writer-completions-sse-openllmetry-60be40", "openai_completions"): "a stream of Writer's own form",
+}
 """(recording id, client's dialect) -> why it cannot come out as the rule says."""
 
 CONCURRENT: Final = 12
@@ -183,19 +189,17 @@ async def replay_all(cases: Sequence[Case], answers: Mapping[str, Answer], url: 
             try:
                 got = await ask(session, url, case)
                 request_id = got.headers.get("x-request-id", "")
-                wrong = compare(case, expected_of(recording), got, answers[case.model].body)
+                wrong = compare(case, got, answers[case.model].body)
             except (aiohttp.ClientError, TimeoutError) as error:
                 wrong = [f"no answer: {error!r}"]
         excepted = EXCEPTIONS.get((recording["id"], case.client))
-        return request_id, Result(
-            recording["id"], recording["provider"], case.client, str(case.split), wrong, excepted
-        )
+        return request_id, Result(recording["id"], recording["provider"], case.client, str(case.split), wrong, excepted)
 
     async with aiohttp.ClientSession(timeout=timeout, connector=connector, read_bufsize=1 << 20) as session:
         asked = await asyncio.gather(*(one(case, session) for case in cases))
         rows = await _ledger(session, url)
     for case, (request_id, result) in zip(cases, asked, strict=True):
-        result.wrong += _compare_row(expected_of(case.recording), rows.get(request_id))
+        result.wrong += _compare_row(case.expected, rows.get(request_id))
     return [result for _, result in asked]
 
 

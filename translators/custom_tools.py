@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from translators.codec import JsonError, dumps_text, loads
-from translators.losses import Loss
+from translators.losses import Loss, tool_place
 from translators.neutral import (
     Event,
     Message,
@@ -46,10 +46,15 @@ def as_functions(request: Request) -> tuple[Request, list[Loss]]:
         if tool.kind != "custom":
             tools.append(tool)
             continue
-        tools.append(Tool(tool.name, tool.description, PARAMETERS))
-        losses.append(Loss(f"tools[{position}].custom", "emulated", "the target has functions only"))
+        place = tool_place(tool, position, request.dialect)
+        native = {
+            dialect: {name: value for name, value in fields.items() if name != "format"}
+            for dialect, fields in tool.native.items()
+        }
+        tools.append(Tool(tool.name, tool.description, PARAMETERS, native=native, place=place))
+        losses.append(Loss(place, "emulated", "the target has functions only"))
         if any("format" in fields for fields in tool.native.values()):
-            losses.append(Loss(f"tools[{position}].custom.format", "dropped", "the target enforces no grammar"))
+            losses.append(Loss(f"{place}.format", "dropped", "the target enforces no grammar"))
     messages = tuple(_with_functions(message) for message in request.messages)
     return replace(request, tools=tuple(tools), messages=messages), losses
 

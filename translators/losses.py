@@ -226,6 +226,8 @@ def part_field(dialect: str, place: str, name: str) -> str:
 def _under(dialect: str, place: str, word: str) -> str:
     if dialect == "openai_chat" and word.partition(".")[0] in _OF_THE_MESSAGE:
         place = _IN_THE_MESSAGE.sub("", place)
+    elif dialect == "openai_chat" and word == "cache_control":
+        place = place.removesuffix(".function").removesuffix(".custom")
     return f"{place}.{word}" if place else word
 
 
@@ -280,7 +282,8 @@ def native_field(client: str, place: str, dialect: str, name: str) -> str:
 
 def _native_word(client: str, dialect: str, name: str) -> str:
     if client == dialect or name == "cache_control" or (client == "openai_chat" and dialect == "anthropic"):
-        return "data" if name == "redacted_data" else name
+        # A tool's native fields in Gemini count from the entry that its declaration stands in.
+        return "data" if name == "redacted_data" else name.removeprefix("functionDeclarations.")
     if client == "openai_chat":
         signed = dialect == "gemini" and name == "thoughtSignature"
         return "extra_content.google.thought_signature" if signed else f"extra_content.{dialect}.{name}"

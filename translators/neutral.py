@@ -30,8 +30,8 @@ FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "pause"
 
 
 # --- parts ---------------------------------------------------------------------------------------
-# *place* is where the client wrote a part (`messages[2].content[0]`, `contents[1].parts[3]`, `input[4]`), for losses and
-# errors; empty where nobody wrote it, as in answers. It says nothing about the content: equal parts may differ in it.
+# *place* is where the client wrote a part (`messages[2].content[0]`, `contents[1].parts[3]`, `input[4]`), for losses
+# and errors; empty where nobody wrote it, as in answers. It says nothing of the content: equal parts may differ in it.
 
 
 @dataclass(frozen=True, slots=True)

@@ -250,7 +250,10 @@ def test_6_several_choices_of_a_vendor_that_gives_one_are_streamed_too(client: O
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_47_a_paused_turn_is_marked_and_not_kept(client: OpenAI, backends: Backends, stream: bool) -> None:
-    """`stop` alone would say that Claude is done; the next equal question is asked again."""
+    """`stop` alone would say that Claude is done; the next equal question is asked again.
+
+    The model takes no turn back that ends with its own text, so that nothing can continue it.
+    """
     whole = {
         **message_start(input_tokens=20, output_tokens=9)["message"],
         "content": [{"type": "text", "text": TEXT}],
@@ -258,7 +261,7 @@ def test_47_a_paused_turn_is_marked_and_not_kept(client: OpenAI, backends: Backe
     }
     paused = {"type": "message_delta", "delta": {"stop_reason": "pause_turn"}, "usage": {"output_tokens": 9}}
     events = frames(message_start(input_tokens=20, output_tokens=1), *TEXT_BLOCK, paused, STOP)
-    model = backends.says("anthropic", Answer.sse(events) if stream else Answer.json(whole))
+    model = backends.says("anthropic", Answer.sse(events) if stream else Answer.json(whole), stem="claude-opus-5-5")
 
     for _ in range(2):
         if stream:
@@ -273,8 +276,8 @@ def test_47_a_paused_turn_is_marked_and_not_kept(client: OpenAI, backends: Backe
 
 
 @pytest.mark.parametrize("stem", ["claude-sonnet-4-5", "claude-opus-5-5"])
-def test_47_a_paused_turn_can_be_sent_again(client: OpenAI, backends: Backends, stem: str) -> None:
-    """It ends with the block at which Claude paused, so that it is no prefill, which newer models refuse."""
+def test_47_a_client_can_send_a_paused_turn_again(client: OpenAI, backends: Backends, stem: str) -> None:
+    """Where the proxy could not. It ends with the block at which Claude paused, so that it is no prefill, which newer models refuse."""
     search = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "Paris"}}
     found = {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []}
     whole = {
@@ -282,15 +285,16 @@ def test_47_a_paused_turn_can_be_sent_again(client: OpenAI, backends: Backends, 
         "content": [{"type": "text", "text": "Let me see."}, search, found],
         "stop_reason": "pause_turn",
     }
-    model = backends.says("anthropic", Answer.json(whole), cassette("anthropic/text"), stem=stem)
+    busy = Answer.json(OVERLOADED, 529)
+    model = backends.says("anthropic", Answer.json(whole), busy, cassette("anthropic/text"), stem=stem)
     paused = client.chat.completions.create(model=model, messages=QUESTION).choices[0].message
     conversation: Any = [*QUESTION, paused.model_dump(exclude_none=True)]
 
     answer = client.chat.completions.create(model=model, messages=conversation)
 
-    body: Any = backends.asked(model)[1]
+    _, *again = backends.asked(model)
     assert answer.choices[0].message.content == TEXT
-    assert body["messages"][-1] == {"role": "assistant", "content": whole["content"]}
+    assert [body["messages"][-1] for body in again] == [{"role": "assistant", "content": whole["content"]}] * 2
 
 
 CUMULATIVE = {

@@ -14,7 +14,7 @@ import pytest
 from proxy.continuing import Seam, continuation, followed
 from tests.proxy.conftest import Serve
 from tests.proxy.serving import QUICK, Reply, Served, message, provider
-from tests.replay import Answer, Asked, Upstream
+from tests.replay import Answer, Asked, Split, Upstream
 from translators.assemble import Collector, replay
 from translators.neutral import (
     Choice,
@@ -28,6 +28,7 @@ from translators.neutral import (
     ToolCall,
     Usage,
 )
+from translators.tokens import estimate_text
 
 Json = dict[str, Any]
 
@@ -86,7 +87,7 @@ def claude_stream(answer: Json) -> str:
 STREAMS: Mapping[str, Callable[[Json], str]] = {"gemini": google_stream, "anthropic": claude_stream}
 
 
-def in_turn(dialect: str, *answers: Json | Answer) -> Callable[[Asked], Answer]:
+def in_turn(dialect: str, *answers: Json | Answer, split: Split = "events") -> Callable[[Asked], Answer]:
     """A vendor that gives *answers* one after the other, whole or streamed as it is asked; the last from then on."""
     left = list(answers)
 
@@ -95,7 +96,7 @@ def in_turn(dialect: str, *answers: Json | Answer) -> Callable[[Asked], Answer]:
         if isinstance(told, Answer):
             return told
         streamed = "stream" in asked.path or bool(asked.json.get("stream"))
-        return Answer.sse(STREAMS[dialect](told), split="events") if streamed else Answer.json(told)
+        return Answer.sse(STREAMS[dialect](told), split=split) if streamed else Answer.json(told)
 
     return answer
 
@@ -134,8 +135,8 @@ class Chat:
 
     @staticmethod
     async def ask(server: Served, *, stream: bool, **more: Any) -> Reply:
-        options = {"stream_options": {"include_usage": True}} if stream else {}
-        return await server.ask(model="one/m", stream=stream, max_tokens=50, **options, **more)
+        options = {"include_usage": True} if stream else None
+        return await server.ask(model="one/m", stream=stream, max_tokens=50, stream_options=options, **more)
 
     @staticmethod
     def told(reply: Reply) -> tuple[str, str, int, int]:
@@ -174,7 +175,7 @@ class Messages:
         deltas = [each["delta"] for each in events if each["type"] == "content_block_delta"]
         usage = end["usage"]
         text = "".join(delta.get("text", "") for delta in deltas)
-        return text, end["delta"]["stop_reason"], usage["input_tokens"], usage["output_tokens"]
+        return text, end["delta"]["stop_reason"], usage.get("input_tokens", 0), usage["output_tokens"]
 
 
 class Gemini:
@@ -200,15 +201,53 @@ class Gemini:
         return text, reason, usage["promptTokenCount"], usage["candidatesTokenCount"]
 
 
+class Responses:
+    """A client of the Responses API."""
+
+    dialect = "openai_responses"
+
+    @staticmethod
+    async def ask(server: Served, *, stream: bool) -> Reply:
+        body = {"model": "one/m", "input": "Hi", "stream": stream}
+        return await server.request("POST", "/v1/responses", json.dumps(body).encode())
+
+    @staticmethod
+    def told(reply: Reply) -> tuple[str, str, int, int]:
+        if reply.headers["content-type"].startswith("application/json"):
+            whole = reply.json
+        else:
+            events = events_of(reply)
+            assert [each["type"] for each in events].count("response.created") == 1
+            assert [each["sequence_number"] for each in events] == list(range(len(events)))
+            whole = events[-1]["response"]
+            deltas = [each["delta"] for each in events if each["type"] == "response.output_text.delta"]
+            assert "".join(deltas) == output_text(whole)
+        usage = whole["usage"]
+        return output_text(whole), whole["status"], usage["input_tokens"], usage["output_tokens"]
+
+
+def output_text(whole: Json) -> str:
+    """All text of a response, as the SDK's `output_text` has it."""
+    contents = [part for item in whole["output"] if item["type"] == "message" for part in item["content"]]
+    return "".join(part["text"] for part in contents)
+
+
 def events_of(reply: Reply) -> list[Json]:
     """The data of a stream of named or nameless events."""
     lines = [line for frame in reply.frames for line in frame.split("\n") if line.startswith("data:")]
     return [json.loads(line.removeprefix("data:")) for line in lines]
 
 
-Client = type[Chat] | type[Messages] | type[Gemini]
-STOPS: Mapping[Client, str] = {Chat: "stop", Messages: "end_turn", Gemini: "STOP"}
-PAIRS: list[tuple[Client, str]] = [(Chat, "gemini"), (Messages, "gemini"), (Chat, "anthropic"), (Gemini, "anthropic")]
+Client = type[Chat] | type[Messages] | type[Gemini] | type[Responses]
+STOPS: Mapping[Client, str] = {Chat: "stop", Messages: "end_turn", Gemini: "STOP", Responses: "completed"}
+PAIRS: list[tuple[Client, str]] = [
+    (Chat, "gemini"),
+    (Messages, "gemini"),
+    (Responses, "gemini"),
+    (Chat, "anthropic"),
+    (Gemini, "anthropic"),
+    (Responses, "anthropic"),
+]
 
 
 def notes(reply: Reply) -> list[str]:
@@ -216,8 +255,8 @@ def notes(reply: Reply) -> list[str]:
     if reply.headers["content-type"].startswith("application/json"):
         pairs = [each.partition("=") for each in reply.headers.get("x-modelport-losses", "").split(",")]
         return [unquote(reason) for name, _, reason in pairs if name == "finish_reason"]
-    (said,) = [frame for frame in reply.frames if frame.startswith(": modelport ")]
-    receipt = json.loads(said.removeprefix(": modelport "))
+    said = [frame.removeprefix(": modelport ") for frame in reply.frames if frame.startswith(": modelport ")]
+    receipt = json.loads(said[0]) if said else events_of(reply)[-1]["modelport"]  # Gemini's SDKs read no comments
     return [f"{each['action']}: {each['reason']}" for each in receipt["losses"] if each["field"] == "finish_reason"]
 
 
@@ -249,6 +288,19 @@ async def test_47_97_an_interrupted_answer_comes_whole(
     assert [Decimal(made["cost_usd"]) for made in row["attempts"]] == [Decimal("0.00002")] * 3
     assert Decimal(row["cost_usd"]) == Decimal("0.00006")
     assert [loss["field"] for loss in row["losses"]].count("finish_reason") == 1
+
+
+@pytest.mark.parametrize("split", ["whole", 1, 7])
+@pytest.mark.parametrize(("client", "dialect"), [(Chat, "gemini"), (Messages, "gemini"), (Chat, "anthropic")])
+async def test_where_the_bytes_are_cut_does_not_matter(
+    serve: Serve, upstream: Upstream, client: Client, dialect: str, split: Split
+) -> None:
+    upstream.script("m", in_turn(dialect, *HALVES[dialect], split=split))
+    server = await serving(serve, upstream, dialect)
+
+    reply = await client.ask(server, stream=True)
+
+    assert client.told(reply) == (TEXT[dialect], STOPS[client], 30, 15)
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -372,6 +424,23 @@ def by_history(first: Json, last: Json) -> Callable[[Asked], Answer]:
     return answer
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("client", "dialect"), [(Chat, "gemini"), (Messages, "gemini"), (Chat, "anthropic")])
+async def test_an_answer_may_be_interrupted_before_its_first_word(
+    serve: Serve, upstream: Upstream, client: Client, dialect: str, stream: bool
+) -> None:
+    first = {
+        "gemini": google(finish="CONTINUATION", continuationToken="dG9rMQ=="),
+        "anthropic": message(content=[SEARCH], stop_reason="pause_turn"),
+    }
+    upstream.script("m", in_turn(dialect, first[dialect], HALVES[dialect][-1]))
+    server = await serving(serve, upstream, dialect)
+
+    reply = await client.ask(server, stream=stream)
+
+    assert client.told(reply) == ("in Norway.", STOPS[client], 20, 10)
+
+
 async def test_usage_that_one_call_did_not_report_is_counted_here(serve: Serve, upstream: Upstream) -> None:
     """That call's alone: the sum that the client is told is the ledger's."""
     first = google({"text": "Oslo is "}, finish="CONTINUATION", continuationToken="dG9rMQ==", usage=False)
@@ -385,7 +454,7 @@ async def test_usage_that_one_call_did_not_report_is_counted_here(serve: Serve, 
     one, two = row["attempts"]
     assert (one["estimated"], two["estimated"]) == (True, False)
     assert (two["input_tokens"], two["output_tokens"]) == (10, 5)
-    assert 0 < one["output_tokens"] < 5
+    assert one["output_tokens"] == estimate_text("Oslo is ", "m").tokens
     assert (told_in, told_out) == (one["input_tokens"] + 10, one["output_tokens"] + 5)
 
 
@@ -462,9 +531,9 @@ async def test_a_continuation_that_breaks_off_in_its_content_ends_the_stream(
     assert not reply.done
     assert row["status"] == "interrupted"
     assert [made["status"] for made in row["attempts"]] == ["ok", "interrupted"]
-    assert [made["output_tokens"] for made in row["attempts"]][0] == 5
+    assert row["attempts"][0]["output_tokens"] == 5
     assert row["attempts"][1]["estimated"]
-    assert 0 < row["attempts"][1]["output_tokens"] < 5
+    assert row["attempts"][1]["output_tokens"] == estimate_text("a city ", "m").tokens
     assert all(made["cost_usd"] is not None for made in row["attempts"])
 
 
@@ -525,6 +594,23 @@ async def test_a_turn_that_the_model_does_not_take_back_is_marked(
     assert len(upstream.asked("claude-opus-5-5")) == 1
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_call_that_cannot_be_booked_is_not_made(serve: Serve, upstream: Upstream, stream: bool) -> None:
+    upstream.script("m", in_turn("gemini", *HALVES["gemini"]))
+    server = await serving(serve, upstream, "gemini")
+    refuse = "CREATE TRIGGER refuse BEFORE INSERT ON attempts WHEN NEW.number > 1 BEGIN SELECT RAISE(ABORT, 'no'); END"
+    await server.services.db.write(lambda connection: connection.execute(refuse) and None)
+
+    reply = await Chat.ask(server, stream=stream)
+
+    row = await server.row(reply.id)
+    assert Chat.told(reply) == (FIRST["gemini"], "stop", 10, 5)
+    assert paused(reply)
+    assert notes(reply) == ["dropped: the vendor interrupted its answer; call 2 failed: overloaded, status 503"]
+    assert len(upstream.asked("m")) == 1
+    assert [(made["status"], made["number"]) for made in row["attempts"]] == [("ok", 1)]
+
+
 @pytest.mark.parametrize("where", ["before its content", "in its content"])
 async def test_a_client_that_leaves_ends_the_call_in_progress(serve: Serve, upstream: Upstream, where: str) -> None:
     body = google_stream(HALVES["gemini"][1])
@@ -545,7 +631,7 @@ async def test_a_client_that_leaves_ends_the_call_in_progress(serve: Serve, upst
     assert left
     assert row["status"] == "aborted"
     assert [made["status"] for made in row["attempts"]] == ["ok", "aborted"]
-    assert [made["output_tokens"] for made in row["attempts"]][0] == 5
+    assert row["attempts"][0]["output_tokens"] == 5
     assert all(made["cost_usd"] is not None for made in row["attempts"])
 
 

@@ -35,7 +35,8 @@ class Case:
     split: Split
     provider: str
     model: str
-    client: str = "openai_chat"
+    client: str
+    expected: Expected
 
     @property
     def api(self) -> str:
@@ -85,7 +86,7 @@ class Case:
         """The client's body."""
         recorded = self.recording["request"].get("body")
         own = self.own and isinstance(recorded, dict) and recorded
-        body = dict(recorded) if own else _PLAIN_REQUESTS[self.client](expected_of(self.recording))
+        body = dict(recorded) if own else _PLAIN_REQUESTS[self.client](self.expected)
         if self.client == "gemini":
             body.pop("model", None)
             return body
@@ -159,16 +160,17 @@ _PLAIN_REQUESTS: Final = {
 FINEST: Final[Sequence[Split]] = ("whole", 7, 1)
 
 
-def splits_for(client: str, api: str, chosen: str) -> Sequence[Split]:
-    """Where streams are cut.
+def splits_for(client: str, api: str, number: int, chosen: str) -> Sequence[Split]:
+    """Where the stream of recording *number* is cut.
 
-    `default` cuts finely where the bytes have most to pass through: for the chat client, and for a client of the
-    recorded dialect. `all` adds cuts at every 7 bytes for every other client.
+    Fine cuts are for the clients through which the bytes pass in most ways: the chat client's, and those of the
+    recorded dialect. `default` makes one of them for each recording; `all` makes both, and cuts every 7 bytes for all
+    other clients.
     """
     fine = client == "openai_chat" or client == DIALECTS[api]
     match chosen:
         case "default":
-            return FINEST if fine else ("whole",)
+            return ("whole", FINEST[1 + number % 2]) if fine else ("whole",)
         case "all":
             return FINEST if fine else ("whole", 7)
         case "whole":
@@ -197,11 +199,11 @@ def cases_of(recordings: Sequence[Mapping[str, Any]], clients: Sequence[str], ch
         for client in clients:
             if not can_be_asked(client, recording, expected):
                 continue
-            splits = splits_for(client, recording["api"], chosen)
+            splits = splits_for(client, recording["api"], number, chosen)
             for split in splits if "sse" in recording["response"] else splits[:1]:
                 row = _row(recording, f"{number}_{SHORT[client]}_{split}" if expected.statuses else "")
                 model = f"{stem}--{number}-{SHORT[client]}-{split}"
-                cases.append(Case(recording, split, row, model, client))
+                cases.append(Case(recording, split, row, model, client, expected))
     return cases
 
 

@@ -1,7 +1,6 @@
 """The clients: each reads an answer as its official SDK does and checks its form on the way.
 
-A reader fills a Got: the facts, and in *wrong* what a client of the dialect would stumble over. *untyped* holds what
-the SDK's types refuse, apart, because a vendor's own bytes may be ahead of them.
+A reader fills a Got: the facts, and in *wrong* what a client of the dialect would stumble over.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from typing import Any, Final, get_args
 from anthropic.types import Message, RawMessageStreamEvent
 from google.genai import models as genai_models
 from google.genai.types import GenerateContentResponse
+from jiter import from_json
 from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response, ResponseStreamEvent
-from jiter import from_json
 from pydantic import BaseModel, ValidationError
 
 from tests.recordings import recorded
@@ -42,7 +41,6 @@ class Got:
     usage: dict[str, int] = field(default_factory=dict)
     total_tokens: int | None = None
     wrong: list[str] = field(default_factory=list)
-    untyped: list[str] = field(default_factory=list)
     error: Any = None
     wants_usage: bool = True
     aside: str = ""
@@ -56,21 +54,20 @@ Reader = Callable[[Got, str, bool], None]
 def check_type(got: Got, kind: type[BaseModel] | None, value: Any) -> None:
     """Note what *kind* refuses."""
     if kind is None:
-        got.untyped.append(f"no type of the SDK is {value.get('type')!r}")
+        got.wrong.append(f"no type of the SDK is {value.get('type')!r}")
         return
     try:
         kind.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
-        got.untyped.append(f"not a {kind.__name__}: {'.'.join(map(str, first['loc']))}: {first['msg']}")
+        got.wrong.append(f"not a {kind.__name__}: {'.'.join(map(str, first['loc']))}: {first['msg']}")
 
 
 @cache
 def _by_word(union: Any) -> Mapping[str, type[BaseModel]]:
     """The members of a union by their `type`, which is how the SDKs choose."""
     members = get_args(get_args(union)[0] if hasattr(union, "__metadata__") else union)
-    words = {word: kind for kind in members for word in get_args(kind.model_fields["type"].annotation)}
-    return words
+    return {word: kind for kind in members for word in get_args(kind.model_fields["type"].annotation)}
 
 
 def frames_of(got: Got, text: str) -> list[str]:
@@ -181,9 +178,7 @@ def _check_constant(got: Got, chunks: Sequence[Mapping[str, Any]], names: Sequen
             got.wrong.append(f"{name} of the chunks: {sorted(values)[:3]}")
 
 
-def _chat_chunk(
-    got: Got, choice: Mapping[str, Any], calls: dict[int, dict[str, Any]], finishes: Counter[int]
-) -> None:
+def _chat_chunk(got: Got, choice: Mapping[str, Any], calls: dict[int, dict[str, Any]], finishes: Counter[int]) -> None:
     index, delta = choice["index"], choice["delta"]
     if index not in got.choices and delta.get("role") != "assistant":
         got.wrong.append(f"choice {index} begins without its role")
@@ -361,17 +356,17 @@ def read_gemini(got: Got, text: str, stream: bool) -> None:
             said.finish = {"tool_calls"} if said.calls and finish == "stop" else {finish}
 
 
-def _check_gemini_type(got: Got, value: Mapping[str, Any]) -> None:
+def _check_gemini_type(got: Got, value: Any) -> None:
     """As the SDK does: it picks the fields that it knows, then leaves unknown ones of inner objects aside."""
     try:
-        picked = genai_models._GenerateContentResponse_from_mldev(deepcopy(dict(value)))
+        picked = genai_models._GenerateContentResponse_from_mldev(deepcopy(value))
         GenerateContentResponse._from_response(response=picked, kwargs={})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        got.untyped.append(f"not a GenerateContentResponse: {where}: {first['msg']}")
+        got.wrong.append(f"not a GenerateContentResponse: {where}: {first['msg']}")
     except AttributeError as error:  # the SDK itself stumbles over an enum that is a number
-        got.untyped.append(f"not a GenerateContentResponse: {error}")
+        got.wrong.append(f"not a GenerateContentResponse: {error}")
 
 
 # --- Responses -------------------------------------------------------------------------------------
@@ -398,20 +393,20 @@ def read_responses(got: Got, text: str, stream: bool) -> None:
         return
     numbers = [event.get("sequence_number") for event in events]
     if numbers != list(range(len(events))):
-        got.untyped.append(f"sequence numbers {numbers[:3]} ... {numbers[-1]} of {len(events)} events")
+        got.wrong.append(f"sequence numbers {numbers[:3]} ... {numbers[-1]} of {len(events)} events")
     if events[0]["type"] != "response.created":
-        got.untyped.append(f"the first event is {events[0]['type']}")
+        got.wrong.append(f"the first event is {events[0]['type']}")
     whole = events[-1]["response"]
     done = [event["item"] for event in events if event["type"] == "response.output_item.done"]
     if done and not whole["output"]:
         # ChatGPT's own backend: clients of it go by the items.
-        got.untyped.append("the last event has no output")
+        got.wrong.append("the last event has no output")
         whole = {**whole, "output": done}
     _response(got, whole)
     told, said = _told_in_deltas(events), got.choices[0]
     for name in ("text", "reasoning", "refusal", "calls"):
         if _flat(getattr(told, name)) != _flat(getattr(said, name)):
-            got.untyped.append(f"{name} of the deltas {getattr(told, name)!r:.80} and of the end {said!r:.80} differ")
+            got.wrong.append(f"{name} of the deltas {getattr(told, name)!r:.80} and of the end {said!r:.80} differ")
 
 
 def _flat(told: Any) -> Any:

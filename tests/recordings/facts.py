@@ -85,7 +85,10 @@ def seen_by(client: str, expected: Expected, api: str) -> Expected:
         choices = {index: said for index, said in choices.items() if index == 0}
     usage = {**expected.usage, **expected.booked}
     if client == "gemini":
-        usage.pop("written", None)  # it has no field for them: they are the prompt's
+        # What was written to a cache is the prompt's. The rest of the output is told beside the reasoning, which
+        # therefore cannot be more than all of it (doubleword counts so).
+        usage = {name: min(n, usage["output"]) if name == "reasoning" else n for name, n in usage.items()}
+        usage.pop("written", None)
     return replace(expected, choices=choices, usage=usage)
 
 

@@ -17,22 +17,21 @@ NEVER_MENDED: Final = frozenset({"gemini", "openai_responses"})
 """Dialects whose answers are relayed as they are, whoever sends them."""
 
 
-def compare(case: Case, expected: Expected, got: Got, sent: bytes | None = None) -> list[str]:
+def compare(case: Case, got: Got, sent: bytes | None = None) -> list[str]:
     """What is wrong with *got* as the answer to *case*, whose upstream *sent* these bytes; empty when all is right."""
-    expected = seen_by(case.client, expected, case.api)
+    expected = seen_by(case.client, case.expected, case.api)
     if expected.statuses:
         return _compare_error(case, expected, got)
     if got.status != 200 or got.error is not None:
         return [f"status {got.status}: {json.dumps(got.error)[:300]}", *got.wrong]
-    wrong = list(dict.fromkeys(got.wrong))
-    untyped = list(dict.fromkeys(got.untyped))
+    wrong = [f"no header {name}" for name in TOLD if name not in got.headers]
     if sent is not None and is_verbatim(case, sent):
-        wrong += (changed := _changed_bytes(case, sent, got.body))
-        untyped = untyped if changed else []  # the vendor's own bytes may be ahead of the SDK's types
-    wrong += untyped
+        if not (changed := _changed_bytes(case, sent, got.body)):
+            return wrong  # whatever else is odd about them is the vendor's to say
+        wrong += changed
+    wrong += list(dict.fromkeys(got.wrong))
     wrong += _compare_choices(expected, got)
     wrong += _compare_usage(case, expected, got)
-    wrong += [f"no header {name}" for name in TOLD if name not in got.headers]
     return wrong
 
 
@@ -200,7 +199,7 @@ def _same_arguments(asked: Call, came: Call) -> bool:
 def _words(value: Any) -> list[str]:
     """The keys and texts in *value*, as JSON writes them."""
     if isinstance(value, dict):
-        return [*(json.dumps(key)[1:-1] for key in value), *(word for inner in value.values() for word in _words(inner))]
+        return [*(json.dumps(key)[1:-1] for key in value), *_words(list(value.values()))]
     if isinstance(value, list):
         return [word for inner in value for word in _words(inner)]
     return [json.dumps(value).strip('"')]

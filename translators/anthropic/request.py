@@ -20,6 +20,7 @@ from translators.dialect import Rendered, Rules
 from translators.json_schema import anthropic_output_schema
 from translators.losses import Loss, field_of, field_of_wire, native_losses, request_native_losses
 from translators.neutral import OutputFormat, Request
+from translators.tool_choices import without_unmet_choice
 
 FALLBACK_MAX_TOKENS: Final = 4096
 """For a model whose maximum is unknown: every Claude model since 2024 takes it."""
@@ -65,6 +66,7 @@ def render_request(request: Request, rules: Rules) -> Rendered:
     """
     losses: list[Loss] = []
     request = _without(request, rules.refuses, "the model refuses it", losses)
+    request = without_unmet_choice(request, lambda tool: NAME in tool.native, losses)
     rendering = Rendering(request, rules, ToolNames(request), losses=losses)
     turns = Turns(rendering)
     for index, message in enumerate(request.messages):

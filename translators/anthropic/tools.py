@@ -107,8 +107,6 @@ def render_tools(
     choice = request.tool_choice
     parallel = field_of(request, "parallel_tool_calls")
     if not request.tools:
-        if choice is not None and choice.kind != "none":
-            losses.append(Loss(field_of(request, "tool_choice"), "dropped", "the request has no tools"))
         if request.parallel_tool_calls is False:
             losses.append(Loss(parallel, "dropped", "the request has no tools"))
         return _tools_of_history(request, names, losses)

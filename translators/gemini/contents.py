@@ -14,7 +14,7 @@ from translators.dialect import Rules
 from translators.errors import BadRequest, Unsupported
 from translators.gemini.merging import merged, nested
 from translators.gemini.tools import ToolNames
-from translators.losses import Loss, message_place, native_losses
+from translators.losses import Loss, client_field, message_place, native_losses, part_field, placed, result_placed
 from translators.neutral import (
     Audio,
     Document,
@@ -41,34 +41,39 @@ class _Contents:
     rules: Rules
     names: ToolNames
     losses: list[Loss]
-    written_here: bool = False
-    """The client speaks Gemini too: what is JSON in a result's text was an object."""
+    client: str = "openai_chat"
+    """The dialect that the request came in."""
     system: list[_Json] = field(default_factory=list)
     contents: list[_Json] = field(default_factory=list)
     call_names: dict[str, str] = field(default_factory=dict)
     unanswered: dict[str, str] = field(default_factory=dict)
 
-    def message(self, message: Message, place: str) -> None:
+    @property
+    def written_here(self) -> bool:
+        """Whether the client speaks Gemini too: what is JSON in a result's text was an object."""
+        return self.client == "gemini"
+
+    def message(self, message: Message, position: int) -> None:
         """Add one message."""
+        place = message_place(message, position)
         if message.name is not None:
             self.losses.append(Loss(f"{place}.name", "dropped", "Gemini has no names of speakers"))
-        self.losses.extend(native_losses(place, message.native, "gemini"))
+        self.losses.extend(native_losses(place, message.native, "gemini", self.client))
         match message.role:
             case "system" | "developer":
-                self._instruction(message, place)
+                self._instruction(self._parts(message, position), place)
             case "tool":
-                self._add("user", self._parts(message, place), message)
+                self._add("user", self._parts(message, position), message)
             case "user":
                 self._answer_rest(place)
-                self._add("user", self._parts(message, place), message)
+                self._add("user", self._parts(message, position), message)
             case "assistant":
                 # Some clients send parallel calls as several messages: they become one turn.
                 if not (self.contents and self.contents[-1]["role"] == "model"):
                     self._answer_rest(place)
-                self._add("model", self._parts(message, place), message)
+                self._add("model", self._parts(message, position), message)
 
-    def _instruction(self, message: Message, place: str) -> None:
-        parts = self._parts(message, place)
+    def _instruction(self, parts: list[_Json], place: str) -> None:
         if not self.written_here and any("text" not in part for part in parts):
             raise Unsupported(f"{place}.content: Gemini takes text alone as an instruction", f"{place}.content")
         if not self.contents:
@@ -99,11 +104,10 @@ class _Contents:
             self._add("user", [{"functionResponse": missing}])
         self.unanswered = {}
 
-    def _parts(self, message: Message, place: str) -> list[_Json]:
+    def _parts(self, message: Message, position: int) -> list[_Json]:
         rendered: list[_Json] = []
-        inside = "parts" if self.written_here else "content"
-        for position, part in enumerate(message.parts):
-            rendered.extend(self._part(part, f"{place}.{inside}[{position}]"))
+        for place, part in placed(message, position, self.client):
+            rendered.extend(self._part(part, place))
         return rendered
 
     def _part(self, part: Part, place: str) -> list[_Json]:
@@ -112,7 +116,8 @@ class _Contents:
                 return self._text(part, place)
             case Image():
                 if part.detail not in (None, "auto"):
-                    self.losses.append(Loss(f"{place}.detail", "dropped", "Gemini has no detail of a picture"))
+                    name = part_field(self.client, place, "detail")
+                    self.losses.append(Loss(name, "dropped", "Gemini has no detail of a picture"))
                 return self._own(part, self._media(part.source, "image", place), place)
             case Audio():
                 return self._audio(part, place)
@@ -136,21 +141,24 @@ class _Contents:
         """*rendered* with the fields that only Gemini reads; the others are losses."""
         if isinstance(part, Opaque):
             return [rendered]
-        self.losses.extend(native_losses(place, part.native, "gemini"))
+        self.losses.extend(native_losses(place, part.native, "gemini", self.client))
         return [merged(rendered, nested(part.native["gemini"])) if "gemini" in part.native else rendered]
 
     def _text(self, part: Text | Refusal, place: str) -> list[_Json]:
         if isinstance(part, Refusal):
             self.losses.append(Loss(place, "emulated", "Gemini has no refusals: sent as text"))
         if not part.text and "gemini" not in part.native:
-            self.losses.extend(native_losses(place, part.native, "gemini"))
+            self.losses.extend(native_losses(place, part.native, "gemini", self.client))
             return []
+        if isinstance(part, Text) and part.annotations and "citations" not in part.native.get("anthropic", {}):
+            name = part_field(self.client, place, "annotations")
+            self.losses.append(Loss(name, "dropped", "Gemini takes no citations"))
         return self._own(part, {"text": part.text}, place)
 
     def _thinking(self, part: Thinking, place: str) -> list[_Json]:
         if "gemini" not in part.native:
             self.losses.append(Loss(place, "dropped", "Gemini takes its own signed thoughts alone"))
-            self.losses.extend(native_losses(place, part.native, "gemini"))
+            self.losses.extend(native_losses(place, part.native, "gemini", self.client))
             return []
         return self._own(part, {"text": part.text, "thought": True}, place)
 
@@ -182,7 +190,8 @@ class _Contents:
 
     def _document(self, part: Document, place: str) -> list[_Json]:
         if part.filename is not None:
-            self.losses.append(Loss(f"{place}.filename", "dropped", "Gemini has no names of files"))
+            name = part_field(self.client, place, "filename")
+            self.losses.append(Loss(name, "dropped", "Gemini has no names of files"))
         if part.text is not None and part.source.data is None:
             return self._own(part, {"text": part.text}, place)
         video = (part.source.media_type or "").startswith("video/")
@@ -191,20 +200,22 @@ class _Contents:
     def _call(self, part: ToolCall, place: str) -> list[_Json]:
         name = self.names[part.name]
         self.call_names[part.id] = self.unanswered[part.id] = name
-        args = {"input": part.arguments} if part.kind == "custom" else _arguments(part, place)
+        where = part_field(self.client, place, "arguments")
+        args = {"input": part.arguments} if part.kind == "custom" else _arguments(part, where)
         return self._own(part, {"functionCall": {"id": part.id, "name": name, "args": args}}, place)
 
     def _result(self, part: ToolResult, place: str) -> list[_Json]:
         name = self.call_names.get(part.call_id)
         if part.name is not None and (name is None or self.written_here):
-            name = self.names[part.name]
+            name = part.native.get("gemini", {}).get("functionResponse.name") or self.names[part.name]
         if name is None:
+            place = part_field(self.client, place, "call_id")
             raise BadRequest(f"{place}: no call before it has the id {part.call_id!r}", place, "tool_call_not_found")
         self.unanswered.pop(part.call_id, None)
         texts: list[str] = []
         media: list[_Json] = []
-        for position, inner in enumerate(part.parts):
-            for rendered in self._part(inner, f"{place}.content[{position}]"):
+        for where, inner in result_placed(part, place, self.client):
+            for rendered in self._part(inner, where):
                 # Text stays a string: Gemini refuses keys like $ref in a response.
                 if "text" in rendered:
                     texts.append(rendered["text"])
@@ -267,23 +278,24 @@ def render_contents(
     rules: Rules,
     names: ToolNames,
     losses: list[Loss],
-    *,
-    written_here: bool = False,
+    client: str,
 ) -> tuple[list[_Json], list[_Json]]:
-    """(parts of systemInstruction, contents). *written_here*: for a client that speaks Gemini itself.
+    """(parts of systemInstruction, contents), for a client that speaks *client*.
 
     Raises:
         Unsupported: a part that Gemini or the model cannot take.
         BadRequest: arguments that are no JSON object, or a result without a call.
     """
-    state = _Contents(rules, names, losses, written_here)
+    state = _Contents(rules, names, losses, client)
     for position, message in enumerate(messages):
-        state.message(message, message_place(message, position))
+        state.message(message, position)
     if not state.contents and state.system:
-        losses.append(Loss("messages", "emulated", "Gemini needs a user's turn: the instruction is sent as one"))
+        place = client_field(client, "messages")
+        losses.append(Loss(place, "emulated", "Gemini needs a user's turn: the instruction is sent as one"))
         state.contents, state.system = [{"role": "user", "parts": state.system}], []
     if rules.thinking == "level":
-        _replace_lost_signatures(state.contents, "contents" if written_here else "messages.tool_calls", losses)
+        place = client_field(client, "messages") + (".tool_calls" if client == "openai_chat" else "")
+        _replace_lost_signatures(state.contents, place, losses)
     return state.system, state.contents
 
 

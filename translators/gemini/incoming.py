@@ -69,8 +69,9 @@ def parse_request(body: Mapping[str, Any], model: str, stream: bool) -> Request:
     system = conversation.system(fields)
     messages = (*system, *conversation.messages(fields))
     native: dict[str, Any] = {}
+    places: dict[str, str] = {}
     config = _object(fields, "generationConfig")
-    sampling = _sampling(config, native) if config is not None else {}
+    sampling = _sampling(config, native, places) if config is not None else {}
     if config is not None and (rest := config.rest()):
         native |= paths("generationConfig", rest)
     choice = _tool_choice(fields, native)
@@ -89,6 +90,7 @@ def parse_request(body: Mapping[str, Any], model: str, stream: bool) -> Request:
         stream=stream,
         include_usage=stream,
         native={DIALECT: native} if native else {},
+        places=places,
         **sampling,
     )
 
@@ -132,7 +134,7 @@ def _objects(fields: Fields, key: str) -> list[Fields]:
 # --- generationConfig ------------------------------------------------------------------------------
 
 
-def _sampling(config: Fields, native: dict[str, Any]) -> dict[str, Any]:
+def _sampling(config: Fields, native: dict[str, Any], places: dict[str, str]) -> dict[str, Any]:
     """The fields of Request that generationConfig says; what is Gemini's alone goes to *native*."""
     modalities = config.texts("responseModalities")
     return {
@@ -149,7 +151,7 @@ def _sampling(config: Fields, native: dict[str, Any]) -> dict[str, Any]:
         "top_logprobs": config.integer("logprobs", 0),
         "modalities": None if modalities is None else tuple(_MODALITIES.get(word.upper(), word) for word in modalities),
         "reasoning": _reasoning(config),
-        "output": _output(config, native),
+        "output": _output(config, native, places),
     }
 
 
@@ -173,7 +175,7 @@ def _reasoning(config: Fields) -> Reasoning | None:
     return Reasoning(effort, budget, visible, {DIALECT: own} if own else {})
 
 
-def _output(config: Fields, native: dict[str, Any]) -> OutputFormat | None:
+def _output(config: Fields, native: dict[str, Any], places: dict[str, str]) -> OutputFormat | None:
     kind = config.text("responseMimeType")
     schemas: tuple[SchemaField, ...] = ("responseJsonSchema", "responseSchema")
     found: dict[str, Any] = {name: schema for name in schemas if (schema := config.mapping(name)) is not None}
@@ -183,8 +185,12 @@ def _output(config: Fields, native: dict[str, Any]) -> OutputFormat | None:
         return None
     for name in schemas:
         if name in found and kind != "text/plain":
+            places |= {"output": config.at(name), "output.schema": config.at(name)}
             return OutputFormat("json_schema", written(name, found[name]))
-    return OutputFormat("json_object") if kind == "application/json" else None
+    if kind != "application/json":
+        return None
+    places["output"] = config.at("responseMimeType")
+    return OutputFormat("json_object")
 
 
 # --- tools -----------------------------------------------------------------------------------------
@@ -196,7 +202,7 @@ def _tools(fields: Fields) -> Iterator[Tool]:
         for declaration in _objects(entry, DECLARATIONS):
             yield _function(declaration)
         for name, definition in entry.rest().items():
-            yield Tool(name, kind="native", native={DIALECT: {name: definition}})
+            yield Tool(name, kind="native", native={DIALECT: {name: definition}}, place=entry.at(name))
 
 
 def _function(declaration: Fields) -> Tool:
@@ -207,7 +213,8 @@ def _function(declaration: Fields) -> Tool:
         schema = declaration.mapping(field_name)
         if schema is not None and parameters is None:
             parameters = written(field_name, schema)
-    return Tool(name, description, parameters, native=_kept(paths(DECLARATIONS, declaration.rest())))
+    native = _kept(paths(DECLARATIONS, declaration.rest()))
+    return Tool(name, description, parameters, native=native, place=declaration.place)
 
 
 def _tool_choice(fields: Fields, native: dict[str, Any]) -> ToolChoice | None:
@@ -262,7 +269,8 @@ class _Conversation:
         """`systemInstruction`, a content whose role says nothing."""
         value = fields.get("systemInstruction")
         if isinstance(value, str):
-            return (Message("system", (Text(value),), place="systemInstruction"),) if value else ()
+            place = "systemInstruction"
+            return (Message("system", (Text(value, place=place),), place=place),) if value else ()
         content = _object(fields, "systemInstruction")
         if content is None:
             return ()
@@ -300,12 +308,13 @@ class _Conversation:
     def _parts(self, content: Fields) -> list[Part]:
         items = content.get("parts")
         if isinstance(items, list) and all(map(_is_plain, items)):
-            return [Text(item["text"]) for item in items]
+            place = content.at("parts")
+            return [Text(item["text"], place=f"{place}[{at}]") for at, item in enumerate(items)]
         return [self._part(part) for part in _objects(content, "parts")]
 
     def _part(self, part: Fields) -> Part:
         native = _signature(part)
-        if (opaque := _sealed_opaque(native)) is not None:
+        if (opaque := _sealed_opaque(native, part.place)) is not None:
             return opaque
         thought = bool(part.flag("thought"))
         if (call := _object(part, "functionCall")) is not None:
@@ -314,21 +323,22 @@ class _Conversation:
             return self._result(part, response, native)
         blob = None if thought else _object(part, "inlineData")
         if blob is not None:
-            return _media(_inline(blob), _own(part, native, inlineData=blob.rest()))
+            return _media(_inline(blob), _own(part, native, inlineData=blob.rest()), part.place)
         file = None if thought else _object(part, "fileData")
         if file is not None:
-            return _media(_file(file), _own(part, native, fileData=file.rest()))
+            return _media(_file(file), _own(part, native, fileData=file.rest()), part.place)
         named = [name for name in part.rest() if name not in _SIDE_FIELDS and not name.endswith("Metadata")]
         if named and named != ["text"]:
-            return Opaque(DIALECT, named[0], {key: value for key, value in part.value.items() if value is not None})
+            block = {key: value for key, value in part.value.items() if value is not None}
+            return Opaque(DIALECT, named[0], block, part.place)
         text = part.text("text")
         if text is None and not native:
             raise BadRequest(f"{part.place}: expected text, inlineData, functionCall or another kind of part, "
                              "found none", part.place, "missing_required_parameter")  # fmt: skip
         if thought:
             # Google's own even when it is not signed, and so its renderer sends it back.
-            return Thinking(text or "", _own(part, native or {DIALECT: {}}))
-        return Text(text or "", native=_own(part, native))
+            return Thinking(text or "", _own(part, native or {DIALECT: {}}), part.place)
+        return Text(text or "", native=_own(part, native), place=part.place)
 
     def _call(self, part: Fields, call: Fields, native: Native) -> ToolCall:
         name, args = call.needed_text("name"), dumps_text(call.mapping("args") or {})
@@ -336,7 +346,7 @@ class _Conversation:
         call_id = given or self._new_id(name, args)
         self.ids.add(call_id)
         self.waiting.append((call_id, name, bool(given)))
-        return ToolCall(call_id, name, args, native=_own(part, native, functionCall=call.rest()))
+        return ToolCall(call_id, name, args, native=_own(part, native, functionCall=call.rest()), place=part.place)
 
     def _new_id(self, name: str, args: str) -> str:
         digest = hashlib.sha256(dumps([len(self.ids), name, args])).hexdigest()
@@ -345,21 +355,25 @@ class _Conversation:
     def _result(self, part: Fields, response: Fields, native: Native) -> ToolResult:
         name, told = response.needed_text("name"), response.mapping("response")
         given = response.text("id")
-        call_id = self._answered(given, name)
+        call_id, function = self._answered(given, name)
         texts, is_error = _told(told or {})
         media = [self._part(inner) for inner in _objects(response, "parts")]
-        own = _own(part, native, functionResponse=response.rest())
-        return ToolResult(call_id, (*(Text(text) for text in texts), *media), is_error, name, own)
+        rest = response.rest()
+        if function != name:
+            rest["name"] = name
+        own = _own(part, native, functionResponse=rest)
+        said = (Text(text, place=response.at("response")) for text in texts)
+        return ToolResult(call_id, (*said, *media), is_error, function, own, part.place)
 
-    def _answered(self, given: str | None, name: str) -> str:
-        """The id of the call that a result belongs to: its own, else the first of that name without a result."""
+    def _answered(self, given: str | None, name: str) -> tuple[str, str]:
+        """(id, name) of the call that a result belongs to: its own, else the first of that name without a result."""
         fits = [call for call in self.waiting if call[0] == given]
         if not fits:
             fits = [call for call in self.waiting if call[1] == name and not (given and call[2])]
         if not fits:
-            return given or self._new_id(name, "")
+            return given or self._new_id(name, ""), name
         self.waiting.remove(fits[0])
-        return fits[0][0]
+        return fits[0][:2]
 
 
 def _is_plain(part: Any) -> bool:
@@ -380,11 +394,11 @@ def _signature(part: Fields) -> Native:
     return {DIALECT: {"thoughtSignature": signature}} if packed is None else packed
 
 
-def _sealed_opaque(native: Native) -> Opaque | None:
+def _sealed_opaque(native: Native, place: str) -> Opaque | None:
     """Another vendor's block, which travels as a thought without words."""
     for dialect, own in native.items():
         if isinstance(block := own.get("opaque"), dict):
-            return Opaque(dialect, str(own.get("type", "")), block)
+            return Opaque(dialect, str(own.get("type", "")), block, place)
     return None
 
 
@@ -453,11 +467,11 @@ def _file(file: Fields) -> Source:
     return Source(kind, url=uri)
 
 
-def _media(source: Source, native: Native) -> Image | Audio | Document:
+def _media(source: Source, native: Native, place: str) -> Image | Audio | Document:
     match (source.media_type or "").partition("/")[0]:
         case "image":
-            return Image(source, native=native)
+            return Image(source, native=native, place=place)
         case "audio":
-            return Audio(source, native=native)
+            return Audio(source, native=native, place=place)
         case _:
-            return Document(source, native=native)
+            return Document(source, native=native, place=place)

@@ -12,8 +12,9 @@ from translators.gemini.contents import render_contents
 from translators.gemini.merging import merged, nested
 from translators.gemini.tools import ToolNames, render_tool_choice, render_tools, tool_names
 from translators.json_schema import gemini_response_schema
-from translators.losses import Loss, client_field, native_losses, request_native_losses
+from translators.losses import Loss, field_of, field_of_wire, native_losses, request_native_losses
 from translators.neutral import Effort, OutputFormat, Reasoning, Request
+from translators.tool_choices import without_unmet_choice
 from translators.written import WrittenSchema
 
 _DEFAULTS: Final[Mapping[str, Any]] = {field.name: field.default for field in fields(Request)}
@@ -63,9 +64,9 @@ def render_request(request: Request, rules: Rules) -> Rendered:
     """
     losses: list[Loss] = []
     request = fitted(request, rules, losses)
+    request = without_unmet_choice(request, lambda tool: "gemini" in tool.native, losses)
     names = tool_names(request)
-    written_here = request.dialect == "gemini"
-    system, contents = render_contents(request.messages, rules, names, losses, written_here=written_here)
+    system, contents = render_contents(request.messages, rules, names, losses, request.dialect)
     config = _sampling(request, losses)
     config |= _thinking(request, rules, losses)
     config |= _output(request, rules, system, losses)
@@ -82,15 +83,28 @@ def render_request(request: Request, rules: Rules) -> Rendered:
     losses.extend(_unsaid(request))
     losses.extend(request_native_losses(request, "gemini"))
     body = merged(merged(body, nested(request.native.get("gemini", {}))), rules.extra_body)
+    _drop_refused(body, request, rules, losses)
     body = {rules.rename.get(key, key): value for key, value in body.items()}
     return Rendered(body, tuple(dict.fromkeys(losses)), rules.headers, names.renamed)
+
+
+def _drop_refused(body: dict[str, Any], request: Request, rules: Rules, losses: list[Loss]) -> None:
+    """Leave out of *body* what *rules* refuse by its name on the wire."""
+    config = body.get("generationConfig", {})
+    for name in sorted(rules.refuses):
+        for place, found in (("", body), ("generationConfig.", config)):
+            if name in found and name != "contents":
+                del found[name]
+                losses.append(Loss(field_of_wire(request, "gemini", place + name), "dropped", "the model refuses it"))
+    if not config:
+        body.pop("generationConfig", None)
 
 
 def fitted(request: Request, rules: Rules, losses: list[Loss]) -> Request:
     """*request* without what the target refuses, numbers within its limits."""
 
     def named(name: str) -> str:
-        return client_field(request.dialect, name)
+        return field_of(request, name)
 
     refused = rules.refuses | (rules.refuses_while_thinking if _thinks(request, rules) else frozenset())
     reset: dict[str, Any] = {
@@ -136,15 +150,15 @@ def _sampling(request: Request, losses: list[Loss]) -> dict[str, Any]:
 def _unsaid(request: Request) -> list[Loss]:
     """Fields that Gemini has no counterpart for."""
     losses = [
-        Loss(client_field(request.dialect, name), "dropped", "Gemini has no such field")
+        Loss(field_of(request, name), "dropped", "Gemini has no such field")
         for name in _NO_FIELD
         if getattr(request, name) is not None
     ]
     if request.metadata is not None and request.dialect != "gemini":
-        losses.append(Loss(client_field(request.dialect, "metadata"), "dropped", "Gemini has no such field"))
+        losses.append(Loss(field_of(request, "metadata"), "dropped", "Gemini has no such field"))
     if request.parallel_tool_calls is False:
         losses.append(
-            Loss(client_field(request.dialect, "parallel_tool_calls"), "dropped", "Gemini cannot be kept to one call")
+            Loss(field_of(request, "parallel_tool_calls"), "dropped", "Gemini cannot be kept to one call")
         )
     return losses
 
@@ -154,7 +168,7 @@ def _service_tier(request: Request, losses: list[Loss]) -> dict[str, Any]:
     if tier is None or tier == "auto":
         return {}
     if tier not in _SERVICE_TIERS:
-        losses.append(Loss(client_field(request.dialect, "service_tier"), "dropped", f"Gemini has no tier {tier}"))
+        losses.append(Loss(field_of(request, "service_tier"), "dropped", f"Gemini has no tier {tier}"))
         return {}
     return {"serviceTier": _SERVICE_TIERS[tier]}
 
@@ -176,8 +190,8 @@ def _thinking(request: Request, rules: Rules, losses: list[Loss]) -> dict[str, A
     asked = request.reasoning
     if asked is None:
         return {}
-    place = client_field(request.dialect, "reasoning")
-    losses.extend(native_losses(place, asked.native, "gemini"))
+    place = field_of(request, "reasoning")
+    losses.extend(native_losses(place, asked.native, "gemini", request.dialect))
     own = asked.native.get("gemini", {})
     off = asked.effort == "none" or asked.budget_tokens == 0
     if rules.thinking == "none":
@@ -185,7 +199,8 @@ def _thinking(request: Request, rules: Rules, losses: list[Loss]) -> dict[str, A
             losses.append(Loss(place, "dropped", "the model does not think"))
         losses.extend(Loss(f"{place}.{name}", "dropped", "the model does not think") for name in own)
         return {}
-    config = (_budget if rules.thinking == "budget" else _level)(asked, rules, place, losses)
+    amount = field_of(request, "reasoning.budget_tokens" if asked.effort is None else "reasoning.effort")
+    config = (_budget if rules.thinking == "budget" else _level)(asked, rules, amount, losses)
     # Clients of other vendors expect thoughts when they ask for thinking; Gemini's have a word of their own for it.
     said = request.dialect != "gemini" and (asked.effort is not None or asked.budget_tokens is not None)
     if asked.visible is False:
@@ -233,7 +248,7 @@ def _output(request: Request, rules: Rules, system: list[dict[str, Any]], losses
     wanted = request.output
     if wanted is None:
         return {}
-    place = client_field(request.dialect, "output")
+    place = field_of(request, "output")
     with_tools = bool(request.tools) and not (request.tool_choice and request.tool_choice.kind == "none")
     if not rules.structured_output or (with_tools and not rules.schema_with_tools):
         why = "beside tools" if rules.structured_output else "from this model"
@@ -244,7 +259,7 @@ def _output(request: Request, rules: Rules, system: list[dict[str, Any]], losses
     if isinstance(wanted.schema, WrittenSchema):
         config[wanted.schema.field] = wanted.schema.value
     elif wanted.kind == "json_schema" and wanted.schema is not None:
-        schema, schema_losses = gemini_response_schema(wanted.schema, f"{place}.schema")
+        schema, schema_losses = gemini_response_schema(wanted.schema, field_of(request, "output.schema"))
         losses.extend(schema_losses)
         if wanted.description is not None:
             schema.setdefault("description", wanted.description)
@@ -264,7 +279,7 @@ def _tools(request: Request, rules: Rules, names: ToolNames, losses: list[Loss])
     said: dict[str, Any] = {}
     if tools := render_tools(request, rules, names, losses):
         said["tools"] = tools
-    field = client_field(request.dialect, "tool_choice")
+    field = field_of(request, "tool_choice")
     choice = render_tool_choice(request, rules, names, losses, field=field, thinking=_thinks(request, rules))
     if choice is not None:
         said["toolConfig"] = {"functionCallingConfig": choice}

@@ -10,7 +10,7 @@ from typing import Any, Final
 from translators.dialect import Rules
 from translators.gemini.merging import merged, nested
 from translators.json_schema import gemini_tool_schema, openapi_subset
-from translators.losses import Loss, native_losses
+from translators.losses import Loss, native_losses, tool_parameters, tool_place
 from translators.neutral import Message, Request, Tool, ToolCall, ToolChoice, ToolResult
 from translators.written import WrittenSchema
 
@@ -88,18 +88,24 @@ def render_tools(request: Request, rules: Rules, names: ToolNames, losses: list[
     declarations: list[dict[str, Any]] = []
     own: list[dict[str, Any]] = []
     for position, tool in enumerate(request.tools):
-        place = f"tools[{position}]"
+        place = tool_place(tool, position, request.dialect)
         if tool.kind == "native":
             if "gemini" in tool.native:
                 own.append(dict(tool.native["gemini"]))
             else:
                 losses.append(Loss(place, "dropped", f"Gemini has no tool {tool.name}"))
             continue
-        declarations.append(_declaration(tool, place, rules, names, losses))
+        losses.extend(native_losses(place, tool.native, "gemini", request.dialect))
+        schema_place = tool_parameters(request.dialect, place, tool)
+        declarations.append(_declaration(tool, (place, schema_place), rules, names, losses))
     return [*([{"functionDeclarations": declarations}] if declarations else []), *own]
 
 
-def _declaration(tool: Tool, place: str, rules: Rules, names: ToolNames, losses: list[Loss]) -> dict[str, Any]:
+def _declaration(
+    tool: Tool, places: tuple[str, str], rules: Rules, names: ToolNames, losses: list[Loss]
+) -> dict[str, Any]:
+    """*places*: the tool's own and its schema's."""
+    place, schema_place = places
     declaration: dict[str, Any] = {"name": names[tool.name]}
     if names[tool.name] != tool.name:
         losses.append(Loss(f"{place}.name", "renamed", "Gemini takes letters, digits and _.:- in a tool's name"))
@@ -113,11 +119,10 @@ def _declaration(tool: Tool, place: str, rules: Rules, names: ToolNames, losses:
         declaration[parameters.field] = parameters.value
     elif parameters is not None:
         translate = gemini_tool_schema if rules.tool_schema_field == "parametersJsonSchema" else openapi_subset
-        schema, schema_losses = translate(parameters, f"{place}.parameters")
+        schema, schema_losses = translate(parameters, schema_place)
         losses.extend(schema_losses)
         if rules.tool_schema_field == "parametersJsonSchema" or schema.get("properties"):
             declaration[rules.tool_schema_field] = schema
-    losses.extend(native_losses(place, tool.native, "gemini"))
     own = nested(tool.native.get("gemini", {}))
     return merged(declaration, own.get("functionDeclarations", own))
 

@@ -20,8 +20,9 @@ from translators.errors import BadRequest
 from translators.llamacpp.grammar import arguments_schema, call_schema, grammar_schema
 from translators.llamacpp.hints import HINTS, Calls, Hints
 from translators.llamacpp.messages import NAME, render_messages
-from translators.losses import Loss, client_field, native_losses
+from translators.losses import Loss, field_of, native_losses, request_native_losses, tool_place
 from translators.neutral import Request, Tool, ToolChoice
+from translators.tool_choices import without_unmet_choice
 
 _DEFAULTS: Final[Mapping[str, Any]] = {
     item.name: item.default if item.default_factory is MISSING else item.default_factory()
@@ -58,9 +59,10 @@ def render_request(request: Request, rules: Rules) -> Rendered:
     """
     losses: list[Loss] = []
     request = _without_refused(request, rules, losses)
+    request = without_unmet_choice(request, lambda _tool: False, losses)
     body: dict[str, Any] = {
         "model": request.model,
-        "messages": render_messages(request.messages, rules, losses),
+        "messages": render_messages(request.messages, rules, losses, request.dialect),
         **_sampling(request, losses),
     }
     tools = _offered(request, losses)
@@ -84,7 +86,7 @@ def _without_refused(request: Request, rules: Rules, losses: list[Loss]) -> Requ
         if name in _DEFAULTS and getattr(request, name) != _DEFAULTS[name]
     }
     losses.extend(
-        Loss(client_field(request.dialect, name), "dropped", "this model does not take it") for name in changes
+        Loss(field_of(request, name), "dropped", "this model does not take it") for name in changes
     )
     return replace(request, **changes) if changes else request
 
@@ -94,7 +96,7 @@ def _sampling(request: Request, losses: list[Loss]) -> dict[str, Any]:
     if request.max_output_tokens is not None:
         if request.max_output_tokens < 1:
             losses.append(
-                Loss(client_field(request.dialect, "max_output_tokens"), "clamped", "0 would mean no limit: 1")
+                Loss(field_of(request, "max_output_tokens"), "clamped", "0 would mean no limit: 1")
             )
         sampling["max_tokens"] = max(request.max_output_tokens, 1)
     if request.seed is not None:
@@ -103,7 +105,7 @@ def _sampling(request: Request, losses: list[Loss]) -> dict[str, Any]:
         sampling["stop"] = stop
     if len(stop) < len(request.stop):
         losses.append(
-            Loss(client_field(request.dialect, "stop"), "dropped", "an empty sequence would end every answer")
+            Loss(field_of(request, "stop"), "dropped", "an empty sequence would end every answer")
         )
     if request.logit_bias:
         sampling["logit_bias"] = dict(request.logit_bias)
@@ -111,7 +113,7 @@ def _sampling(request: Request, losses: list[Loss]) -> dict[str, Any]:
         # Without a number the library gives none at all.
         sampling |= {"logprobs": True, "top_logprobs": request.top_logprobs or 0}
     elif request.top_logprobs:
-        losses.append(Loss(client_field(request.dialect, "top_logprobs"), "dropped", "logprobs is not set"))
+        losses.append(Loss(field_of(request, "top_logprobs"), "dropped", "logprobs is not set"))
     return sampling
 
 
@@ -122,15 +124,17 @@ def _offered(request: Request, losses: list[Loss]) -> list[Tool]:
         return []
     offered: list[Tool] = []
     for index, tool in enumerate(request.tools):
-        place = f"tools[{index}]"
-        losses.extend(native_losses(place, tool.native, NAME) if tool.kind != "native" else ())
+        place = tool_place(tool, index, request.dialect)
+        losses.extend(native_losses(place, tool.native, NAME, request.dialect) if tool.kind != "native" else ())
         if tool.kind != "function":
             losses.append(Loss(place, "dropped", f"a local model has functions only, no {tool.name}"))
             continue
         if tool.strict and not _forces(choice):
-            losses.append(Loss(f"{place}.function.strict", "dropped", "held to only where a call is forced"))
+            losses.append(Loss(f"{place}.strict", "dropped", "held to only where a call is forced"))
         offered.append(tool)
-    return offered if choice is None or not choice.names else _chosen(choice, offered)
+    if choice is None or not choice.names:
+        return offered
+    return _chosen(choice, offered, field_of(request, "tool_choice"))
 
 
 def _forces(choice: ToolChoice | None) -> bool:
@@ -138,12 +142,10 @@ def _forces(choice: ToolChoice | None) -> bool:
     return choice is not None and (choice.kind in ("required", "named") or choice.mode == "required")
 
 
-def _chosen(choice: ToolChoice, offered: list[Tool]) -> list[Tool]:
+def _chosen(choice: ToolChoice, offered: list[Tool], place: str) -> list[Tool]:
     missing = [name for name in choice.names if all(tool.name != name for tool in offered)]
     if missing:
-        raise BadRequest(
-            f"tool_choice: {missing[0]!r} is not a function among the tools", "tool_choice", "invalid_value"
-        )
+        raise BadRequest(f"{place}: {missing[0]!r} is not a function among the tools", place, "invalid_value")
     return [tool for tool in offered if tool.name in choice.names]
 
 
@@ -153,10 +155,11 @@ def _constraint(request: Request, tools: list[Tool], losses: list[Loss]) -> tupl
     names = tuple(tool.name for tool in tools)
     forced = _forces(choice)
     if forced and not tools:
-        raise BadRequest("tool_choice: a call is demanded, but there are no functions", "tool_choice", "invalid_value")
+        place = field_of(request, "tool_choice")
+        raise BadRequest(f"{place}: a call is demanded, but there are no functions", place, "invalid_value")
     if forced:
         if request.output is not None:
-            name = client_field(request.dialect, "output")
+            name = field_of(request, "output")
             losses.append(Loss(name, "dropped", "the answer is a call, as tool_choice demands"))
         if len(tools) == 1:
             return Hints("named", names, constrained=True), arguments_schema(tools[0])
@@ -164,18 +167,20 @@ def _constraint(request: Request, tools: list[Tool], losses: list[Loss]) -> tupl
     calls: Calls = "auto" if tools else "none"
     if request.output is None:
         return Hints(calls, names), None
-    place = client_field(request.dialect, "output")
     schema: dict[str, Any] = {}
     if request.output.kind == "json_schema":
-        schema, ignored = grammar_schema(request.output.schema or {}, place)
+        schema, ignored = grammar_schema(request.output.schema or {}, field_of(request, "output.schema"))
         losses.extend(ignored)
         if request.output.description is not None:
-            losses.append(
-                Loss(f"{place}.description", "dropped", "a grammar holds the answer without a word to the model")
-            )
+            name = field_of(request, "output.description")
+            losses.append(Loss(name, "dropped", "a grammar holds the answer without a word to the model"))
         if tools:
             losses.append(
-                Loss("tools", "emulated", "under a schema calls are written as JSON, not in the model's form")
+                Loss(
+                    field_of(request, "tools"),
+                    "emulated",
+                    "under a schema calls are written as JSON, not in the model's form",
+                )
             )
             schema = call_schema(tools, schema)
     return Hints(calls, names, constrained=True), schema
@@ -191,13 +196,13 @@ def _tool(tool: Tool) -> dict[str, Any]:
 
 def _own_fields(request: Request, losses: list[Loss]) -> dict[str, Any]:
     """llama.cpp's samplers out of the client's unknown fields; losses for the others."""
-    own: dict[str, Any] = {}
-    for dialect, unknown in request.native.items():
-        for name, value in unknown.items():
-            if name in _SAMPLERS and isinstance(value, int | float) and not isinstance(value, bool):
-                own[name] = value
-            elif dialect != NAME:
-                losses.append(Loss(name, "dropped", f"{NAME} has no such field"))
+    own = {
+        name: value
+        for unknown in request.native.values()
+        for name, value in unknown.items()
+        if name in _SAMPLERS and isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    losses.extend(loss for loss in request_native_losses(request, NAME) if loss.field not in own)
     return own
 
 
@@ -205,6 +210,6 @@ def _report_rest(request: Request, losses: list[Loss]) -> None:
     for name, reason in _NO_EQUIVALENT.items():
         value = getattr(request, name)
         if value not in (None, _DEFAULTS[name], *_HARMLESS.get(name, ())):
-            losses.append(Loss(client_field(request.dialect, name), "dropped", reason))
+            losses.append(Loss(field_of(request, name), "dropped", reason))
     if request.modalities is not None and set(request.modalities) - {"text"}:
-        losses.append(Loss(client_field(request.dialect, "modalities"), "dropped", "a local model answers in text"))
+        losses.append(Loss(field_of(request, "modalities"), "dropped", "a local model answers in text"))

@@ -50,6 +50,7 @@ from translators.openai_chat.breakpoints import BREAKPOINT, marked
 from translators.openai_chat.parts import DIALECT, url_of_source
 from translators.openai_chat.quirks import fitted
 from translators.openai_chat.reasoning_items import RESPONSES, details_of
+from translators.tool_choices import without_unmet_choice
 
 _HERE: Final = "an OpenAI-compatible server"
 MAX_TOOL_NAME: Final = 64
@@ -94,6 +95,7 @@ def render_request(request: Request, rules: Rules) -> Rendered:
         BadRequest: the conversation ends with an answer and the target cannot continue one.
     """
     request, losses = fitted(request, rules)
+    request = without_unmet_choice(request, lambda tool: DIALECT in tool.native, losses)
     writer = _Writer(request, rules, losses, ToolNames(_names_in_use(request)))
     body: dict[str, Any] = {"model": request.model, "messages": writer.messages(request.messages)}
     _write_tools(body, request, writer)

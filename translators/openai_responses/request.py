@@ -26,7 +26,8 @@ from translators.openai_chat.outgoing import ToolNames, renamed, strict_obstacle
 from translators.openai_chat.quirks import fitted
 from translators.openai_responses.input import InputWriter
 from translators.openai_responses.items import DIALECT
-from translators.openai_responses.tools import chat_web_search, render_tools, tool_choice
+from translators.openai_responses.tools import chat_web_search, own_tool, render_tools, tool_choice
+from translators.tool_choices import without_unmet_choice
 
 _HERE: Final = "the Responses API"
 MIN_OUTPUT_TOKENS: Final = 16
@@ -62,6 +63,8 @@ def render_request(request: Request, rules: Rules) -> Rendered:
     """
     asked = request.reasoning
     request, losses = fitted(request, rules)
+    if request.dialect != DIALECT:
+        request = without_unmet_choice(request, lambda tool: own_tool(tool) is not None, losses)
     _check_ending(request, rules)
     own = dict(request.native.get(DIALECT, {}))
     names = ToolNames(_names_in_use(request))

@@ -47,7 +47,7 @@ def render_tools(tools: Iterable[tuple[int, Tool]], names: ToolNames, losses: li
     for position, tool in tools:
         place = tool_place(tool, position, client)
         if tool.kind == "native":
-            if (own := _own_tool(tool)) is None:
+            if (own := own_tool(tool)) is None:
                 losses.append(Loss(place, "dropped", f"{tool.name} is another vendor's own tool"))
             else:
                 rendered.append(own)
@@ -60,7 +60,7 @@ def render_tools(tools: Iterable[tuple[int, Tool]], names: ToolNames, losses: li
     return rendered
 
 
-def _own_tool(tool: Tool) -> dict[str, Any] | None:
+def own_tool(tool: Tool) -> dict[str, Any] | None:
     """A tool of OpenAI's own, also where a chat client named it as this API does."""
     if (own := tool.native.get(DIALECT)) is not None:
         return dict(own)

@@ -74,5 +74,7 @@ def model(port: Port, dialect: str) -> str:
 @pytest.fixture(autouse=True)
 def recorded(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> None:
     """For the page: which SDK, and the fact that the test states."""
+    if request.module.SDK == "npm":
+        return  # says itself which package it is
     fact = request.function.__doc__ or request.function.__name__
     record_property("sdk", f"{request.module.SDK}: {fact.strip().rstrip('.')}")

@@ -53,7 +53,7 @@ def test_bytes_pass_as_they_came(raw: str) -> None:
 
 def test_the_proxys_own_fields_stay_here() -> None:
     assert relayed(HI + ', "modelport":{"route":"a"},"models":["b"] , "store": true}').body == (
-        b'{"contents" : [{"parts":[{"text":"hi"}]}],"store": true}'
+        b'{"contents" : [{"parts":[{"text":"hi"}]}] , "store": true}'
     )
 
 
@@ -82,7 +82,7 @@ def test_the_proxys_own_fields_stay_here() -> None:
             {"generationConfig": {"responseMimeType": "application/json", "responseSchema": {}, "seed": 1}},
             Rules(refuses=frozenset({"output"})),
             {"generationConfig": {"seed": 1}},
-            ["generationConfig.responseJsonSchema"],
+            ["generationConfig.responseSchema"],
         ),
         (
             {"tools": [{"googleSearch": {}}], "toolConfig": {"retrievalConfig": {}}},

@@ -99,7 +99,7 @@ FIELDS: dict[str, tuple[Any, dict[str, Any], list[tuple[str, str]]]] = {
 
 
 def test_the_table_has_every_field() -> None:
-    assert set(FIELDS) == {item.name for item in fields(Request)} - {"dialect", "model", "messages"}
+    assert set(FIELDS) == {item.name for item in fields(Request) if item.compare} - {"dialect", "model", "messages"}
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -177,8 +177,6 @@ def test_choices_become_hints_and_grammars(
     "sent",
     [
         request(tools=(TIME,), tool_choice=ToolChoice("named", ("other",))),
-        request(tool_choice=ToolChoice("required")),
-        request(tools=(Tool("web_search", kind="native"),), tool_choice=ToolChoice("required")),
         request(tools=(Tool("code", kind="custom"),), tool_choice=ToolChoice("named", ("code",))),
     ],
 )
@@ -201,7 +199,7 @@ def test_a_choice_that_cannot_be_met_is_a_bad_request(sent: Request) -> None:
         (request(tools=(TIME,), output=OutputFormat("json_object"), tool_choice=ToolChoice("required")),
          [("response_format", "dropped")]),
         (request(output=OutputFormat("json_schema", {"type": "integer", "minimum": 3})),
-         [("response_format.minimum", "dropped")]),
+         [("response_format.json_schema.schema.minimum", "dropped")]),
     ],
 )  # fmt: skip
 def test_losses_of_tools_and_schemas(sent: Request, reported: list[tuple[str, str]]) -> None:
@@ -292,7 +290,7 @@ def test_what_a_local_model_cannot_take_is_refused_with_its_place(part: Part, ru
         (Message("user", (Opaque("anthropic", "x", {}), Text("t"))), "t", ("messages[0].content[0]", "dropped")),
         (Message("user", (Text("t"),), name="bob"), "t", ("messages[0].name", "dropped")),
         (Message("user", (Text("t", native={"anthropic": {"cache_control": {}}}),)), "t",
-         ("messages[0].content[0].cache_control", "dropped")),
+         ("messages[0].content.cache_control", "dropped")),
         (Message("assistant", (Text("It is"),)), "It is", ("messages[0]", "emulated")),
     ],
 )  # fmt: skip

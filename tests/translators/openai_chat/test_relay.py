@@ -27,7 +27,7 @@ MESSAGES = b'"messages": [ {"role":"user","content":"h\\u00e9"} ]'
     ("raw", "sent"),
     [
         (b'{"model":"m",%b}', b'{"model":"m",%b}'),
-        (b'{"z":1.0,"model" : "r/m",%b, "a":{"b":[1]}}', b'{"z":1.0,"model" : "m",%b,"a":{"b":[1]}}'),
+        (b'{"z":1.0,"model" : "r/m",%b, "a":{"b":[1]}}', b'{"z":1.0,"model" : "m",%b, "a":{"b":[1]}}'),
         (b'{"model":"m","modelport":{"x":1},%b,"models":["a"]}', b'{"model":"m",%b}'),
         (
             b'{"model":"m",%b,"stream":true}',
