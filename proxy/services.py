@@ -233,9 +233,8 @@ class Services:
         """Close the books of an answer that did not reach its end, with what was used up to there."""
         delivered: list[tuple[Attempt, Response]] = []
         if committed and committed.live:
-            delivered = list(
-                zip(committed.attempts, committed.shares(committed.live.collector.response()), strict=True)
-            )
+            shares = committed.shares(committed.live.collector.response())
+            delivered = list(zip(committed.attempts, shares, strict=False))  # whatever went wrong, the books are closed
         for attempt in exchange.attempts:
             if attempt.settled or not attempt.sent:
                 continue

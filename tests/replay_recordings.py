@@ -9,8 +9,9 @@ messages, Gemini's generateContent. Each must get a valid answer of its dialect 
 calls, reason and usage, or the fitting error; a client of the recorded dialect the very bytes.
 
     tests/recordings/   facts     what an answer says, and what of it each dialect can show
-                        recorded  those facts in a raw recording        clients  and in a client's answer
-                        asking    who asks what                         judging  what differs
+                        recorded  those facts in a raw recording        clients   and in a client's answer
+                        asking    who asks what                         judging   what differs
+                        requests  recorded requests for other vendors   page      docs/recordings.md
 
 The recordings' form is described in the folder's README.md.
 """
@@ -22,9 +23,9 @@ import asyncio
 import json
 import sys
 import tempfile
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -35,9 +36,11 @@ if not __package__:
 import aiohttp
 
 from tests.recordings.asking import CLIENTS, SHORT, Case, cases_of
-from tests.recordings.clients import READERS, Got
+from tests.recordings.clients import Got, read
 from tests.recordings.facts import DIALECTS, Expected
 from tests.recordings.judging import compare
+from tests.recordings.page import Result, page, text_table
+from tests.recordings.requests import outcomes
 from tests.replay import Answer, Asked, Upstream, recorded_answer
 from tests.running import Modelport
 
@@ -85,7 +88,10 @@ SKIPPED: Final = {
 
 EXCEPTIONS: Final[Mapping[tuple[str, str], str]] = {
     ("anthropic-messages-sse-rig-3beb0c", "anthropic"): "a router's `data: [DONE]` after message_stop is left out",
-    ("gemini-generate-content-json-prism-866dd1", "openai_responses"): "no output item holds a sound without a transcript",
+    (
+        "gemini-generate-content-json-prism-866dd1",
+        "openai_responses",
+    ): "no output item holds a sound that has no transcript",
     ("mistral-completions-sse-braintrustjs-6526a7", "openai_completions"): "chat chunks of Mistral's agents, misfiled",
     ("vertex-stream-generate-content-json-openinferenc-26591e", "gemini"): "numbers for enums, as its client had asked "
     "Vertex for; Google's SDK reads none",
@@ -141,29 +147,11 @@ async def ask(session: aiohttp.ClientSession, url: str, case: Case) -> Got:
         body = await answer.read()
         named = {name.lower(): value for name, value in answer.headers.items()}
         got = Got(answer.status, named, body, wants_usage=case.wants_usage)
-    try:
-        if got.status != 200:
-            got.error = json.loads(body)
-        else:
-            READERS[case.client](got, body.decode(), case.stream)
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-        got.wrong.append(f"unreadable answer: {error!r}: {body[:200]!r}")
+    read(got, case.client, case.stream)
     return got
 
 
 # --- the run -----------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class Result:
-    """How one recording came out for one client at one split."""
-
-    id: str
-    provider: str
-    client: str
-    split: str
-    wrong: list[str]
-    excepted: str | None = None
 
 
 def _finely(answer: Answer) -> Answer:
@@ -269,36 +257,9 @@ def run(
             return results
 
 
-# --- what is told of it --------------------------------------------------------------------------------
-
-
-def shares(results: Sequence[Result]) -> dict[str, dict[str, tuple[int, int]]]:
-    """Provider -> client -> (right, runs); the last row is the total."""
-    counted: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(lambda: [0, 0]))
-    for result in results:
-        for row in (result.provider, "total"):
-            counted[row][result.client][0] += not result.wrong
-            counted[row][result.client][1] += 1
-    names = sorted(counted, key=lambda name: (name == "total", name))
-    return {name: {client: (cell[0], cell[1]) for client, cell in counted[name].items()} for name in names}
-
-
-def _cell(counted: tuple[int, int] | None) -> str:
-    if counted is None:
-        return "–"
-    right, runs = counted
-    # Nothing but all of them is 100 %.
-    return "100 %" if right == runs else f"{min(99.9, 100 * right / runs):.1f} %"
-
-
-def table(results: Sequence[Result]) -> str:
-    """The share that comes out right, by provider and client."""
-    clients = [client for client in CLIENTS if any(result.client == client for result in results)]
-    rows = [f"{'provider':<26}{'runs':>6}" + "".join(f"{SHORT[client]:>13}" for client in clients)]
-    for name, by_client in shares(results).items():
-        runs = sum(cell[1] for cell in by_client.values())
-        rows.append(f"{name:<26}{runs:>6}" + "".join(f"{_cell(by_client.get(client)):>13}" for client in clients))
-    return "\n".join(rows)
+def write_page(path: Path, folder: Path, results: Sequence[Result]) -> None:
+    """Write docs/recordings.md: *results* of all clients at the default split, and what became of the requests."""
+    path.write_text(page(results, outcomes(), load(folder)[1]), "utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -315,15 +276,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="where streams are cut: default is what the tests do, all (the default here) is all",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="write docs/recordings.md, with the requests, too")
     chosen = parser.parse_args(arguments)
     clients = [client for client in CLIENTS if not chosen.client or SHORT[client] in chosen.client]
     results = run(chosen.folder, chosen.split, clients, chosen.provider, chosen.only)
     _, skipped = load(chosen.folder, chosen.provider, chosen.only)
     failed = [result for result in results if result.wrong and not result.excepted]
+    if chosen.write:
+        write_page(chosen.write, chosen.folder, results)
     if chosen.json:
         print(json.dumps({"skipped": skipped, "results": [asdict(result) for result in results]}, indent=1))
         return bool(failed)
-    print(table(results))
+    print(text_table(results))
     print("skipped: " + ", ".join(f"{count} {reason}" for reason, count in skipped.most_common()))
     for result in results:
         if result.wrong:

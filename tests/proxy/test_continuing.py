@@ -599,7 +599,7 @@ async def test_a_call_that_cannot_be_booked_is_not_made(serve: Serve, upstream: 
     upstream.script("m", in_turn("gemini", *HALVES["gemini"]))
     server = await serving(serve, upstream, "gemini")
     refuse = "CREATE TRIGGER refuse BEFORE INSERT ON attempts WHEN NEW.number > 1 BEGIN SELECT RAISE(ABORT, 'no'); END"
-    await server.services.db.write(lambda connection: connection.execute(refuse) and None)
+    await server.services.db.write(lambda connection: connection.execute(refuse).close())
 
     reply = await Chat.ask(server, stream=stream)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
@@ -108,7 +109,7 @@ def _total(got: Got, usage: Mapping[str, Any]) -> None:
 # --- chat completions ------------------------------------------------------------------------------
 
 
-def read_chat(got: Got, text: str, stream: bool) -> None:
+def _read_chat(got: Got, text: str, stream: bool) -> None:
     """A ChatCompletion or its chunks."""
     if stream:
         _chat_stream(got, text)
@@ -203,7 +204,7 @@ def _chat_chunk(got: Got, choice: Mapping[str, Any], calls: dict[int, dict[str, 
 # --- completions -----------------------------------------------------------------------------------
 
 
-def read_completions(got: Got, text: str, stream: bool) -> None:
+def _read_completions(got: Got, text: str, stream: bool) -> None:
     """A Completion, or several that make a stream."""
     values = list(recorded.events_of(text)) if stream else [json.loads(text)]
     for value in values:
@@ -236,7 +237,7 @@ def _with_reasons(value: Mapping[str, Any]) -> dict[str, Any]:
 # --- Anthropic -------------------------------------------------------------------------------------
 
 
-def read_messages(got: Got, text: str, stream: bool) -> None:
+def _read_messages(got: Got, text: str, stream: bool) -> None:
     """A Message, or the events that make one."""
     if not stream:
         value = json.loads(text)
@@ -245,7 +246,9 @@ def read_messages(got: Got, text: str, stream: bool) -> None:
             got.wrong.append(f"type {value.get('type')!r}, role {value.get('role')!r}")
         _message(got, value["content"], value["stop_reason"], value["usage"])
         return
-    blocks, open_index, usage, reason = [], None, {}, None
+    blocks: list[dict[str, Any]] = []
+    open_index, reason = None, None
+    usage: dict[str, Any] = {}
     seen: Counter[str] = Counter()
     for frame in frames_of(got, text):
         value = next(recorded.events_of(frame), None)
@@ -321,7 +324,7 @@ def _message(got: Got, blocks: Sequence[Mapping[str, Any]], reason: Any, usage: 
 # --- Gemini ----------------------------------------------------------------------------------------
 
 
-def read_gemini(got: Got, text: str, stream: bool) -> None:
+def _read_gemini(got: Got, text: str, stream: bool) -> None:
     """A GenerateContentResponse, or several that make a stream."""
     values = list(recorded.events_of(text)) if stream else [json.loads(text)]
     reasons: dict[int, str] = {}
@@ -359,20 +362,22 @@ def read_gemini(got: Got, text: str, stream: bool) -> None:
 def _check_gemini_type(got: Got, value: Any) -> None:
     """As the SDK does: it picks the fields that it knows, then leaves unknown ones of inner objects aside."""
     try:
-        picked = genai_models._GenerateContentResponse_from_mldev(deepcopy(value))
-        GenerateContentResponse._from_response(response=picked, kwargs={})
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # it warns of an enum's word that it does not know
+            picked = genai_models._GenerateContentResponse_from_mldev(deepcopy(value))
+            GenerateContentResponse._from_response(response=picked, kwargs={})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         got.wrong.append(f"not a GenerateContentResponse: {where}: {first['msg']}")
-    except AttributeError as error:  # the SDK itself stumbles over an enum that is a number
+    except (AttributeError, UserWarning) as error:  # the SDK itself stumbles over an enum that is a number
         got.wrong.append(f"not a GenerateContentResponse: {error}")
 
 
 # --- Responses -------------------------------------------------------------------------------------
 
 
-def read_responses(got: Got, text: str, stream: bool) -> None:
+def _read_responses(got: Got, text: str, stream: bool) -> None:
     """A Response object, or the events that build one up. What the events told must be what the object says."""
     if not stream:
         whole = json.loads(text)
@@ -451,10 +456,21 @@ def _told_in_deltas(events: Sequence[Mapping[str, Any]]) -> Said:
     return said
 
 
-READERS: Final[Mapping[str, Reader]] = {
-    "openai_chat": read_chat,
-    "openai_completions": read_completions,
-    "anthropic": read_messages,
-    "gemini": read_gemini,
-    "openai_responses": read_responses,
+_READERS: Final[Mapping[str, Reader]] = {
+    "openai_chat": _read_chat,
+    "openai_completions": _read_completions,
+    "anthropic": _read_messages,
+    "gemini": _read_gemini,
+    "openai_responses": _read_responses,
 }
+
+
+def read(got: Got, client: str, stream: bool) -> None:
+    """Fill *got* with what its body says to *client*."""
+    try:
+        if got.status != 200:
+            got.error = json.loads(got.body)
+        else:
+            _READERS[client](got, got.body.decode(), stream)
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        got.wrong.append(f"unreadable answer: {error!r}: {got.body[:200]!r}")

@@ -57,18 +57,16 @@ REFUSED: Final[Mapping[str, str]] = {
     r"a document has to be sent as base64 data": "OpenAI's chat takes files as data alone",
     r"takes no audio": "these models do not listen",
     r"takes PDF and text, not video|takes no video": "these models do not watch films",
-    r"has nothing like '(video|document)_url'|takes no (video|document)_url here": "parts of OpenRouter's and Mistral's",
+    r"has nothing like '\w+_url'|takes no \w+_url here": "a part of OpenRouter's or Mistral's own",
     r"does not continue an assistant message": "claude-opus-5-5 takes no prefilled answer",
-    r"is no call of the assistant message before it|no call before it has the id": "the call lies at the vendor, under a "
-    "previous_response_id",
+    r"is no call of the assistant message before it|no call before it has the id": "the call lies at OpenAI, under a "
+    "`previous_response_id`",
+    r"nothing in them says anything": "the prompt is a template that lies at OpenAI",
 }
 """What a refusal says (a pattern) -> why that request cannot be put to that target."""
 
 EXCEPTIONS: Final[Mapping[tuple[str, str], str]] = {
-    (
-        "llamacpp-chat-completions-err400-rig-f1e763",
-        "gemini",
-    ): "its picture is no base64, for which llama.cpp refused it",
+    ("llamacpp-chat-completions-err400-rig-f1e763", "gemini"): "its picture is no base64; llama.cpp refused it, too",
 }
 """(recording id, target's dialect) -> why what comes out does not fit the SDK's types."""
 
@@ -81,14 +79,14 @@ NO_FILES: Final = re.compile(r'"file_data":\s*"data:(video|audio)/')
 @cache
 def _sdk_type(dialect: str) -> SchemaValidator:
     """The SDK's type of a whole request, strict, in which unknown fields are errors."""
-    kinds = {
-        "openai_chat": CompletionCreateParams,
-        "openai_responses": ResponseCreateParams,
-        "anthropic": MessageCreateParams,
-    }
     # In a list, for settings of a bare TypedDict would have to be its own.
+    kinds: Mapping[str, Any] = {
+        "openai_chat": list[CompletionCreateParams],
+        "openai_responses": list[ResponseCreateParams],
+        "anthropic": list[MessageCreateParams],
+    }
     config = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
-    adapter = TypeAdapter[Any](list[kinds[dialect]], config=config)  # type: ignore[misc]  # chosen at run time
+    adapter: TypeAdapter[Any] = TypeAdapter(kinds[dialect], config=config)
     return SchemaValidator(_tightened(adapter.core_schema))
 
 
@@ -212,6 +210,7 @@ class Outcome:
     """What became of one request for one target: *misfits* of what comes out, or *refused* at *place*."""
 
     id: str
+    dialect: str
     target: str
     was_refused: bool
     """By the vendor that it was recorded at."""
@@ -251,13 +250,26 @@ def _outcome(name: str, dialect: str, target: str, body: dict[str, Any], recordi
     except BadRequest as error:
         message, place = error.message, error.param or ""
     else:
-        return Outcome(name, target, was_refused, misfits=misfits(target, json.loads(prepared.body)))
-    return Outcome(name, target, was_refused, (), message, place, _leads_somewhere(place, body))
+        return Outcome(name, dialect, target, was_refused, misfits=misfits(target, json.loads(prepared.body)))
+    exists = _leads_somewhere(place, body, dialect)
+    return Outcome(name, dialect, target, was_refused, (), message, place, exists)
 
 
-def _leads_somewhere(place: str, body: Any) -> bool:
+MESSAGES: Final = {
+    "openai_chat": "messages",
+    "anthropic": "messages",
+    "gemini": "contents",
+    "openai_responses": "input",
+}
+"""What each dialect calls the conversation."""
+
+
+def _leads_somewhere(place: str, body: Any, dialect: str) -> bool:
     """Whether the client wrote something at *place*; its last name may be what is missing there."""
-    *steps, _ = re.findall(r"\w+", place) or [""]
+    *steps, last = re.findall(r"\w+", place) or [""]
+    first = [*steps, last][0]
+    if first in MESSAGES.values() and first != MESSAGES[dialect]:
+        return False
     found = body
     for step in steps:
         try:
@@ -265,5 +277,3 @@ def _leads_somewhere(place: str, body: Any) -> bool:
         except (KeyError, IndexError, TypeError, ValueError):
             return False
     return place != "" and isinstance(found, dict | list)
-
-

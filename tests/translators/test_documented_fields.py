@@ -33,8 +33,9 @@ from translators.custom_tools import as_functions, custom_names
 from translators.dialect import Rules
 from translators.dialects import BACKENDS
 from translators.errors import BadRequest
-from translators.losses import client_field
+from translators.losses import Loss, client_field
 from translators.neutral import Request
+from translators.outward import for_others
 from translators.wishes import real_wishes
 
 URL: Final = f"https://{MARK}.test/a.png"
@@ -112,40 +113,7 @@ IDLE: Final[Mapping[str, Mapping[str, str]]] = {
 }
 """Client dialect -> field, or field=value, that needs neither a place in the request nor a loss -> why."""
 
-SAME: Final[Mapping[str, Mapping[str, str | tuple[str, ...]]]] = {
-    "openai_chat": {
-        "safety_identifier": "user",
-        "max_tokens": "max_completion_tokens",
-        "function_call": "tool_choice",
-        "functions": "tools",
-        "messages.audio": "messages.content",
-    },
-    "anthropic": {
-        "messages.content": ("messages.tool_calls", "messages.reasoning_content"),
-        "messages.content.citations": "messages.content.annotations",
-        "system": "system.content",
-        "system.citations": "system.content.annotations",
-        "tools": "tools.function",
-        "output_config.effort": "thinking",
-    },
-    # A part's place is told as its message's, with the neutral word for what stands in it.
-    "openai_responses": {
-        "input": ("input.content", "input.tool_calls", "input.reasoning_content"),
-        "instructions": "instructions.content",
-        "tools": "tools.function",
-    },
-    "gemini": {
-        "contents.parts": "contents.content",
-        "contents.parts.thoughtSignature": "thinking signatures",
-        "systemInstruction.parts.thoughtSignature": "thinking signatures",
-        "systemInstruction.parts": "systemInstruction.content",
-        "tools.functionDeclarations": "tools",
-        "generationConfig.responseSchema": (
-            "generationConfig.responseJsonSchema",
-            "generationConfig.responseJsonSchema.schema",
-        ),
-    },
-}
+SAME: Final[Mapping[str, Mapping[str, str | tuple[str, ...]]]] = {}
 """Client dialect -> field -> the field of the same meaning under whose name losses speak of it."""
 
 
@@ -450,17 +418,18 @@ class Outcome:
 def asked(row: Row, body: dict[str, Any], target: str) -> Outcome:
     """*body* on its way to *target*, as `proxy.prepare` goes it."""
     dialect = BACKENDS[target]
+    outward: list[Loss] = []
     try:
         request = row.parse(body)
         if request.dialect != target:
-            request = real_wishes(request)
+            request, outward = for_others(real_wishes(request))
         fan_out = not dialect.TAKES_N and (request.n or 1) > 1
         custom = frozenset() if dialect.TAKES_CUSTOM_TOOLS else custom_names(request)
         request, custom_losses = as_functions(request) if custom else (request, [])
         rendered = dialect.render_request(replace(request, model="m", n=None if fan_out else request.n), Rules(target))
     except BadRequest as error:
         return Outcome(named=(error.param,) if error.param else (), words=error.message)
-    named = [loss.field for loss in (*custom_losses, *rendered.losses)]
+    named = [loss.field for loss in (*outward, *custom_losses, *rendered.losses)]
     return Outcome(rendered.body, (*named, *((client_field(request.dialect, "n"),) if fan_out else ())))
 
 
@@ -541,9 +510,7 @@ def _named(same: Mapping[str, str | tuple[str, ...]], place: str, outcome: Outco
         for name in ((new,) if isinstance(new, str) else new)
         if f"{plain}.".startswith(f"{old}.")
     ]
-    # A block that became another kind of part is named by its place and its type.
-    named = [said.removesuffix(".search_result") for said in outcome.named]
-    return any(_names(said, name) for said in named for name in (plain, *others))
+    return any(_names(said, name) for said in outcome.named for name in (plain, *others))
 
 
 @dataclass(frozen=True, slots=True)

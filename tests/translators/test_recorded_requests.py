@@ -15,6 +15,8 @@ needs_recordings = pytest.mark.skipif(
     not (RECORDINGS / "index.jsonl").exists(), reason="no recordings beside this checkout"
 )
 
+TEXT = {"type": "text", "text": "x"}
+
 
 @needs_recordings
 @pytest.mark.parametrize("target", TARGETS)
@@ -57,7 +59,7 @@ def test_every_reason_and_exception_is_needed() -> None:
         ("openai_responses", {"model": "m", "input": [{"type": "message", "role": "user", "content": [{}]}]}),
         ("openai_responses", {"model": "m", "input": "x", "zap": 1}),
         ("anthropic", {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "", "name": "x"}]}),
-        ("anthropic", {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": [{"type": "text", "text": "", "zap": 1}]}]}),
+        ("anthropic", {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": [{**TEXT, "zap": 1}]}]}),
         ("gemini", {"contents": [{"parts": [{"txt": ""}]}]}),
         ("gemini", {"contents": [], "generationConfig": {"topp": 1}}),
         ("gemini", {"contents": [], "zap": 1}),
@@ -65,3 +67,16 @@ def test_every_reason_and_exception_is_needed() -> None:
 )  # fmt: skip
 def test_a_field_that_the_vendor_does_not_know_is_seen(dialect: str, body: dict[str, Any]) -> None:
     assert misfits(dialect, body) != []
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body"),
+    [
+        ("openai_chat", {"model": "m", "messages": [{"role": "user", "content": [TEXT]}], "max_tokens": 4}),
+        ("openai_responses", {"model": "m", "input": "x", "stream": True}),
+        ("anthropic", {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": [TEXT]}]}),
+        ("gemini", {"contents": [{"role": "user", "parts": [{"text": "x"}]}], "generationConfig": {"topP": 1}}),
+    ],
+)
+def test_what_the_vendor_knows_fits(dialect: str, body: dict[str, Any]) -> None:
+    assert misfits(dialect, body) == []

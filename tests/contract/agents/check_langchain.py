@@ -60,6 +60,10 @@ class TestOpenAIResponses(TestOpenAIChat):
 
 class TestAnthropic(Standard):
     @property
+    def supports_anthropic_inputs(self) -> bool:
+        return True
+
+    @property
     def chat_model_class(self) -> type[BaseChatModel]:
         return ChatAnthropic
 

@@ -178,7 +178,7 @@ def main() -> int:
     outcomes = [run(agent, node) for agent in AGENTS]
     result = {
         "title": "Coding agents",
-        "about": "Unmodified, from npm, without any network but loopback; each in front of a backend of a foreign dialect.\n"
+        "about": "Unmodified, from npm, with no network but loopback, each in front of a foreign dialect.\n"
         f"One turn: the model asks for `{COMMAND}`, the agent runs it, sends the result back and gets the last word.",
         "date": datetime.now(UTC).date().isoformat(),
         "command": "make contract-agents",

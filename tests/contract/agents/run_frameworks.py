@@ -81,7 +81,7 @@ EXPECTED: Final[Mapping[str, str]] = {
 @dataclass(slots=True)
 class Counts:
     passed: int = 0
-    skipped: list[str] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
 
@@ -109,7 +109,7 @@ def counted(report: ET.Element) -> dict[str, Counts]:
             counts.failed[name] = re.sub(r"\s+", " ", problem.get("message") or "")[:300]
         elif (skipped := case.find("skipped")) is not None:
             why = re.sub(r"\s+", " ", skipped.get("message") or "")[:160]
-            counts.skipped.append(f"{name} ({why})")
+            counts.skipped[name] = why
         else:
             counts.passed += 1
     return found
@@ -123,6 +123,7 @@ def versions(python: Path, packages: tuple[str, ...]) -> str:
 def main() -> int:
     folder = Path(sys.argv[1]).resolve()
     rows, notes, unexpected = [], [], 0
+    skipped: dict[tuple[str, str], list[str]] = {}
     with tempfile.TemporaryDirectory() as made, Upstream(Model()) as upstream:
         config = CONFIG.format(url=upstream.url)
         with Modelport(Path(made), config, {"UPSTREAM_KEY": UPSTREAM_KEY}) as server:
@@ -135,13 +136,15 @@ def main() -> int:
                     for test, why in counts.failed.items():
                         place = f"{name}::{test}"
                         unexpected += place not in EXPECTED
-                        notes.append(f"{place} fails: {EXPECTED.get(place, why)}")
+                        notes.append(f"`{place}` fails: {EXPECTED.get(place, why)}.")
                         print(f"{place}: {why}")
-                    notes += [f"{name}::{test} is skipped by the framework." for test in counts.skipped]
+                    for test, why in counts.skipped.items():
+                        skipped.setdefault((test, why), []).append(name)
                     print(" | ".join(rows[-1]))
+    notes += [f"`{test}` is skipped for {', '.join(names)}: {why}" for (test, why), names in skipped.items()]
     result = {
         "title": "Frameworks",
-        "about": "Unmodified, against a running server whose backend speaks another dialect than the framework's client.",
+        "about": "Unmodified, in front of a backend that speaks another dialect than the framework's client.",
         "date": datetime.now(UTC).date().isoformat(),
         "command": "make contract",
         "columns": ["framework", "tests", "versions", "passed", "skipped", "failed"],

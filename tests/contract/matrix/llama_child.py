@@ -1,9 +1,10 @@
 """Speaks the protocol of proxy/backends/llamacpp_child.py from a script; run as a process by the matrix.
 
-    python llama_child.py SCRIPT LOG
+    python llama_child.py SCRIPT LOG RELEASED
 
 SCRIPT is JSON: a question -> its answers, one a round: a text, or an error `{"error": {...}, "after": text}`.
-Every body that comes is a line of LOG, which is how the tests see what the model was asked.
+Every body that comes is a line of LOG, which is how the tests see what the model was asked. An error after a text
+waits for the file RELEASED.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,8 @@ def answer(request: int, body: dict[str, Any], script: dict[str, list[Any]]) -> 
         for piece in re.findall(r"\S+\s*|\s+", text):
             send(request, "line", chunk({"content": piece}))
     if not isinstance(said, str):
+        while text and not Path(sys.argv[3]).exists():
+            time.sleep(0.002)  # another process has no event to await
         send(request, "fail", {"error": said["error"]})
         return
     if body.get("stream"):

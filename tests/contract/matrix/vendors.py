@@ -28,8 +28,6 @@ TOTAL_TOKENS: Final = INPUT_TOKENS + OUTPUT_TOKENS
 FIRST_WORDS: Final = "Paris is"
 """What a vendor says before it breaks off."""
 JSON: Final = "application/json"
-SLOWLY: Final[Mapping[str, Any]] = {"split": "events", "delay_between_s": 0.02}
-"""Event by event, so that the first words are committed to before the error comes."""
 _NUMBERS: Final = itertools.count(1)
 """No two answers of a vendor have an id in common, nor their calls."""
 
@@ -58,7 +56,7 @@ class Vendor(Protocol):
     def stream(self, said: Said) -> Answer: ...
     def error(self, status: int) -> Answer: ...
     def broken(self) -> Answer:
-        """A stream that says FIRST_WORDS and then reports an error."""
+        """A stream that says FIRST_WORDS and, when it is released, reports an error."""
         ...
 
     def heard(self, body: Json, path: str) -> Heard: ...
@@ -89,6 +87,11 @@ def frames(*events: Json, named: bool = False, line_end: str = "\n") -> str:
         + f"data: {json.dumps(event, separators=(',', ':'))}{line_end * 2}"
         for event in events
     )
+
+
+def held(before: str, after: str) -> Answer:
+    """A stream that goes on with *after* only when it is told to (`Asked.release`)."""
+    return Answer.sse(before + after, hold_at=len(before.encode()))
 
 
 def retry_headers(status: int) -> dict[str, str]:
@@ -145,7 +148,7 @@ class OpenAIChat:
         deltas: list[Json] = [{"role": "assistant", "content": ""}, {"content": FIRST_WORDS}]
         chunks = [self._chunk(answer_id, delta) for delta in deltas]
         error = {"error": {"message": "I broke.", "type": "server_error", "param": None, "code": None}}
-        return Answer.sse(frames(*chunks, error), **SLOWLY)
+        return held(frames(*chunks), frames(error))
 
     def error(self, status: int) -> Answer:
         error = {"message": named_in_words(status), "type": "invalid_request_error", "param": None, "code": None}
@@ -222,10 +225,12 @@ class OpenAIResponses:
         events: list[Json] = [{"type": "response.created", "response": start}]
         events += self._item_events(0, item)[:3]
         error = {"code": "server_error", "message": "I broke."}
-        events.append({"type": "error", "error": {**error, "type": "server_error", "param": None}})
+        report = {"type": "error", "error": {**error, "type": "server_error", "param": None}}
         failed = {**start, "status": "failed", "error": error}
-        events.append({"type": "response.failed", "response": failed})
-        return Answer.sse(self._frames(events), **SLOWLY)
+        before = self._frames(events)
+        return held(
+            before, self._frames([*events, report, {"type": "response.failed", "response": failed}])[len(before) :]
+        )
 
     def error(self, status: int) -> Answer:
         return OpenAIChat().error(status)
@@ -383,7 +388,7 @@ class Anthropic:
         start = {"type": "message_start", "message": self._head()}
         error = {"type": "error", "error": {"type": "api_error", "message": "I broke."}}
         block = self._block_events(0, {"type": "text", "text": FIRST_WORDS})[:2]
-        return Answer.sse(frames(start, *block, error, named=True), **SLOWLY)
+        return held(frames(start, *block, named=True), frames(error, named=True))
 
     def error(self, status: int) -> Answer:
         kind = {400: "invalid_request_error", 401: "authentication_error", 429: "rate_limit_error"}
@@ -497,7 +502,7 @@ class Gemini:
     def broken(self) -> Answer:
         error = {"error": {"code": 500, "message": "I broke.", "status": "INTERNAL"}}
         words_said = self._chunk(fresh("r"), [{"text": FIRST_WORDS}])
-        return Answer.sse(frames(words_said, error, line_end="\r\n"), **SLOWLY)
+        return held(frames(words_said, line_end="\r\n"), frames(error, line_end="\r\n"))
 
     def error(self, status: int) -> Answer:
         names = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 429: "RESOURCE_EXHAUSTED"}

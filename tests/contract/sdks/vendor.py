@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 from tests.contract.matrix.scenarios import SCENARIOS, Said, Trouble
@@ -40,7 +41,7 @@ def answers_by_question(asked: Asked) -> Answer:
                 _keep(body, answer, said)
             return answer
         case Trouble(200):
-            return vendor.broken()
+            return replace(vendor.broken(), hold_at=None, split="events", delay_between_s=0.2)
         case Trouble(status):
             return vendor.error(status)
 

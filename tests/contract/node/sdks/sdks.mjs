@@ -79,7 +79,8 @@ const parts = {
   ai_openai_responses: () => vercel(createOpenAI({ baseURL: `${url}/v1`, apiKey: "none" }).responses(model)),
   ai_openai_compatible: () => vercel(createOpenAICompatible({ name: "modelport", baseURL: `${url}/v1` })(model)),
   ai_anthropic: () => vercel(createAnthropic({ baseURL: `${url}/v1`, apiKey: "none" })(model)),
-  ai_google: () => vercel(createGoogleGenerativeAI({ baseURL: `${url}/v1beta`, apiKey: "none" })(model)),
+  // Of a name with a slash this SDK makes a path of its own, unless it begins with models/.
+  ai_google: () => vercel(createGoogleGenerativeAI({ baseURL: `${url}/v1beta`, apiKey: "none" })(`models/${model}`)),
 };
 
 async function vercel(chosen) {
