@@ -147,7 +147,7 @@ class Attempter:
                     committed = await self._full(question, prepared, key, deadline)
             except AttemptFailed as failed:
                 refused_one = prepared
-                if treatment.try_again(failed.failure, prepared):
+                if self._tells_in_full(failed.failure) or treatment.try_again(failed.failure, prepared):
                     prepared = await self._prepared(target, deadline, treatment)
                 if prepared.sent != refused_one.sent:
                     continue
@@ -157,6 +157,14 @@ class Attempter:
             if committed.notes:
                 self._say(committed, committed.notes)
             return await self._fitting(committed, key, deadline)
+
+    def _tells_in_full(self, failure: Failure) -> bool:
+        """Whether the vendor has forgotten what the request refers to, and it can be told instead."""
+        memory = self._asked.memory
+        if memory is None or memory.past is None or memory.forgotten or failure.code != "previous_response_not_found":
+            return False
+        self._asked = replace(self._asked, memory=replace(memory, forgotten=True))
+        return True
 
     async def _prepared(self, target: Target, deadline: float, treatment: Treatment) -> Prepared:
         try:

@@ -13,7 +13,7 @@ import asyncio
 import logging
 import time
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
 
@@ -35,28 +35,6 @@ log = logging.getLogger("modelport")
 
 STOP_CHECK_S: Final = 0.5
 """How often a task looks whether the process is to stop."""
-
-
-class Running:
-    """The tasks at work, by tenant and id of the response."""
-
-    def __init__(self) -> None:
-        self._tasks: dict[tuple[str, str], asyncio.Task[Any]] = {}
-
-    def add(self, tenant: str, response_id: str, task: asyncio.Task[Any]) -> None:
-        """Remember *task* until it has ended."""
-        key = (tenant, response_id)
-        self._tasks[key] = task
-        task.add_done_callback(lambda _: self._tasks.pop(key, None))
-
-    def cancel(self, tenant: str, response_id: str) -> None:
-        """End the task behind a response, if there is one."""
-        if task := self._tasks.get((tenant, response_id)):
-            task.cancel()
-
-
-RUNNING: Final = Running()
-"""Of this process: ids are unique in it."""
 
 
 async def queued(services: Services, incoming: Incoming, asked: Asked) -> web.StreamResponse:
@@ -98,7 +76,7 @@ class _Work:
     async def run(self) -> None:
         """Make it, as long as nobody cancels it and the process goes on."""
         task = asyncio.ensure_future(self._make())
-        RUNNING.add(self._memory.tenant, self._id, task)
+        self._services.running.add(self._memory.tenant, self._id, task)
         self._services.in_flight += 1
         try:
             await self._while_running(task)

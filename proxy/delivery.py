@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from aiohttp import web
@@ -22,7 +22,7 @@ from proxy.whole import summed
 from storage.errors import LedgerUnavailable
 from translators.assemble import replay
 from translators.dialects import SPOKEN
-from translators.neutral import Failure, Response
+from translators.neutral import Failure, Response, Usage
 
 STREAM_HEADERS: Final[Mapping[str, str]] = {
     "cache-control": "no-cache",
@@ -54,7 +54,10 @@ class Delivery:
             raise AssertionError("a committed answer is live or whole")
         await committed.close()
         await self._settle(committed, committed.response)
-        return await self._send(committed.response, committed.payload, committed.headers)
+        response = committed.response
+        if response.usage is None:
+            response = replace(response, usage=_counted(committed))
+        return await self._send(response, committed.payload, committed.headers)
 
     async def of_stored(self, stored: Stored) -> web.StreamResponse:
         """Send an answer out of the cache, in the form that this client wants."""
@@ -114,8 +117,7 @@ class Delivery:
         except LedgerUnavailable as error:
             await stream.write_eof(live.fail(Failure("overloaded", str(error), 503, "ledger_unavailable")))
             return stream
-        usages = [attempt.usage for attempt in committed.attempts if attempt.usage]
-        frames = live.close(exchange.receipt(), summed(usages) if len(usages) > 1 else usages[0])
+        frames = live.close(exchange.receipt(), _counted(committed))
         if memory := self.asked.memory:
             frames = await memory.kept_frames(frames, exchange.target, by_vendor=committed.prepared.verbatim)
         await stream.write_eof(frames)
@@ -141,3 +143,9 @@ class Delivery:
                     await stream.write(frames)
         except TimeoutError:
             await stream.write(live.fail(Failure("timeout", "the answer did not end in time", 504, "upstream_timeout")))
+
+
+def _counted(committed: Committed) -> Usage:
+    """The tokens of a settled answer: the vendor's counts, and the proxy's own where it told none."""
+    usages = [attempt.usage for attempt in committed.attempts if attempt.usage]
+    return summed(usages) if len(usages) > 1 else usages[0]

@@ -61,6 +61,8 @@ class Memory:
     keeps: bool = False
     asks_vendor: bool = True
     """Whether an id that is not stored here may be the vendor's."""
+    forgotten: bool = False
+    """Whether the vendor has said that it does not keep the response any more."""
     background_id: str | None = None
     created: int = 0
     """Unix seconds."""
@@ -80,7 +82,7 @@ class Memory:
         self.check(spoken)
         if spoken == DIALECT:
             # Several keys may be those of several accounts, of which only one keeps the response.
-            keeper = spec.name if len(spec.keys) < 2 else ""
+            keeper = spec.name if len(spec.keys) < 2 and not self.forgotten else ""
             return self._for_responses(asked, keeper) if may_relay else (asked, [])
         losses = [self._emulated()] if self.past else []
         losses.extend(_sent_in_full(position) for position in self.references)

@@ -21,6 +21,7 @@ from proxy.exchange import Attempt, Exchange
 from proxy.healing import Healer, Taught
 from proxy.media import MediaFetcher
 from proxy.prepare import Prepared
+from proxy.running import Running
 from proxy.server import HostGuard
 from proxy.setup import Setup, new_names
 from proxy.stored import Stored, unpack
@@ -94,6 +95,7 @@ class Services:
     health: Health = field(default_factory=Health)
     flights: SingleFlight[Stored] = field(default_factory=SingleFlight)
     retry_budget: RetryBudget = field(default_factory=RetryBudget)
+    running: Running = field(default_factory=Running)
     rng: Random = field(default_factory=Random)
     started: float = field(default_factory=time.monotonic)
     in_flight: int = 0

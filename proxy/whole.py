@@ -13,6 +13,7 @@ from translators.codec import JsonError, loads_object
 from translators.custom_tools import Restorer
 from translators.errors import BadAnswer
 from translators.neutral import Choice, Failure, Response, Usage
+from translators.openai_chat.think_tags import thinking_apart
 
 
 def read_whole(raw: bytes, prepared: Prepared, asked: Asked) -> tuple[Response, bytes | None]:
@@ -31,6 +32,8 @@ def read_whole(raw: bytes, prepared: Prepared, asked: Asked) -> tuple[Response, 
             payload, response = asked.dialect.relay_response(raw, prepared.rules, asked.reply_to())
             return response, payload
         response = prepared.dialect.parse_response(body)
+        if prepared.rules.think_tags:
+            response = thinking_apart(response)
     except (JsonError, BadAnswer) as error:
         raise AttemptFailed(Failure("invalid_response", str(error), 502)) from error
     if response.failure:

@@ -48,8 +48,9 @@ def as_functions(request: Request) -> tuple[Request, list[Loss]]:
             continue
         place = tool_place(tool, position, request.dialect)
         native = {
-            dialect: {name: value for name, value in fields.items() if name != "format"}
+            dialect: rest
             for dialect, fields in tool.native.items()
+            if (rest := {name: value for name, value in fields.items() if name != "format"})
         }
         tools.append(Tool(tool.name, tool.description, PARAMETERS, native=native, place=place))
         losses.append(Loss(place, "emulated", "the target has functions only"))

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from translators.codec import dumps_text
 from translators.errors import BadRequest
 from translators.losses import Loss, LossAction
+from translators.written import keyword_at
 
 MAX_NODES: Final = 20_000
 """Refs that unfold to more nodes than this are refused: they can double at each step."""
@@ -54,7 +55,8 @@ class Findings:
 
     def add(self, path: str, keyword: str, action: LossAction, reason: str) -> None:
         """*keyword* of the node at *path* was changed."""
-        self.found.setdefault((keyword, action, reason), []).append(f"{path}.{keyword}" if path else keyword)
+        word = keyword_at(self.place, keyword)
+        self.found.setdefault((keyword, action, reason), []).append(f"{path}.{word}" if path else word)
 
     def losses(self) -> list[Loss]:
         """One loss for each keyword."""

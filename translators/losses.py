@@ -141,17 +141,18 @@ def message_place(message: Message, position: int) -> str:
 
 def placed(message: Message, position: int, dialect: str) -> list[tuple[str, Part]]:
     """Each part of *message* with the place where the client of *dialect* wrote it."""
-    parts = message.parts
-    if all(part.place for part in parts):
-        return [(part.place, part) for part in parts]
+    known = [(part.place, part) for part in message.parts if part.place]
+    if len(known) == len(message.parts):
+        return known
     return list(_guessed(message, message_place(message, position), dialect))
 
 
 def result_placed(result: ToolResult, place: str, dialect: str) -> list[tuple[str, Part]]:
     """The same for the parts of *result*, which stands at *place*."""
     parts = result.parts
-    if all(part.place for part in parts):
-        return [(part.place, part) for part in parts]
+    known = [(part.place, part) for part in parts if part.place]
+    if len(known) == len(parts):
+        return known
     plain = len(parts) == 1 and isinstance(parts[0], Text) and dialect != "anthropic"
     return [
         (part.place or (f"{place}.content" if plain else f"{place}.content[{at}]"), part)
@@ -210,9 +211,12 @@ _PART_FIELDS: Final[Mapping[str, Mapping[str, str]]] = {
         "is_error": "functionResponse.response.error",
     },
 }
-_OF_THE_MESSAGE: Final = frozenset({"annotations", "extra_content", "reasoning_details"})
-"""What stands beside the content of a chat message, and beside its calls."""
-_IN_THE_MESSAGE: Final = re.compile(r"\.(content|reasoning_content|reasoning|refusal)(\[\d+\])?$")
+_BESIDE_CONTENT: Final[Mapping[str, frozenset[str]]] = {
+    "openai_chat": frozenset({"annotations", "extra_content", "reasoning_details"}),
+    "openai_responses": frozenset({"phase"}),
+}
+"""What stands beside the content of a message, although it belongs to a part."""
+_CONTENT: Final = re.compile(r"\.(content|reasoning_content|reasoning|refusal)(\[\d+\])?$")
 
 
 def part_field(dialect: str, place: str, name: str) -> str:
@@ -224,8 +228,9 @@ def part_field(dialect: str, place: str, name: str) -> str:
 
 
 def _under(dialect: str, place: str, word: str) -> str:
-    if dialect == "openai_chat" and word.partition(".")[0] in _OF_THE_MESSAGE:
-        place = _IN_THE_MESSAGE.sub("", place)
+    head = word.partition(".")[0]
+    if head in _BESIDE_CONTENT.get(dialect, ()):
+        place = _CONTENT.sub("", place)
     elif dialect == "openai_chat" and word == "cache_control":
         place = place.removesuffix(".function").removesuffix(".custom")
     return f"{place}.{word}" if place else word
@@ -317,6 +322,16 @@ def _unknown_halves(full: str, name: str, value: Any) -> list[str]:
 def request_native_losses(request: Request, target: str) -> list[Loss]:
     """The losses of the request's own unknown fields, without those of its messages and tools."""
     return list(native_losses("", request.native, target, request.dialect))
+
+
+_BESIDE_SCHEMA: Final = frozenset({"name", "title", "description", "default", "example", "examples"})
+"""What speaks to the model and holds it to nothing."""
+
+
+def weakens_output(request: Request, loss: Loss) -> bool:
+    """Whether *loss* leaves the target held to less than the form that *request* asks its answer to have."""
+    places = (field_of(request, "output"), field_of(request, "output.schema"))
+    return loss.field.startswith(places) and loss.field.rpartition(".")[2] not in _BESIDE_SCHEMA
 
 
 def header_value(losses: tuple[Loss, ...] | list[Loss]) -> str:

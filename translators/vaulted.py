@@ -38,6 +38,7 @@ from translators.neutral import (
     ToolCall,
     ToolResult,
 )
+from translators.openai_chat.reasoning_items import items_of_details
 from translators.vault_keys import Past, call_key, is_unique, signature_key, text_key, visible_text
 
 Replay = Literal["never", "tool_turns", "always"]
@@ -59,6 +60,9 @@ _ALONGSIDE: Final[Mapping[str, frozenset[str]]] = {
     "openai_responses": frozenset({"id", "phase", "namespace"}),
 }
 """What of a call's or a text's own fields goes back with the thoughts of its turn."""
+
+_ALONE: Final = frozenset({"phase"})
+"""What of those goes back without any thoughts, too: OpenAI wants every message's phase again (WIRE 117)."""
 
 _SIGNED_CALLS: Final = frozenset({"gemini"})
 """Dialects that sign calls and texts, too."""
@@ -125,8 +129,8 @@ def _turn(parts: Sequence[Part], *, readable: bool) -> list[_Json] | None:
                 pieces.append({"call": part.id, **_alongside(part)})
             case _:
                 continue
-    has_thoughts = any("thinking" in piece or "blank" in piece for piece in pieces)
-    return pieces if has_thoughts or any(_is_sealed(part) for part in parts) else None
+    telling = any("thinking" in piece or "blank" in piece or _phased(piece) for piece in pieces)
+    return pieces if telling or any(_is_sealed(part) for part in parts) else None
 
 
 def _turn_keys(parts: Sequence[Part], past: Past, index: int) -> Iterator[bytes]:
@@ -171,9 +175,10 @@ def keys_wanted(request: Request) -> list[bytes]:
             wanted.update((signature_key(signature), None) for _, signature in _signatures(part))
         calls = [part for part in message.parts if isinstance(part, ToolCall) and not _is_sealed(part)]
         wanted.update((_key_of(call, past, index), None) for call in calls)
-        if not any(isinstance(part, Thinking) and _is_sealed(part) for part in message.parts) and (
-            text := visible_text(message.parts)
-        ):
+        sealed = [part for part in message.parts if isinstance(part, Thinking) and _is_sealed(part)]
+        # A client of another dialect keeps OpenAI's reasoning sealed, but has no place for the phase of a text.
+        phased = any("openai_responses" in part.native for part in sealed)
+        if (phased or not sealed) and (text := visible_text(message.parts)):
             wanted[text_key(text, past.before(index))] = None
     return list(wanted)
 
@@ -264,7 +269,9 @@ class _Reattaching:
         """*part* without what is bound to its origin; nothing when it says nothing else."""
         match part:
             case Thinking():
-                native = {name: fields for name, fields in part.native.items() if name != self.dialect}
+                carried = self.dialect == "openai_responses" and any(_carried(part.native))
+                gone = {self.dialect, "openai_chat"} if carried else {self.dialect}
+                native = {name: own for name, own in part.native.items() if name not in gone}
                 if part.text or native:
                     yield Thinking(part.text, native)
             case Opaque() if "encrypted_content" not in part.value:
@@ -292,12 +299,21 @@ class _Reattaching:
         """The kept turns that the message at *index* is, or is a piece of; none when it lacks nothing."""
         calls = [part for part in parts if isinstance(part, ToolCall)]
         signed = any(isinstance(part, Thinking) and self._fits(part.native) for part in parts)
-        if signed and not (self.dialect in _SIGNED_CALLS and any(not self._signs(call) for call in calls)):
+        if signed and not self._lacks_more(parts):
             return []
         entries = [self.found.get(_key_of(call, self.past, index)) for call in calls]
         if not any(entries) and (text := visible_text(parts)):
             entries = [self.found.get(text_key(text, self.past.before(index)))]
         return list(dict.fromkeys(entry.value for entry in entries if entry and self.origin_ok(entry.origin)))
+
+    def _lacks_more(self, parts: Sequence[Part]) -> bool:
+        """Whether a message whose thoughts are there may lack something else: signatures of calls, phases of texts."""
+        if self.dialect == "openai_responses":
+            return any(
+                isinstance(part, Text) and not _ALONE & part.native.get(self.dialect, {}).keys() for part in parts
+            )
+        calls = (part for part in parts if isinstance(part, ToolCall))
+        return self.dialect in _SIGNED_CALLS and any(not self._signs(call) for call in calls)
 
     def _signs(self, part: Part) -> bool:
         return any(dialect == self.dialect for dialect, _ in _signatures(part))
@@ -305,12 +321,14 @@ class _Reattaching:
     def _fits(self, native: Mapping[str, Any]) -> bool:
         """Whether *native* holds reasoning that the target reads."""
         fields = native.get(self.dialect, {})
-        return _has_seal(self.dialect, fields) or (self.dialect == "openai_responses" and bool(fields.get("content")))
+        if _has_seal(self.dialect, fields):
+            return True
+        return self.dialect == "openai_responses" and (bool(fields.get("content")) or any(_carried(native)))
 
     def _with_turn(self, parts: Sequence[Part], value: bytes) -> Sequence[Part]:
         pieces = _pieces(value)
         thoughts = self._thoughts(parts, pieces)
-        if thoughts or any("text" in piece and _has_seal(self.dialect, self._own(piece)) for piece in pieces):
+        if thoughts or any("text" in piece and self._says_more(piece) for piece in pieces):
             parts = _cut(parts, pieces)
         anchors = [_anchor_of(part) for part in parts]
         placed = self._placed(anchors, pieces, thoughts, value) if thoughts else {}
@@ -384,6 +402,11 @@ class _Reattaching:
         place(len(anchors) if self.dialect == "gemini" and pieces and len(pieces) - 1 in thoughts else last)
         return placed
 
+    def _says_more(self, piece: Mapping[str, Any]) -> bool:
+        """Whether a text has fields of its own that go back whether thoughts do or not."""
+        own = self._own(piece)
+        return _has_seal(self.dialect, own) or not _ALONE.isdisjoint(own)
+
     def _own(self, piece: Mapping[str, Any]) -> Mapping[str, Any]:
         fields = _native(piece).get(self.dialect)
         return fields if isinstance(fields, dict) else {}
@@ -391,8 +414,8 @@ class _Reattaching:
     def _dressed(self, part: Text | ToolCall, fields: Mapping[str, Any], *, whole: bool) -> Part:
         """*part* with the recorded *fields* that it lacks; all of them only where its thoughts came back, too."""
         own = part.native.get(self.dialect, {})
-        signed = _SIGNED.get(self.dialect, frozenset())
-        missing = {name: value for name, value in fields.items() if name not in own and (whole or name in signed)}
+        always = _SIGNED.get(self.dialect, frozenset()) | _ALONE
+        missing = {name: value for name, value in fields.items() if name not in own and (whole or name in always)}
         return replace(part, native={**part.native, self.dialect: {**own, **missing}}) if missing else part
 
 
@@ -411,6 +434,10 @@ def _pieces(value: bytes) -> list[_Json]:
 def _native(piece: Mapping[str, Any]) -> Mapping[str, Any]:
     native = piece.get("native")
     return native if isinstance(native, dict) else {}
+
+
+def _phased(piece: Mapping[str, Any]) -> bool:
+    return any(not _ALONE.isdisjoint(fields) for fields in _native(piece).values())
 
 
 def _anchor(piece: Mapping[str, Any]) -> _Anchor:
@@ -477,6 +504,8 @@ def _signatures(part: Part) -> Iterator[tuple[str, str]]:
             for item in fields.get("reasoning_details") or ():
                 if isinstance(item, dict):
                     yield from _texts(dialect, item, ("signature", "data"))
+            for item in _carried(natives):
+                yield from _texts("openai_responses", item, ("encrypted_content",))
         elif dialect in _SIGNED:
             yield from _texts(dialect, fields, _SIGNED[dialect])
             # Reasoning that is not encrypted lies with its vendor, which knows it by its id.
@@ -488,6 +517,13 @@ def _texts(dialect: str, fields: Mapping[str, Any], names: Iterable[str]) -> Ite
     for name in names:
         if isinstance(value := fields.get(name), str) and value:
             yield dialect, value
+
+
+def _carried(native: Mapping[str, Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """OpenAI's reasoning items that a client of chat completions has in its `reasoning_details`."""
+    for item in items_of_details(native.get("openai_chat", {}).get("reasoning_details")):
+        if item.get("encrypted_content") or item.get("content"):
+            yield item
 
 
 def _is_sealed(part: Part) -> bool:

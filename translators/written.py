@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 SchemaField = Literal["parameters", "parametersJsonSchema", "responseSchema", "responseJsonSchema"]
+
+
+_GOOGLES: Final[Mapping[str, str]] = {"$ref": "ref", "$defs": "defs", "examples": "example"}
+
+
+def keyword_at(place: str, keyword: str) -> str:
+    """What a client who wrote a schema at *place* calls *keyword*: Google's own Schema has some words of its own."""
+    googles = place.endswith(".responseSchema") or (".functionDeclarations[" in place and place.endswith(".parameters"))
+    return _GOOGLES.get(keyword, keyword) if googles else keyword
 
 
 class WrittenSchema(dict[str, Any]):

@@ -21,7 +21,7 @@ from aiohttp import web
 
 from proxy.asked import Asked
 from proxy.auth import MASTER
-from proxy.background import RUNNING, queued
+from proxy.background import queued
 from proxy.controls import read_controls
 from proxy.counting import count
 from proxy.errors import Refused, refused
@@ -126,7 +126,7 @@ async def delete(services: Services, incoming: Incoming) -> web.StreamResponse:
     stored = await services.responses.get(incoming.tenant, response_id)
     if stored is None or rest:
         return await _elsewhere(services, incoming, response_id, not rest)
-    RUNNING.cancel(incoming.tenant, response_id)
+    services.running.cancel(incoming.tenant, response_id)
     if stored.vendor_stored:
         await delete_at_vendor(services, incoming, stored)
     await services.responses.delete(incoming.tenant, response_id)
@@ -146,7 +146,7 @@ async def act(services: Services, incoming: Incoming) -> web.StreamResponse:
             code="invalid_request",
         )
     await services.responses.set_status(incoming.tenant, response_id, "cancelled")
-    RUNNING.cancel(incoming.tenant, response_id)
+    services.running.cancel(incoming.tenant, response_id)
     ended = await services.responses.get(incoming.tenant, response_id)
     return _as_stored((ended or stored).body, incoming)
 

@@ -25,7 +25,7 @@ from tests.replay import Answer, Upstream
 
 KEY = "sk-upstream-0123456789abcdef"
 SECOND_KEY = "sk-secondary-fedcba9876543210"
-BASE = {"openai_chat": "/v1", "anthropic": "", "gemini": ""}
+BASE = {"openai_chat": "/v1", "openai_responses": "/v1", "anthropic": "", "gemini": ""}
 QUICK = "[retry]\nattempts = 1\nbackoff_s = 0\n"
 """No pauses: each target is asked once."""
 

@@ -993,3 +993,36 @@ async def ran(command: str, *, until: bool) -> str:
         if not until or b'"queued"' not in printed:
             break
     return printed.decode()
+
+
+async def test_a_vendor_that_has_forgotten_is_told_in_full(serve: Serve) -> None:
+    """Its own id was forwarded, it does not know it any more, and the copy here serves."""
+    bodies: list[Any] = []
+
+    def vendor(asked: Asked) -> Answer:
+        bodies.append(asked.json)
+        if asked.json.get("previous_response_id"):
+            error = {"message": "Previous response with id 'resp_1' not found.", "code": "previous_response_not_found",
+                     "type": "invalid_request_error", "param": "previous_response_id"}  # fmt: skip
+            return Answer.json({"error": error}, 400)
+        return Answer.json(
+            {"id": f"resp_{len(bodies)}", "object": "response", "created_at": 1, "status": "completed", "model": "m",
+             "store": True, "error": None, "incomplete_details": None, "instructions": None, "metadata": {},
+             "parallel_tool_calls": True, "temperature": 1, "tool_choice": "auto", "tools": [], "top_p": 1,
+             "output": [{"id": "msg_1", "type": "message", "role": "assistant", "status": "completed",
+                         "content": [{"type": "output_text", "text": "Hi", "annotations": []}]}]}
+        )  # fmt: skip
+
+    with Upstream(vendor) as upstream:
+        server = await serve(provider("one", upstream, "openai_responses"))
+        first = await server.request("POST", "/v1/responses", b'{"model":"one/m","input":"hello"}')
+        follow = json.dumps({"model": "one/m", "input": "and?", "previous_response_id": first.json["id"]}).encode()
+
+        second = await server.request("POST", "/v1/responses", follow)
+
+        assert second.status == 200
+        assert bodies[1]["previous_response_id"] == first.json["id"]
+        assert "previous_response_id" not in bodies[2]
+        assert [item.get("role") for item in bodies[2]["input"]] == ["user", "assistant", "user"]
+        assert second.headers["x-modelport-losses"].startswith("previous_response_id=emulated")
+        assert second.headers["x-modelport-attempts"] == "2"

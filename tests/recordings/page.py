@@ -15,6 +15,9 @@ from tests.recordings.requests import REFUSED, TARGETS, Outcome
 COMMAND: Final = 'make replay ARGS="--split default --write docs/recordings.md"'
 PATH: Final = Path(__file__).resolve().parents[2] / "docs" / "recordings.md"
 
+MOST: Final = 12
+"""Of what is not right for no named reason so many are listed."""
+
 _HEAD: Final = f"""# Recordings
 
 <!-- Written by the tests: {COMMAND} -->
@@ -105,15 +108,21 @@ def _answers(results: Sequence[Result]) -> str:
 
 
 def _excepted(results: Sequence[Result]) -> str:
-    """The named exceptions, and what failed beside them."""
+    """The named exceptions, and how many failed beside them."""
     named = {(result.id, result.client): result.excepted for result in results if result.wrong}
-    if not named:
-        return ""
-    lines = [
-        f"- `{name}`, {SHORT[client]}: {reason or 'not right yet'}"
-        for (name, client), reason in sorted(named.items(), key=lambda item: (item[1] is None, item[0]))
-    ]
-    return "\n".join(["\nNot among the right ones:\n", *lines])
+    return _listed(
+        [f"`{name}`, {SHORT[client]}: {reason}" for (name, client), reason in sorted(named.items()) if reason],
+        [f"`{name}` ({SHORT[client]})" for (name, client), reason in sorted(named.items()) if not reason],
+    )
+
+
+def _listed(named: Sequence[str], others: Sequence[str]) -> str:
+    """What is not among the right ones, if anything."""
+    lines = [f"- {line}" for line in named]
+    if others:
+        more = f", and {len(others) - MOST} more" if len(others) > MOST else ""
+        lines.append(f"- not right yet: {', '.join(others[:MOST])}{more}")
+    return "\n".join(["\nNot among the right ones:\n", *lines]) if lines else ""
 
 
 def _skipped(skipped: Mapping[str, int]) -> str:
@@ -151,6 +160,8 @@ def _refused(outcomes: Sequence[Outcome]) -> str:
 
 
 def _unfit(outcomes: Sequence[Outcome]) -> str:
-    named = {(each.id, each.target): UNFIT.get((each.id, each.target)) for each in outcomes if each.misfits}
-    lines = [f"- `{name}` for {SHORT[target]}: {reason or 'not right yet'}" for (name, target), reason in named.items()]
-    return "\n".join(["\nNot among the right ones:\n", *lines]) if lines else ""
+    unfit = [(each.id, each.target) for each in outcomes if each.misfits]
+    return _listed(
+        [f"`{name}` for {SHORT[target]}: {UNFIT[name, target]}" for name, target in unfit if (name, target) in UNFIT],
+        [f"`{name}` for {SHORT[target]}" for name, target in unfit if (name, target) not in UNFIT],
+    )

@@ -7,14 +7,12 @@ place of something that it stands in.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
-from pathlib import Path
-from typing import Any, Final, Required, TypedDict
+from typing import Any, Final, Literal, Required, TypedDict
 
 import pytest
 from anthropic.types import message_create_params as anthropic_messages
@@ -24,10 +22,12 @@ from google.genai import _common as gemini_common
 from google.genai import models as gemini_models
 from google.genai import types as gemini_types
 from openai.types import completion_create_params as openai_text
+from openai.types import embedding_create_params as openai_embeddings
 from openai.types.chat import completion_create_params as openai_chat
 from openai.types.responses import response_create_params as openai_responses
 
 from tests.translators.documented import DATA, MARK, Leaf, Walk, changes
+from translators import embeddings
 from translators.codec import dumps, loads
 from translators.custom_tools import as_functions, custom_names
 from translators.dialect import Rules
@@ -41,8 +41,6 @@ from translators.wishes import real_wishes
 URL: Final = f"https://{MARK}.test/a.png"
 SCHEMA: Final = {"type": "object", "properties": {MARK: {"type": "string"}}, "required": [MARK]}
 FUNCTION: Final = {"type": "object", "properties": {"a": {"type": "string"}}}
-UNDECIDED: Final = Path(__file__).with_name("undecided_fields.json")
-"""Fields that are lost in silence and known to be: the list may only become shorter."""
 ARGUMENTS: Final = f'{{"a":"{MARK}"}}'
 
 IDLE: Final[Mapping[str, Mapping[str, str]]] = {
@@ -80,6 +78,9 @@ IDLE: Final[Mapping[str, Mapping[str, str]]] = {
         "tools.strict=False": "the default",
         "tools.type=custom": "the default",
         "thinking.type=disabled": "the default",
+        "thinking.display=omitted -> openai_responses": "a summary comes only where one is asked for",
+        "thinking.display=summarized -> gemini": "asked for with the thinking itself",
+        "service_tier=standard_only -> llamacpp": "the only one where there are no tiers",
     },
     "openai_responses": {
         "model": "the route decides which model is asked",
@@ -99,7 +100,13 @@ IDLE: Final[Mapping[str, Mapping[str, str]]] = {
         "truncation=disabled": "what other vendors do anyway",
         "background=False": "the default",
         "store": "the proxy keeps answers itself",
+        "include=reasoning.encrypted_content": "answers have it anyway, sealed where another vendor made it",
+        "stream_options.include_obfuscation=False": "nothing is obfuscated",
         "previous_response_id": "the proxy puts the earlier turns into the request itself",
+    },
+    "embeddings": {
+        "model": "the route decides which model is asked",
+        "encoding_format": "the proxy writes the answer in either form",
     },
     "gemini": {
         "model": "the route decides which model is asked",
@@ -109,12 +116,14 @@ IDLE: Final[Mapping[str, Mapping[str, str]]] = {
         "generationConfig.responseLogprobs=False": "the default",
         "generationConfig.thinkingConfig.include_thoughts=False": "the default",
         "contents.parts.thought=False": "the default",
+        "toolConfig.functionCallingConfig.mode=AUTO": "the default",
+        "generationConfig.responseSchema.property_ordering": "the order of the properties says it",
+        "tools.functionDeclarations.parameters.property_ordering": "the order of the properties says it",
+        "tools.functionDeclarations.parameters.nullable": "beside no type every value fits, null too",
+        "generationConfig.responseSchema.title -> llamacpp": "a label",
     },
 }
-"""Client dialect -> field, or field=value, that needs neither a place in the request nor a loss -> why."""
-
-SAME: Final[Mapping[str, Mapping[str, str | tuple[str, ...]]]] = {}
-"""Client dialect -> field -> the field of the same meaning under whose name losses speak of it."""
+"""Client dialect -> field or field=value, alone or for one target, that needs neither a place nor a loss -> why."""
 
 
 class NotWire(Exception):
@@ -129,11 +138,14 @@ class Row:
     dialect: str
     kind: Any
     walk: Walk
-    parse: Callable[[Any], Request]
-    module: str = ""
-    """What has to exist for the row to be run."""
+    parse: Callable[[Any], Any]
     body: Callable[[Any, str], dict[str, Any]] = lambda walked, _place: dict(walked)
     """The walked object as the body of a request, given the place of the field that is looked at."""
+    targets: tuple[str, ...] = tuple(BACKENDS)
+    endpoint: Literal["messages", "embeddings"] = "messages"
+
+    def __str__(self) -> str:
+        return self.name
 
 
 # --- the rows ------------------------------------------------------------------------------------
@@ -313,7 +325,6 @@ ROWS: Final = [
         openai_text.CompletionCreateParamsNonStreaming,
         Walk(given={"temperature": 0.3719, "top_p": 0.3719, "n": 7, "best_of": 7, "logprobs": 3}, minimal={}),
         _parse("translators.openai_text"),
-        "translators.openai_text",
     ),
     Row(
         "anthropic messages",
@@ -321,7 +332,6 @@ ROWS: Final = [
         anthropic_messages.MessageCreateParamsNonStreaming,
         _ANTHROPIC_WALK,
         _parse("translators.anthropic.client"),
-        "translators.anthropic.client",
         _anthropic_body,
     ),
     Row(
@@ -330,7 +340,6 @@ ROWS: Final = [
         anthropic_beta.MessageCreateParamsNonStreaming,
         _ANTHROPIC_WALK,
         _parse("translators.anthropic.client"),
-        "translators.anthropic.client",
         _anthropic_body,
     ),
     Row(
@@ -357,7 +366,6 @@ ROWS: Final = [
             },
         ),
         _parse("translators.openai_responses.client"),
-        "translators.openai_responses.client",
         _responses_body,
     ),
     Row(
@@ -395,8 +403,16 @@ ROWS: Final = [
             },
         ),
         _parse("translators.gemini.client", "m", False),
-        "translators.gemini.client",
         _gemini_body,
+    ),
+    Row(
+        "openai embeddings",
+        "embeddings",
+        openai_embeddings.EmbeddingCreateParams,
+        Walk(given={"dimensions": 37}, minimal={"model": "m", "input": "x"}),
+        embeddings.parse_request,
+        targets=tuple(embeddings.EMBEDDERS),
+        endpoint="embeddings",
     ),
 ]
 
@@ -433,10 +449,21 @@ def asked(row: Row, body: dict[str, Any], target: str) -> Outcome:
     return Outcome(rendered.body, (*named, *((client_field(request.dialect, "n"),) if fan_out else ())))
 
 
+def embedded(row: Row, body: dict[str, Any], target: str) -> Outcome:
+    """*body*, which asks for embeddings, on its way to *target*."""
+    try:
+        rendered = embeddings.EMBEDDERS[target].render(row.parse(body), embeddings.EmbeddingRules(), "m")
+    except BadRequest as error:
+        return Outcome(named=(error.param,) if error.param else (), words=error.message)
+    calls = [call.body for call in rendered.calls]
+    return Outcome({"calls": calls}, tuple(loss.field for loss in rendered.losses))
+
+
 @cache
 def _remembered(row_name: str, written: bytes, target: str) -> Outcome:
     row = next(row for row in ROWS if row.name == row_name)
-    return asked(row, loads(written), target)
+    render = embedded if row.endpoint == "embeddings" else asked
+    return render(row, loads(written), target)
 
 
 def _parts(place: str) -> list[str]:
@@ -498,19 +525,13 @@ def _refused(place: str, outcome: Outcome, base: Outcome) -> bool:
     return not base.words or any(_parts(said)[:1] == _parts(place)[:1] for said in outcome.named)
 
 
-def _is_idle(idle: Mapping[str, str], plain: str, value: Any) -> bool:
-    return plain in idle or f"{plain}={value}" in idle
+def _is_idle(idle: Mapping[str, str], plain: str, value: Any, target: str = "") -> bool:
+    towards = f" -> {target}" if target else ""
+    return f"{plain}{towards}" in idle or f"{plain}={value}{towards}" in idle
 
 
-def _named(same: Mapping[str, str | tuple[str, ...]], place: str, outcome: Outcome) -> bool:
-    plain = ".".join(_parts(place))
-    others = [
-        plain.replace(old, name, 1)
-        for old, new in same.items()
-        for name in ((new,) if isinstance(new, str) else new)
-        if f"{plain}.".startswith(f"{old}.")
-    ]
-    return any(_names(said, name) for said in outcome.named for name in (plain, *others))
+def _named(place: str, outcome: Outcome) -> bool:
+    return any(_names(said, place) for said in outcome.named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -553,11 +574,13 @@ def _new_cases(row: Row, seen: set[tuple[str, bytes]]) -> Iterator[Case]:
 
 def silent(row: Row, target: str) -> Iterator[str]:
     """Every field of *row* that reaches neither *target* nor the losses."""
-    same = SAME.get(row.dialect, {})
+    idle = IDLE.get(row.dialect, {})
     for case in _cases(row.name):
+        if _is_idle(idle, ".".join(_parts(case.place)), case.leaf.value, target):
+            continue
         outcome = _remembered(row.name, case.body, target)
         base = _remembered(row.name, case.without, target)
-        if _refused(case.place, outcome, base) or _named(same, case.place, outcome):
+        if _refused(case.place, outcome, base) or _named(case.place, outcome):
             continue
         if not outcome.body or not _arrives(case.leaf, case.told, outcome, base):
             yield f"{case.place} = {case.leaf.value!r}{f' ({outcome.words})' if outcome.words else ''}"
@@ -571,39 +594,13 @@ def _lost(row: Row, target: str) -> dict[str, str]:
     return lost
 
 
-def _undecided() -> dict[str, list[str]]:
-    undecided: dict[str, list[str]] = loads(UNDECIDED.read_bytes())
-    return undecided
-
-
-@pytest.mark.parametrize("target", BACKENDS)
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize(("row", "target"), [(row, target) for row in ROWS for target in row.targets], ids=str)
 def test_every_documented_field_arrives_or_is_named(row: Row, target: str) -> None:
-    if row.module:
-        pytest.importorskip(row.module)
-    known = _undecided().get(f"{row.name} -> {target}", ())
+    lost = _lost(row, target)
 
-    lost = [said for place, said in _lost(row, target).items() if place not in known]
-
-    assert not lost, f"{row.name} -> {target}: neither in the request nor in the losses:\n" + "\n".join(lost)
+    assert not lost, f"{row.name} -> {target}: neither in the request nor in the losses:\n" + "\n".join(lost.values())
 
 
-@pytest.mark.parametrize("target", BACKENDS)
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_what_has_been_decided_leaves_the_list(row: Row, target: str) -> None:
-    """Renew undecided_fields.json with: python -m tests.translators.test_documented_fields"""
-    if row.module:
-        pytest.importorskip(row.module)
-    known = _undecided().get(f"{row.name} -> {target}", ())
-
-    assert [place for place in known if place not in _lost(row, target)] == []
-
-
-def _renew() -> None:
-    found = {f"{row.name} -> {target}": sorted(_lost(row, target)) for row in ROWS for target in BACKENDS}
-    lost = {name: places for name, places in found.items() if places}
-    UNDECIDED.write_text(json.dumps(lost, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    _renew()
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_every_row_has_fields(row: Row) -> None:
+    assert _cases(row.name)

@@ -212,14 +212,67 @@ def test_a_client_that_kept_the_readable_half_gets_the_signed_whole() -> None:
     assert shelf.back(request, "anthropic").messages[1].parts == (_signed("anthropic"), CALL)
 
 
-def test_phases_and_ids_of_items_come_back_with_their_reasoning_only() -> None:
-    text = Text("It is warm.", native={"openai_responses": {"id": "msg_1", "phase": "final_answer"}})
-    thought = _signed("openai_responses")
-    for answer, back in (((thought, text), (thought, text)), ((text,), (Text("It is warm."),))):
-        shelf = Shelf()
-        shelf.keep(_asked(), answer, "openai_responses")
+PHASED = Text("It is warm.", native={"openai_responses": {"id": "msg_1", "phase": "final_answer"}})
+PHASE_ALONE = Text("It is warm.", native={"openai_responses": {"phase": "final_answer"}})
 
-        assert shelf.back(_asked(_turn(Text("It is warm."))), "openai_responses").messages[1].parts == back
+
+@pytest.mark.parametrize(
+    ("answer", "kept", "back"),
+    [
+        pytest.param((_signed("openai_responses"), PHASED), (), (_signed("openai_responses"), PHASED), id="with both"),
+        pytest.param((PHASED,), (), (PHASE_ALONE,), id="without reasoning"),
+        pytest.param(
+            (_signed("openai_responses"), PHASED),
+            (_signed("openai_responses"),),
+            (_signed("openai_responses"), PHASE_ALONE),
+            id="beside the reasoning that the client kept",
+        ),
+    ],
+)
+def test_phases_come_back_and_ids_of_items_with_their_reasoning_only(
+    answer: tuple[Part, ...], kept: tuple[Part, ...], back: tuple[Part, ...]
+) -> None:
+    """WIRE 117."""
+    shelf = Shelf()
+    shelf.keep(_asked(), answer, "openai_responses")
+
+    request = shelf.back(_asked(_turn(*kept, Text("It is warm."))), "openai_responses")
+
+    assert request.messages[1].parts == back
+
+
+def test_phases_of_texts_that_the_client_joined_come_back() -> None:
+    said = [Text(text, native={"openai_responses": {"phase": text}}) for text in ("commentary", "final_answer")]
+    shelf = Shelf()
+    shelf.keep(_asked(), said, "openai_responses")
+
+    request = shelf.back(_asked(_turn(Text("commentaryfinal_answer"))), "openai_responses")
+
+    assert list(request.messages[1].parts) == said
+
+
+DETAILS = [
+    {"type": "reasoning.summary", "summary": "hm", "format": "openai-responses-v1", "id": "rs_1"},
+    {"type": "reasoning.encrypted", "data": "sig", "format": "openai-responses-v1", "id": "rs_1"},
+]
+"""OpenAI's reasoning as a client of chat completions keeps it."""
+
+
+def test_reasoning_in_a_chat_clients_details_is_not_given_back_twice() -> None:
+    """OpenAI answers 400 to two items of one id."""
+    shelf = Shelf()
+    shelf.keep(_asked(), (_signed("openai_responses"), CALL), "openai_responses")
+    request = _asked(_turn(Thinking("hm", {"openai_chat": {"reasoning_details": DETAILS}}), CALL))
+
+    assert shelf.back(request, "openai_responses") is request
+
+
+def test_reasoning_in_a_chat_clients_details_is_taken_off_for_another_origin() -> None:
+    shelf = Shelf()
+    shelf.keep(_asked(), (_signed("openai_responses"), CALL), "openai_responses")
+    request = _asked(_turn(Thinking("hm", {"openai_chat": {"reasoning_details": DETAILS}}), CALL))
+
+    assert _foreign(shelf, request, "openai_responses").messages[1].parts == (Thinking("hm"), CALL)
 
 
 def test_reasoning_whose_item_a_plain_client_drops_stays_away() -> None:

@@ -205,9 +205,9 @@ class Turns:
 
     def _system_alone(self) -> None:
         """Anthropic wants a turn: where all is system text, its last block is the user's."""
-        if not self.system:
-            raise BadRequest("messages: nothing in them says anything", "messages", "invalid_value")
         name = field_of(self.rendering.request, "messages")
+        if not self.system:
+            raise BadRequest(f"{name}: nothing in them says anything", name, "invalid_value")
         self.rendering.lose(name, "emulated", "the target needs a user turn; the last system text is sent as one")
         self.turns.append(_Turn("user", 0, blocks=[self.system.pop()]))
 

@@ -119,7 +119,7 @@ def fitted(request: Request, rules: Rules, losses: list[Loss]) -> Request:
         losses.extend(Loss(path, "dropped", "the model refuses it") for path in gone)
         kept = {path: value for path, value in own.items() if path not in gone}
         reset["native"] = {**request.native, "gemini": kept}
-    request = replace(request, **reset)
+    request = replace(request, **reset) if reset else request
     if rules.one_of_temperature_top_p and request.temperature is not None and request.top_p is not None:
         losses.append(Loss(named("top_p"), "dropped", "the model takes temperature or top_p, not both"))
         request = replace(request, top_p=None)
@@ -157,9 +157,7 @@ def _unsaid(request: Request) -> list[Loss]:
     if request.metadata is not None and request.dialect != "gemini":
         losses.append(Loss(field_of(request, "metadata"), "dropped", "Gemini has no such field"))
     if request.parallel_tool_calls is False:
-        losses.append(
-            Loss(field_of(request, "parallel_tool_calls"), "dropped", "Gemini cannot be kept to one call")
-        )
+        losses.append(Loss(field_of(request, "parallel_tool_calls"), "dropped", "Gemini cannot be kept to one call"))
     return losses
 
 

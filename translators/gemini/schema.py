@@ -18,6 +18,7 @@ _BOUNDS: Final = frozenset(
 )
 _RENAMED: Final = {"defs": "$defs", "ref": "$ref"}
 
+
 def camel(name: str) -> str:
     """*name* as Google's JSON has it: `top_k` is `topK`."""
     return _UNDERSCORE.sub(lambda match: match[1].upper(), name) if "_" in name else name

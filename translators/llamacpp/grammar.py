@@ -17,6 +17,7 @@ from translators.json_schema import Findings, all_of_merged, inlined_refs
 from translators.llamacpp.patterns import grammar_pattern
 from translators.losses import Loss
 from translators.neutral import Tool
+from translators.written import keyword_at
 
 ANY_VALUE: Final[Mapping[str, Any]] = {"type": ["object", "array", "string", "number", "boolean", "null"]}
 """A schema that every JSON value fits."""
@@ -49,6 +50,10 @@ _UNENFORCED: Final = frozenset(
 _KEPT: Final = frozenset(
     {"type", "enum", "const", "required", "format", "pattern", "minLength", "maxLength", "minItems", "maxItems"}
 )
+_WORDS: Final = frozenset({"description", "default", "examples"})
+"""Keywords that speak to the model; a title is no more than a label."""
+_UNHELD: Final = "a grammar cannot enforce it"
+_UNTOLD: Final = "a grammar holds the answer without a word to the model"
 _FORMATS: Final = re.compile(r"date|time|date-time|uuid[1-5]?")
 """What the converter has rules for."""
 _BESIDE_ALTERNATIVES: Final = frozenset({"type", "title", "description", "default", "examples", "$comment"})
@@ -60,7 +65,10 @@ def grammar_schema(schema: Mapping[str, Any], place: str) -> tuple[dict[str, Any
     ignored: set[str] = set()
     findings = Findings(place)
     node = _node(inlined_refs(schema, findings), ignored)
-    unheld = [Loss(f"{place}.{name}", "dropped", "a grammar cannot enforce it") for name in sorted(ignored)]
+    unheld = [
+        Loss(f"{place}.{keyword_at(place, name)}", "dropped", _UNTOLD if name in _WORDS else _UNHELD)
+        for name in sorted(ignored)
+    ]
     return node, [*findings.losses(), *unheld]
 
 
@@ -96,7 +104,7 @@ def _node(schema: Any, ignored: set[str]) -> dict[str, Any]:
     merging = Findings("")
     schema = all_of_merged(schema, "", merging)
     ignored.update(loss.field for loss in merging.losses())
-    ignored.update(_UNENFORCED.intersection(schema))
+    ignored.update((_UNENFORCED | _WORDS).intersection(schema))
     if (alternatives := _alternatives(schema, ignored)) is not None:
         return alternatives
     node = {name: value for name, value in schema.items() if name in _KEPT}
@@ -190,8 +198,8 @@ def _typed(node: dict[str, Any]) -> dict[str, Any]:
         return node
     if {"properties", "additionalProperties", "required"} & node.keys():
         return {"type": "object", **node}
-    if {"items", "prefixItems"} & node.keys():
-        return {"type": "array", **node}
+    if {"items", "prefixItems", "minItems", "maxItems"} & node.keys():
+        return _typed({"type": "array", **node})
     if {"pattern", "minLength", "maxLength", "format"} & node.keys():
         return {"type": "string", **node}
     return dict(ANY_VALUE)

@@ -12,7 +12,16 @@ from typing import Any
 
 from translators.dialect import Rules
 from translators.errors import BadRequest, Unsupported
-from translators.losses import Loss, LossAction, message_place, native_losses, part_field, placed, result_placed
+from translators.losses import (
+    Loss,
+    LossAction,
+    client_field,
+    message_place,
+    native_losses,
+    part_field,
+    placed,
+    result_placed,
+)
 from translators.neutral import (
     Audio,
     Document,
@@ -60,7 +69,8 @@ def render_messages(messages: Sequence[Message], rules: Rules, losses: list[Loss
         after_system = after_system or wire["role"] != "system"
         rendered.append(wire)
     if not rendered:
-        raise BadRequest("messages: at least one message is needed", "messages", "invalid_value")
+        name = client_field(client, "messages")
+        raise BadRequest(f"{name}: at least one message is needed", name, "invalid_value")
     if messages[-1].role == "assistant":
         place = message_place(messages[-1], len(messages) - 1)
         losses.append(Loss(place, "emulated", "the template closes this turn; the answer begins a new one"))

@@ -85,9 +85,7 @@ def _without_refused(request: Request, rules: Rules, losses: list[Loss]) -> Requ
         for name in sorted(rules.refuses)
         if name in _DEFAULTS and getattr(request, name) != _DEFAULTS[name]
     }
-    losses.extend(
-        Loss(field_of(request, name), "dropped", "this model does not take it") for name in changes
-    )
+    losses.extend(Loss(field_of(request, name), "dropped", "this model does not take it") for name in changes)
     return replace(request, **changes) if changes else request
 
 
@@ -95,18 +93,14 @@ def _sampling(request: Request, losses: list[Loss]) -> dict[str, Any]:
     sampling = {name: value for name in _AS_IS if (value := getattr(request, name)) is not None}
     if request.max_output_tokens is not None:
         if request.max_output_tokens < 1:
-            losses.append(
-                Loss(field_of(request, "max_output_tokens"), "clamped", "0 would mean no limit: 1")
-            )
+            losses.append(Loss(field_of(request, "max_output_tokens"), "clamped", "0 would mean no limit: 1"))
         sampling["max_tokens"] = max(request.max_output_tokens, 1)
     if request.seed is not None:
         sampling["seed"] = request.seed & _SEED_MASK
     if stop := [sequence for sequence in request.stop if sequence]:
         sampling["stop"] = stop
     if len(stop) < len(request.stop):
-        losses.append(
-            Loss(field_of(request, "stop"), "dropped", "an empty sequence would end every answer")
-        )
+        losses.append(Loss(field_of(request, "stop"), "dropped", "an empty sequence would end every answer"))
     if request.logit_bias:
         sampling["logit_bias"] = dict(request.logit_bias)
     if request.logprobs:

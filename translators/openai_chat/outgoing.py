@@ -87,6 +87,7 @@ _TIERS: Final[Mapping[str, str]] = {
     "fast": "fast",
 }
 
+
 def render_request(request: Request, rules: Rules) -> Rendered:
     """*request* for the target that *rules* describe.
 

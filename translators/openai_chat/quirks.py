@@ -71,8 +71,9 @@ def fitted(request: Request, rules: Rules) -> tuple[Request, list[Loss]]:
         if getattr(request, name) != _DEFAULTS[name]:
             changes[name] = _DEFAULTS[name]
             losses.append(Loss(field_of(request, name), "dropped", "the target refuses it"))
-    request = dataclasses.replace(request, **changes)
-    changes = {}
+    if changes:
+        request = dataclasses.replace(request, **changes)
+        changes = {}
     if rules.one_of_temperature_top_p and request.temperature is not None and request.top_p is not None:
         changes["top_p"] = None
         losses.append(Loss(field_of(request, "top_p"), "dropped", "the target takes either temperature or top_p"))

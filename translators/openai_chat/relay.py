@@ -39,7 +39,7 @@ from translators.openai_chat.response import (
     parse_response,
 )
 from translators.openai_chat.stream import ChunkReader, chunk_of
-from translators.openai_chat.think_tags import ThinkSplitter, split_thinking
+from translators.openai_chat.think_tags import ThinkSplitter, split_thinking, thinking_apart
 from translators.openai_chat.usage import parse_usage, render_usage
 from translators.sse import SseDecoder, SseError, SseEvent, comment, frame
 
@@ -148,7 +148,9 @@ def relay_response(
         body = loads_object(raw)
     except JsonError as error:
         raise BadAnswer(f"the answer is {error}") from error
-    response = parse_response(body, think_tags=rules.think_tags)
+    response = parse_response(body)
+    if rules.think_tags:
+        response = thinking_apart(response)
     if rules.conformant and not rules.think_tags:
         return raw, response
     head = {

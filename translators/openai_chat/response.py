@@ -52,7 +52,6 @@ from translators.openai_chat.reasoning_items import (
     message_entry,
     sorted_citations,
 )
-from translators.openai_chat.think_tags import split_thinking
 from translators.openai_chat.usage import render_usage, usage_in
 
 FINISH_REASONS: Final[Mapping[str, FinishReason]] = {
@@ -119,8 +118,8 @@ def mend_tier(body: dict[str, Any]) -> bool:
 # --- reading -------------------------------------------------------------------------------------
 
 
-def parse_response(body: Mapping[str, Any], *, think_tags: bool = False) -> Response:
-    """*body* in the neutral form. *think_tags* splits `<think>` out of the texts.
+def parse_response(body: Mapping[str, Any]) -> Response:
+    """*body* in the neutral form.
 
     Raises:
         BadAnswer: *body* has no choices, or one without a message.
@@ -132,13 +131,13 @@ def parse_response(body: Mapping[str, Any], *, think_tags: bool = False) -> Resp
         id=_text(body.get("id")),
         model=_text(body.get("model")),
         created=created_s(body.get("created")),
-        choices=tuple(_choice(choice, position, think_tags) for position, choice in enumerate(choices)),
+        choices=tuple(_choice(choice, position) for position, choice in enumerate(choices)),
         usage=usage_in(body),
         native=native_of(_rest(body, _RESPONSE_FIELDS)),
     )
 
 
-def _choice(choice: Any, position: int, think_tags: bool) -> Choice:
+def _choice(choice: Any, position: int) -> Choice:
     if not isinstance(choice, dict):
         raise BadAnswer(f"choices[{position}]: expected an object, found {type_name(choice)}")
     message = choice.get("message")
@@ -149,7 +148,7 @@ def _choice(choice: Any, position: int, think_tags: bool) -> Choice:
         if not isinstance(text, str) and not filtered:
             raise BadAnswer(f"choices[{position}].message: expected an object, found {type_name(message)}")
         message = {"content": text}
-    parts = tuple(_parts(message, position, think_tags))
+    parts = tuple(_parts(message, position))
     own: dict[str, Any] = _rest(choice, _CHOICE_FIELDS)
     if unknown := _rest(message, _MESSAGE_FIELDS):
         own["message"] = unknown
@@ -164,7 +163,7 @@ def _choice(choice: Any, position: int, think_tags: bool) -> Choice:
     )
 
 
-def _parts(message: Mapping[str, Any], position: int, think_tags: bool) -> Iterator[Part]:
+def _parts(message: Mapping[str, Any], position: int) -> Iterator[Part]:
     extra = native_of_extra(message.get("extra_content"))
     blocks = {dialect: blocks_in(fields) for dialect, fields in extra.items()}
     yield from _thinking(message)
@@ -178,12 +177,8 @@ def _parts(message: Mapping[str, Any], position: int, think_tags: bool) -> Itera
             yield Thinking(text) if is_reasoning else Text(text, annotations)
             annotations = annotations if is_reasoning else ()
     elif isinstance(content, str) and content:
-        thought, text = split_thinking(content) if think_tags else ("", content)
-        if thought:
-            yield Thinking(thought)
-        if text:
-            yield Text(text, annotations, signatures)
-            signatures = {}
+        yield Text(content, annotations, signatures)
+        signatures = {}
     if signatures:
         yield Thinking("", signatures)
     if refusal := _text(message.get("refusal")):

@@ -9,7 +9,11 @@ The line ends next to the tags belong to neither side.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final, Literal
+
+from translators.neutral import Choice, Part, Response, Text, Thinking
 
 OPEN: Final = "<think>"
 CLOSE: Final = "</think>"
@@ -84,3 +88,25 @@ def split_thinking(text: str) -> tuple[str, str]:
     splitter = ThinkSplitter()
     pieces = [*splitter.feed(text), *splitter.close()]
     return "".join(t for inside, t in pieces if inside), "".join(t for inside, t in pieces if not inside)
+
+
+def thinking_apart(response: Response) -> Response:
+    """*response* with the reasoning that stands in its texts as parts of their own."""
+    return replace(response, choices=tuple(map(_apart, response.choices)))
+
+
+def _apart(choice: Choice) -> Choice:
+    return replace(choice, parts=tuple(piece for part in choice.parts for piece in _pieces(part)))
+
+
+def _pieces(part: Part) -> Iterator[Part]:
+    if not isinstance(part, Text) or (split := split_thinking(part.text)) == ("", part.text):
+        yield part
+        return
+    thought, text = split
+    if thought:
+        yield Thinking(thought)
+    if text:
+        yield replace(part, text=text)
+    elif part.native:
+        yield Thinking("", part.native)

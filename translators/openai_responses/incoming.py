@@ -149,6 +149,8 @@ def parse_request(body: Mapping[str, Any]) -> Request:
         raise fields.wrong("model", "a model's name")
     output, verbosity = _text_config(fields, native)
     top_logprobs = fields.integer("top_logprobs", 0, 20)
+    asked = fields.value.get("reasoning")
+    older = isinstance(asked, dict) and asked.get("summary") is None and "generate_summary" in asked
     request: dict[str, Any] = {
         "messages": (*_instructions(fields), *_messages(fields)),
         "tools": tuple(_tools(fields)),
@@ -169,7 +171,8 @@ def parse_request(body: Mapping[str, Any]) -> Request:
         "include_usage": True,
     }
     native.update(fields.rest())
-    return Request(dialect=DIALECT, model=model, native=own_native(native), **request)
+    places = {"reasoning.visible": "reasoning.generate_summary"} if older else {}
+    return Request(dialect=DIALECT, model=model, native=own_native(native), places=places, **request)
 
 
 def own_native(own: Mapping[str, Any], **others: Mapping[str, Any]) -> Native:

@@ -98,6 +98,8 @@ class Bench:
             check_facts(cell, facts, said)
             heard, raw = self._heard(cell, model)
             check_heard(cell, scenario, heard, number)
+            if heard.calls and scenario.ask.think and cell.left_out:
+                assert any("reasoning" in reason for _, _, reason in seen.losses), "left out without a word"
             if scenario.ask.sampling:
                 check_sampling(cell, raw, seen.losses)
         return seen

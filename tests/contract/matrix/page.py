@@ -8,14 +8,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from tests.contract.matrix.scenarios import BACKENDS, BROKEN, ENDPOINTS, IMPOSSIBLE, SCENARIOS, Cell, cells
+from tests.contract.matrix.scenarios import (
+    BACKENDS,
+    BROKEN,
+    ENDPOINTS,
+    IMPOSSIBLE,
+    LEFT_OUT,
+    SCENARIOS,
+    Cell,
+    cells,
+)
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 PAGE: Final = ROOT / "docs" / "compatibility.md"
 RESULTS: Final = Path(__file__).resolve().parent / "results"
 """What the runs with large installs found, one file a run: `make contract`, `make contract-agents`."""
 
-PASSED, FAILED, IMPOSSIBLE_MARK, NO_SUCH_FORM = "yes", "**no**", "n/a", "-"
+PASSED, FAILED, PARTLY, IMPOSSIBLE_MARK, NO_SUCH_FORM = "yes", "**no**", "part", "n/a", "-"
 PATHS: Final = {
     "chat": "/v1/chat/completions",
     "responses": "/v1/responses",
@@ -35,7 +44,8 @@ Every square was tried over sockets, with a scripted server of the backend's dia
 
 One table for each client endpoint, one column for each dialect that a backend speaks.
 A square holds two results: whole, and streamed.
-`yes` held, `n/a` cannot be (the reason stands below the tables), `-` is a form that the scenario does not have.
+`yes` held; `part` held, but for something that one side has no place for; `n/a` cannot be; `-` is a form that the
+scenario does not have. The reasons stand below the tables.
 """
 
 LOSSES = """\
@@ -60,7 +70,12 @@ def expected_mark(cell: Cell) -> str:
     """What the page says of *cell* as long as its test passes."""
     if cell.impossible:
         return IMPOSSIBLE_MARK
-    return FAILED if cell.broken else PASSED
+    return FAILED if cell.broken else held_mark(cell)
+
+
+def held_mark(cell: Cell) -> str:
+    """What the page says of *cell* when its test has passed."""
+    return PARTLY if cell.left_out else PASSED
 
 
 def marks(page: str) -> dict[Cell, str]:
@@ -107,7 +122,7 @@ def _row(found: Found, endpoint: str, name: str) -> list[str]:
             elif cell.impossible:
                 squares.append(IMPOSSIBLE_MARK)
             else:
-                squares.append(PASSED if found.passed.get(cell) else FAILED)
+                squares.append(held_mark(cell) if found.passed.get(cell) else FAILED)
         row.append(" ".join(squares))
     return row
 
@@ -116,6 +131,8 @@ def _reasons() -> Iterator[str]:
     count = sum(not cell.impossible for cell in cells())
     yield f"{count} squares were tried. Those that cannot be:\n"
     yield from (f"- {_place(*place)}: {reason}." for place, reason in IMPOSSIBLE.items())
+    yield "\nThose that hold in part:\n"
+    yield from (f"- {_place(*place)}: {reason}." for place, reason in LEFT_OUT.items())
     if BROKEN:
         yield "\nThose that do not hold yet:\n"
         yield from (f"- {_place(*place)}: {reason}." for place, reason in BROKEN.items())

@@ -502,7 +502,7 @@ TOOLS = [
     ),
     Case(
         "22-choice-without-tools",
-        ask(tool_choice=ToolChoice("auto")),
+        ask(tool_choice=ToolChoice("required")),
         {"tool_choice": None},
         (("tool_choice", "dropped"),),
     ),

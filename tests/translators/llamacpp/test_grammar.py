@@ -19,7 +19,7 @@ NAME = {"type": "string"}
 SCHEMAS: list[tuple[dict[str, Any], dict[str, Any], list[str]]] = [
     ({}, ANY, []),
     ({"type": "object"}, {"type": "object"}, []),
-    ({"type": "string", "description": "x", "title": "y", "default": "z"}, NAME, []),
+    ({"type": "string", "description": "x", "title": "y", "default": "z"}, NAME, ["default", "description"]),
     ({"properties": {"a": True, "b": {"title": "any"}}}, {"type": "object", "properties": {"a": ANY, "b": ANY}}, []),
     ({"type": "object", "properties": {"a": NAME}, "additionalProperties": True},
      {"type": "object", "properties": {"a": NAME}, "additionalProperties": ANY}, []),

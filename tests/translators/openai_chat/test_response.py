@@ -26,6 +26,7 @@ from translators.neutral import (
     Usage,
 )
 from translators.openai_chat import parse_request, parse_response, parse_usage, render_response, render_usage
+from translators.openai_chat.think_tags import thinking_apart
 
 
 def written(*parts: Part, reason: Any = "stop", native: Native | None = None, **options: Any) -> dict[str, Any]:
@@ -258,8 +259,8 @@ def test_usage_is_written_in_full() -> None:
     }
 
 
-def read(message: dict[str, Any], finish: Any = "stop", **fields: Any) -> Choice:
-    return parse_response({"choices": [{"message": message, "finish_reason": finish}]}, **fields).choices[0]
+def read(message: dict[str, Any], finish: Any = "stop") -> Choice:
+    return parse_response({"choices": [{"message": message, "finish_reason": finish}]}).choices[0]
 
 
 @pytest.mark.parametrize(
@@ -320,13 +321,16 @@ def test_answers_of_all_servers_are_read(message: dict[str, Any], finish: Any, p
         ("<think>\nr\n</think>\n\na", [Thinking("r"), Text("a")]),
         ("a <think>b</think>", [Text("a <think>b</think>")]),
         ("<think>only", [Thinking("only")]),
+        ("<think>\n</think>\n\na", [Text("a")]),
         ("<thinker>", [Text("<thinker>")]),
     ],
 )
 def test_think_tags_are_split_where_asked(text: str, parts: list[Part]) -> None:
     """WIRE 125."""
-    assert list(read({"content": text}, think_tags=True).parts) == parts
-    assert list(read({"content": text}).parts) == [Text(text)]
+    response = parse_response({"choices": [{"message": {"content": text}, "finish_reason": "stop"}]})
+
+    assert list(thinking_apart(response).choices[0].parts) == parts
+    assert list(response.choices[0].parts) == [Text(text)]
 
 
 def test_unknown_fields_stand_where_they_stood() -> None:

@@ -24,7 +24,7 @@ def relayed(raw: bytes, rules: Rules | None = None, model: str = "m") -> Any:
     ("raw", "sent"),
     [
         (b'{"model":"m",%b}', b'{"model":"m",%b}'),
-        (b'{"z":1.0,"model" : "r/m",%b, "a":{"b":[1]}}', b'{"z":1.0,"model" : "m",%b,"a":{"b":[1]}}'),
+        (b'{"z":1.0,"model" : "r/m",%b, "a":{"b":[1]}}', b'{"z":1.0,"model" : "m",%b, "a":{"b":[1]}}'),
         (b'{"model":"m","modelport":{"x":1},%b,"models":["a"]}', b'{"model":"m",%b}'),
         (b'{"model":"m","store":false, "stream":true,%b}', b'{"model":"m","store":false, "stream":true,%b}'),
     ],
