@@ -123,11 +123,12 @@ def load(folder: Path, provider: str | None = None, only: str | None = None) -> 
 def config_of(cases: Iterable[Case], upstream: Upstream) -> str:
     """A configuration with every provider of *cases* at the upstream, each with one dialect.
 
-    Responses are not kept: recorded ids are blackened and therefore equal, and an answer under an id that is taken
-    would have to say that it was not kept.
+    Nothing is remembered: recorded ids are blackened and therefore equal, so that one recording's reasoning would be
+    taken for another's, and an answer under an id that is taken would have to say that it was not kept.
     """
     apis = {case.provider: case.api for case in cases}
-    rows = ["[cache]", 'mode = "off"', "[structured]", "validate_answers = false", "[memory]", "responses = false", ""]
+    rows = ["[cache]", 'mode = "off"', "[structured]", "validate_answers = false", "[memory]"]
+    rows += ["reasoning = false", "responses = false", ""]
     for name, api in sorted(apis.items()):
         dialect = DIALECTS[api]
         older = dialect == "openai_completions"
