@@ -14,9 +14,10 @@ import base64
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
+from translators.codec import dumps_text, loads
 from translators.neutral import ErrorKind, Failure
 
 MAX_MESSAGE: Final = 2000
@@ -86,7 +87,24 @@ def for_client(failure: Failure, where: str, redactor: Redactor) -> Failure:
     else:
         status = failure.status if failure.status in _KEPT_STATUSES else 400
         code = redactor.clean(failure.code) if failure.code else None
-    return replace(failure, status=status, code=code, param=param, message=f"{where}: {message}", raw=None)
+    return replace(
+        failure,
+        status=status,
+        code=code,
+        param=param,
+        message=f"{where}: {message}",
+        raw=_details(failure.raw, redactor),
+    )
+
+
+def _details(raw: Any, redactor: Redactor) -> dict[str, Any] | None:
+    """Of the vendor's error what an SDK may act upon: `error.details`, without secrets."""
+    error = raw.get("error") if isinstance(raw, dict) else None
+    details = error.get("details") if isinstance(error, dict) else None
+    if not isinstance(details, dict):
+        return None
+    text = dumps_text(details)
+    return {"error": {"details": loads(redactor.clean(text).encode())}} if len(text) <= MAX_MESSAGE else None
 
 
 class Redactor:

@@ -24,7 +24,7 @@ from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 from typing_extensions import override
 
-from proxy.envelopes import failure_response
+from proxy.envelopes import dialect_of, failure_response
 from proxy.errors import refused
 from translators.neutral import Failure
 
@@ -212,7 +212,9 @@ class _Protocol(RequestHandler):
             failure = Failure("invalid_request", "malformed HTTP request", status, "malformed_http")
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun")
-        response = failure_response(failure, new_id())
+        # A request that could not be parsed has neither a path nor headers that count.
+        dialect = dialect_of(request.rel_url.raw_path, request.headers)
+        response = failure_response(failure, new_id(), dialect=dialect)
         response.force_close()
         return response
 

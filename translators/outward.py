@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from translators.anthropic.error import NO_THREADS
+from translators.errors import BadRequest
 from translators.losses import Loss
 from translators.neutral import Request
 from translators.openai_responses.client import expanded, without_idle
@@ -17,10 +19,21 @@ def _responses(request: Request) -> tuple[Request, list[Loss]]:
     return expanded(without_idle(request))
 
 
-_OUTWARD: Final[Mapping[str, Outward]] = {"openai_responses": _responses}
+def _anthropic(request: Request) -> tuple[Request, list[Loss]]:
+    """A thread lies with Anthropic: who continues one sends the new messages alone."""
+    if request.native.get("anthropic", {}).get("thread") is not None:
+        raise BadRequest("thread: only Anthropic keeps threads; send the whole conversation", "thread", NO_THREADS)
+    return request, []
+
+
+_OUTWARD: Final[Mapping[str, Outward]] = {"openai_responses": _responses, "anthropic": _anthropic}
 
 
 def for_others(request: Request) -> tuple[Request, list[Loss]]:
-    """*request* as other dialects can be told it, and what that loses."""
+    """*request* as other dialects can be told it, and what that loses.
+
+    Raises:
+        BadRequest: it means nothing without its own vendor.
+    """
     outward = _OUTWARD.get(request.dialect)
     return outward(request) if outward else (request, [])

@@ -83,6 +83,8 @@ _STATUS_BY_KIND: Final[Mapping[ErrorKind, int]] = {
 }
 _NOT_THE_CLIENTS: Final = frozenset({"api_error", "overloaded_error", "timeout_error"})
 """What may stand under a status of 500 and above: no client is to think that its own key or money is at fault."""
+NO_THREADS: Final = "thread_unsupported_request"
+"""At this the SDK's tool runner sends whole conversations instead (anthropic.lib.threads)."""
 _TOO_LONG: Final = "prompt is too long"
 """The words by which agents know that they must shorten the conversation (Claude Code compacts upon them)."""
 
@@ -119,7 +121,21 @@ def error_envelope(failure: Failure) -> dict[str, Any]:
     error_type = _TYPE_BY_KIND[failure.kind]
     if failure.status >= 500 and error_type not in _NOT_THE_CLIENTS:
         error_type = "api_error"
-    return {"type": "error", "error": {"type": error_type, "message": message}}
+    error: dict[str, Any] = {"type": error_type, "message": message}
+    if (details := _details(failure)) is not None:
+        error["details"] = details
+    return {"type": "error", "error": error}
+
+
+def _details(failure: Failure) -> Mapping[str, Any] | None:
+    """What the SDK reads besides the message: the vendor's own details, or that threads are not had here."""
+    error = failure.raw.get("error") if isinstance(failure.raw, dict) else None
+    details = error.get("details") if isinstance(error, dict) else None
+    if isinstance(details, dict):
+        return details
+    if failure.code == NO_THREADS:
+        return {"error_code": NO_THREADS, "unsupported": [failure.param]}
+    return None
 
 
 def render_error(failure: Failure, request_id: str) -> tuple[int, dict[str, Any]]:

@@ -43,14 +43,7 @@ async def get_weather_later(city: str) -> str:
     return RESULTS[city]
 
 
-NO_THREADS = "the SDK's runner goes on with a thread of the server's, which no foreign target has"
-FOREIGN = [
-    "anthropic",
-    *(
-        pytest.param(name, marks=pytest.mark.xfail(reason=NO_THREADS, strict=True, raises=anthropic.BadRequestError))
-        for name in ("openai_chat", "openai_responses", "gemini")
-    ),
-]
+RUNNERS = ["anthropic", "openai_chat", "openai_responses", "gemini"]
 
 
 def asked(scenario: str) -> Any:
@@ -104,7 +97,7 @@ def test_thinking(client: Anthropic, model: str) -> None:
     assert (blocks[0].signature == SEAL) == model.startswith("anthropic/")
 
 
-@pytest.mark.parametrize("dialect", FOREIGN)
+@pytest.mark.parametrize("dialect", RUNNERS)
 def test_tool_runner(client: Anthropic, model: str) -> None:
     """beta.messages.tool_runner: the SDK calls the tools itself."""
     runner = client.beta.messages.tool_runner(
@@ -116,7 +109,7 @@ def test_tool_runner(client: Anthropic, model: str) -> None:
     assert final.content[-1].text == "Yes, by nine degrees."
 
 
-@pytest.mark.parametrize("dialect", FOREIGN)
+@pytest.mark.parametrize("dialect", RUNNERS)
 def test_streaming_tool_runner(client: Anthropic, model: str) -> None:
     """beta.messages.tool_runner, streamed."""
     runner = client.beta.messages.tool_runner(
@@ -133,7 +126,7 @@ def test_streaming_tool_runner(client: Anthropic, model: str) -> None:
     assert turns[-1].content[-1].text == "Yes, by nine degrees."
 
 
-@pytest.mark.parametrize("dialect", FOREIGN)
+@pytest.mark.parametrize("dialect", RUNNERS)
 async def test_async_tool_runner(async_client: AsyncAnthropic, model: str) -> None:
     """AsyncAnthropic: beta.messages.tool_runner."""
     runner = async_client.beta.messages.tool_runner(
