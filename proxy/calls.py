@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from proxy.attempt import MAX_ERROR_BYTES
+from proxy.asking import MAX_ERROR_BYTES
 from proxy.backends.backend import MAX_ANSWER_BYTES, BackendError, Call, Operation
 from proxy.exchange import Attempt, Exchange, rate_limit_headers
 from proxy.setup import Key, Setup

@@ -11,7 +11,7 @@ from typing import Final
 from aiohttp import web
 
 from proxy.asked import Asked
-from proxy.attempt import Committed
+from proxy.asking import Committed
 from proxy.conforming import judged, must_be_checked, not_fitting
 from proxy.exchange import Exchange
 from proxy.live import Live

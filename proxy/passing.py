@@ -19,7 +19,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from proxy.attempt import MAX_ERROR_BYTES
+from proxy.asking import MAX_ERROR_BYTES
 from proxy.backends.backend import Answer, BackendError, Call
 from proxy.chain import first_answer, resolve, time_allowed_s
 from proxy.controls import Controls, read_controls

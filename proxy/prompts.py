@@ -16,7 +16,8 @@ from typing import Final
 from aiohttp import web
 
 from proxy.asked import Asked
-from proxy.attempt import Attempter, Committed
+from proxy.asking import Committed
+from proxy.attempt import Attempter
 from proxy.chain import first_answer, resolve, time_allowed_s
 from proxy.delivery import Delivery
 from proxy.errors import Refused, for_client, refused

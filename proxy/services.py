@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from proxy.attempt import Committed
+from proxy.asking import Committed
 from proxy.auth import Gate
 from proxy.catalogue import Catalogue
 from proxy.exchange import Attempt, Exchange
