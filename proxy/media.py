@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -19,7 +19,7 @@ from yarl import URL
 
 from proxy.errors import refused
 from translators.dialect import Rules
-from translators.losses import message_place
+from translators.losses import placed, result_placed
 from translators.neutral import Audio, Document, Image, Message, Part, Request, Source, ToolResult
 
 MAX_MEDIA_BYTES: Final = 20 * 1024 * 1024
@@ -146,31 +146,40 @@ Fetch = Callable[[str, tuple[str, ...], str], Awaitable[Source]]
 
 async def inline_remote(request: Request, rules: Rules, fetch: Fetch) -> Request:
     """*request* with every remote file that the target cannot fetch itself fetched and put in place."""
-    if rules.image_urls and not rules.image_url_prefixes:
+    if rules.image_urls and rules.file_urls and not rules.image_url_prefixes:
         return request
     messages: list[Message] = []
     for index, message in enumerate(request.messages):
-        parts = await _parts(message.parts, f"{message_place(message, index)}.content", rules, fetch)
-        messages.append(message if parts is message.parts else replace(message, parts=parts))
-    return replace(request, messages=tuple(messages))
+        if any(isinstance(part, Image | Audio | Document | ToolResult) for part in message.parts):
+            parts = await _parts(placed(message, index, request.dialect), request.dialect, rules, fetch)
+            messages.append(replace(message, parts=parts) if parts else message)
+        else:
+            messages.append(message)
+    same = all(old is new for old, new in zip(request.messages, messages, strict=True))
+    return request if same else replace(request, messages=tuple(messages))
 
 
-async def _parts(parts: tuple[Part, ...], place: str, rules: Rules, fetch: Fetch) -> tuple[Part, ...]:
+async def _parts(
+    parts: Sequence[tuple[str, Part]], dialect: str, rules: Rules, fetch: Fetch
+) -> tuple[Part, ...] | None:
+    """*parts*, each with its place, with what had to be fetched; None when nothing had to be."""
     changed: list[Part] = []
-    for index, part in enumerate(parts):
-        here = f"{place}[{index}]"
+    for place, part in parts:
         match part:
-            case Image() | Audio() | Document() if _must_fetch(part.source.url, rules):
-                source = await fetch(str(part.source.url), _KINDS[type(part)], here)
+            case Image() | Audio() | Document() if _must_fetch(part, rules):
+                source = await fetch(str(part.source.url), _KINDS[type(part)], place)
                 changed.append(replace(part, source=source))
             case ToolResult():
-                inner = await _parts(part.parts, here, rules, fetch)
-                changed.append(part if inner is part.parts else replace(part, parts=inner))
+                inner = await _parts(result_placed(part, place, dialect), dialect, rules, fetch)
+                changed.append(replace(part, parts=inner) if inner else part)
             case _:
                 changed.append(part)
-    same = all(old is new for old, new in zip(parts, changed, strict=True))
-    return parts if same else tuple(changed)
+    same = all(old is new for (_, old), new in zip(parts, changed, strict=True))
+    return None if same else tuple(changed)
 
 
-def _must_fetch(url: str | None, rules: Rules) -> bool:
-    return url is not None and not (rules.image_url_prefixes and url.startswith(rules.image_url_prefixes))
+def _must_fetch(part: Image | Audio | Document, rules: Rules) -> bool:
+    url = part.source.url
+    if url is None or (rules.image_url_prefixes and url.startswith(rules.image_url_prefixes)):
+        return False
+    return bool(rules.image_url_prefixes) or not (rules.image_urls if isinstance(part, Image) else rules.file_urls)

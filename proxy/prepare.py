@@ -76,7 +76,10 @@ async def prepare(
     if asked.memory:
         asked, remembered = asked.memory.facing(asked, spec, spoken, may_relay=may_relay)
     stream = asked.request.stream and not whole
-    request = await inline_remote(asked.request, rules, fetch)
+    request = asked.request
+    if request.dialect != spoken or not rules.image_urls or not may_relay:
+        # What a client says in the vendor's own dialect the vendor takes; a server that fetches nothing still does not.
+        request = await inline_remote(request, rules, fetch)
     if recalled:
         request = reattached(
             request, recalled, spoken, lambda origin: knows_again(origin, target, spoken), rules.reasoning_replay

@@ -57,6 +57,8 @@ class Rules:
     """What may stand in a request; anything else is refused with the place and the modality."""
     image_urls: bool = True
     """Whether the target fetches remote pictures itself."""
+    file_urls: bool = True
+    """Whether it fetches remote documents and sounds."""
     image_url_prefixes: tuple[str, ...] = ()
     """When not empty: only these URLs are passed on (Gemini takes its own file URIs alone)."""
     structured_output: bool = True

@@ -10,6 +10,7 @@ import pytest
 
 from proxy.errors import Refused
 from proxy.media import ForbiddenAddress, MediaFetcher, check_public, inline_remote
+from routing.catalog import rules_for
 from tests.proxy.conftest import Serve
 from tests.proxy.serving import QUICK, provider, says
 from tests.replay import Answer, Upstream, free_port
@@ -218,7 +219,7 @@ async def test_remote_parts_are_replaced_where_they_stand() -> None:
     assert [(url, place) for url, _, place in asked] == [
         ("http://a/x", "messages[1].content[1]"),
         ("http://a/x", "messages[1].content[4]"),
-        ("http://a/x", "messages[2].content[0][0]"),
+        ("http://a/x", "messages[2].content[0]"),
     ]
     assert changed.messages[0] is request.messages[0]
     assert changed.messages[1].parts[3] == Image(own)
@@ -294,3 +295,29 @@ async def test_fetching_counts_against_the_clients_timeout(serve: Serve, upstrea
 
     assert reply.status == 504
     assert upstream.requests == []
+
+
+async def test_a_file_that_openais_chat_cannot_fetch_is_fetched() -> None:
+    """Its `file` parts hold data; an image is passed on as it is."""
+    document, picture = Document(Source(url="http://a/d.pdf")), Image(Source(url="http://a/p.png"))
+    request = Request("anthropic", "m", (Message("user", (document, picture)),))
+
+    async def fetch(url: str, _kinds: tuple[str, ...], place: str) -> Source:
+        return Source("application/pdf", f"{url} {place}")
+
+    inlined = await inline_remote(request, rules_for("openai_chat", "gpt-4.1"), fetch)
+
+    assert inlined.messages[0].parts == (
+        Document(Source("application/pdf", "http://a/d.pdf messages[0].content[0]")),
+        picture,
+    )
+
+
+async def test_nothing_to_fetch_is_the_same_request() -> None:
+    """By identity, which keeps the verbatim way."""
+    request = Request("gemini", "m", (Message("user", (Text("x"), Image(Source("image/png", "eA==")))),))
+
+    async def fetch(_url: str, _kinds: tuple[str, ...], _place: str) -> Source:
+        raise AssertionError
+
+    assert await inline_remote(request, rules_for("gemini", "gemini-3.8-flash"), fetch) is request

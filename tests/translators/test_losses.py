@@ -9,7 +9,7 @@ import pytest
 from translators.anthropic.client import parse_request as anthropic_request
 from translators.dialect import Rendered, Rules
 from translators.dialects import BACKENDS
-from translators.errors import BadRequest
+from translators.errors import BadRequest, Unsupported
 from translators.frozen import described
 from translators.gemini.client import parse_request as gemini_request
 from translators.losses import Loss, weakens_output
@@ -318,6 +318,19 @@ def test_items_of_reasoning_go_back_to_a_server_that_takes_reasoning_details() -
     assert [entry["data"] for entry in taken.body["messages"][1]["reasoning_details"]] == ["e"]
     assert "reasoning_details" not in refused.body["messages"][1]
     assert "input[1].encrypted_content" in {loss.field for loss in refused.losses}
+
+
+def test_a_video_is_never_sent_as_a_file_to_openai() -> None:
+    """A compatible server gets it as OpenRouter takes it; OpenAI's own models take none."""
+    film = {"inlineData": {"mimeType": "video/mp4", "data": "AA=="}}
+    request = gemini({"role": "user", "parts": [film]})
+    found = rendered(request, "openai_chat")
+
+    assert found.body["messages"][0]["content"][0]["video_url"] == {"url": "data:video/mp4;base64,AA=="}
+    for target in ("openai_chat", "openai_responses"):
+        with pytest.raises(Unsupported) as caught:
+            rendered(request, target, modalities=frozenset({"text", "document"}))
+        assert caught.value.param == "contents[0].parts[0]"
 
 
 # --- single facts --------------------------------------------------------------------------------------

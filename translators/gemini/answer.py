@@ -116,15 +116,16 @@ def render_usage(usage: Usage) -> Json:
     """
     if _RAW_COUNTS & usage.raw.keys():
         return dict(usage.raw)
+    thoughts = min(usage.reasoning_tokens, usage.output_tokens)  # some servers report more than all they wrote
     told: Json = {
         "promptTokenCount": usage.input_tokens,
-        "candidatesTokenCount": max(usage.output_tokens - usage.reasoning_tokens, 0),
+        "candidatesTokenCount": usage.output_tokens - thoughts,
         "totalTokenCount": usage.input_tokens + usage.output_tokens,
     }
     if usage.cached_input_tokens:
         told["cachedContentTokenCount"] = usage.cached_input_tokens
-    if usage.reasoning_tokens:
-        told["thoughtsTokenCount"] = usage.reasoning_tokens
+    if thoughts:
+        told["thoughtsTokenCount"] = thoughts
     for name, audio, count in (
         ("promptTokensDetails", usage.audio_input_tokens, usage.input_tokens),
         ("candidatesTokensDetails", usage.audio_output_tokens, told["candidatesTokenCount"]),

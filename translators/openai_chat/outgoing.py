@@ -463,6 +463,10 @@ class _Writer:
             self.losses.append(Loss(place, "emulated", "a text document is sent as text"))
             title = f"{part.filename}:\n" if part.filename else ""
             return {"type": "text", "text": title + part.text}
+        if (part.source.media_type or "").startswith("video/"):
+            # OpenAI reads none; compatible servers take it as OpenRouter and vLLM do.
+            self._need("video", place)
+            return {"type": "video_url", "video_url": {"url": self._url(part.source, place)}}
         self._need("document", place)
         if part.source.file_id is not None and part.source.vendor in (None, DIALECT, RESPONSES):
             return {"type": "file", "file": {"file_id": part.source.file_id}}

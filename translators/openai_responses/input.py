@@ -206,6 +206,8 @@ class InputWriter:
             self._losses.append(Loss(place, "emulated", "a text document is sent as text"))
             title = f"{part.filename}:\n" if part.filename else ""
             return {"type": "input_text", "text": title + part.text}
+        if (part.source.media_type or "").startswith("video/"):
+            raise Unsupported(f"{place}: the Responses API takes no video", place, "unsupported_modality")
         self._need("document", place)
         written: dict[str, Any] = {"type": "input_file"}
         if part.text is not None:
