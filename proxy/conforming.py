@@ -14,7 +14,7 @@ from typing import Final
 
 from proxy.prepare import Prepared
 from proxy.structured import answer_text, enforced, fenced, problems
-from translators.losses import Loss, client_field
+from translators.losses import Loss, field_of
 from translators.neutral import Choice, Part, Request, Response, Text
 
 WORST: Final = 200
@@ -38,7 +38,7 @@ def must_be_checked(request: Request, prepared: Prepared) -> bool:
 def judged(response: Response, request: Request) -> Judged:
     """*response* with every choice unwrapped where that makes it fit."""
     schema = request.output.schema if request.output else None
-    place = client_field(request.dialect, "output")
+    place = field_of(request, "output")
     choices: list[Choice] = []
     wrong: list[str] = []
     unwrapped = False
@@ -59,13 +59,13 @@ def judged(response: Response, request: Request) -> Judged:
 
 def not_fitting(request: Request, wrong: tuple[str, ...]) -> Loss:
     """What is said of an answer that does not have the form that was asked for."""
-    place = client_field(request.dialect, "output")
+    place = field_of(request, "output")
     return Loss(place, "dropped", f"the answer does not fit: {wrong[0][:WORST]}")
 
 
 def asked_again(request: Request) -> Loss:
     """What is said of an answer that took a second question."""
-    place = client_field(request.dialect, "output")
+    place = field_of(request, "output")
     return Loss(place, "emulated", "the first answer did not fit; the target was asked once more")
 
 

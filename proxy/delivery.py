@@ -107,15 +107,17 @@ class Delivery:
         await self._relay(stream, live, committed.deadline)
         await committed.close()
         if live.failure is not None:
+            # Booked before it is told: a client closes as soon as it has read the error.
             await self.services.settle_partial(exchange, committed, "interrupted", live.failure)
-            await stream.write_eof()
+            await stream.write_eof(live.last_words())
             return stream
         response = live.collector.response()
         self._say_what_does_not_fit(committed, response)
         try:
             await self._settle(committed, response)
         except LedgerUnavailable as error:
-            await stream.write_eof(live.fail(Failure("overloaded", str(error), 503, "ledger_unavailable")))
+            live.fail(Failure("overloaded", str(error), 503, "ledger_unavailable"))
+            await stream.write_eof(live.last_words())
             return stream
         frames = live.close(exchange.receipt(), _counted(committed))
         if memory := self.asked.memory:
@@ -134,7 +136,7 @@ class Delivery:
             self.exchange.losses = (*self.exchange.losses, not_fitting(request, wrong))
 
     async def _relay(self, stream: web.StreamResponse, live: Live, deadline: float) -> None:
-        """Everything up to the closing frames; a failure's own frame included."""
+        """Everything up to the closing frames, or a failure's."""
         try:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                 if live.held:
@@ -142,7 +144,7 @@ class Delivery:
                 async for frames in live.frames():
                     await stream.write(frames)
         except TimeoutError:
-            await stream.write(live.fail(Failure("timeout", "the answer did not end in time", 504, "upstream_timeout")))
+            live.fail(Failure("timeout", "the answer did not end in time", 504, "upstream_timeout"))
 
 
 def _counted(committed: Committed) -> Usage:

@@ -11,7 +11,7 @@ from translators.codec import dumps
 from translators.dialects import CLIENTS
 from translators.neutral import Failure
 
-_PREFIXES: Final = (("/v1beta/", "gemini"), ("/v1/messages", "anthropic"))
+_PREFIXES: Final = (("/v1beta/", "gemini"), ("/v1alpha/", "gemini"), ("/v1/messages", "anthropic"))
 """Paths that only one vendor's clients ask for."""
 _HEADERS: Final = (
     ("anthropic-version", "anthropic"),

@@ -298,7 +298,7 @@ def _losses_header(losses: tuple[Loss, ...]) -> str:
     if len(text) <= MAX_LOSSES_HEADER:
         return text
     kept = text[:MAX_LOSSES_HEADER].split(",")[:-1]
-    rest = Loss("losses", "clamped", f"{len(losses) - len(kept)} more stand in the ledger")
+    rest = Loss("losses", "clamped", f"{len(losses) - len(kept)} more than a header holds")
     return ",".join([*kept, header_value([rest])])
 
 

@@ -63,6 +63,7 @@ class Live:
         self.collector = Collector()
         self.held = b""
         self.failure: Failure | None = None
+        self._ours: Failure | None = None
         self.more: Callable[[], Awaitable[Relayed | None]] | None = None
         """Asked when the stream has ended: what comes next, after which it may `go_on`; None when nothing does."""
 
@@ -103,27 +104,28 @@ class Live:
             raise
 
     async def frames(self) -> AsyncIterator[bytes]:
-        """The rest, as frames for the client. After a failure the last of them says so."""
+        """The rest, as frames for the client. A failure ends them, and `close` or `fail` says so."""
         while True:
             try:
                 step = await (self._after_end() if self._ended else self._step())
             except BackendError as error:
                 self.failure = error.failure
-                yield self._wire.fail(self._clean(error.failure))
                 return
             if step is None:
                 return
             if step.frames:
                 yield step.frames
-            if self.failure:
-                yield self._wire.fail(self._clean(self.failure))
 
-    def fail(self, failure: Failure) -> bytes:
-        """End the stream with *failure*, which is ours and not the vendor's, if it has not failed before; its frame."""
-        if self.failure is not None:
+    def fail(self, failure: Failure) -> None:
+        """End the stream with *failure*, which is ours and not the vendor's, if it has not failed before."""
+        if self.failure is None:
+            self.failure = self._ours = failure
+
+    def last_words(self) -> bytes:
+        """The one error event of a stream that has failed, in words that are the client's to read."""
+        if self.failure is None:
             return b""
-        self.failure = failure
-        return self._wire.fail(failure)
+        return self._wire.fail(self._ours or self._clean(self.failure))
 
     def close(self, receipt: bytes, usage: Usage | None) -> bytes:
         """The closing frames; *usage* is ours, told to a client that asked where the vendor told none."""

@@ -33,7 +33,7 @@ from routing.errors import AttemptFailed
 from routing.targets import Route, Target
 from storage.errors import LedgerUnavailable
 from storage.ledger import Status
-from translators.codec import REMOVED, JsonError, loads_object, splice
+from translators.codec import REMOVED, JsonError, loads_object, splice, type_name
 from translators.counts import main_counts
 from translators.dialects import BACKENDS
 from translators.neutral import Failure, Usage
@@ -43,8 +43,10 @@ DIALECT: Final = "passthrough"
 PROVIDER_HEADER: Final = "x-modelport-provider"
 BODY_S: Final = 60.0
 UPLOAD_S: Final = 600.0
-LOOKED_AT: Final = 256 * 1024
-"""So much of a form is read to find its field `model`, which the SDKs write before the files."""
+OVERLAP: Final = 128 * 1024
+"""A field of a form is shorter; so much is looked at again when the next piece has come."""
+THREAD_BYTES: Final = 256 * 1024
+"""A longer answer is parsed in a thread."""
 USAGE_BYTES: Final = 8 * 1024 * 1024
 """Of a JSON answer, to read its usage from; a larger one is booked without."""
 MAX_ANSWER: Final = 16 * 1024**3
@@ -57,6 +59,10 @@ RETURNED: Final = ("content-type", "content-disposition", "content-range", "acce
 
 FREE: Final = frozenset({"files", "uploads", "models"})
 """First words of paths whose calls cost nothing by themselves; so does everything that only reads or deletes."""
+REPEATABLE: Final = frozenset({"images", "audio", "moderations", "rerank", "embeddings", "responses", "ocr"})
+"""Their answers are all that a call makes, so that it may be made again."""
+NOTHING_WAS_DONE: Final = frozenset({"authentication", "permission", "billing", "rate_limit", "overloaded"})
+"""Failures after which anything may be tried again."""
 UNMETERED: Final = frozenset({"images", "audio"})
 """Their tokens are not all of one price, so that a price for text would be wrong: the cost stays unknown."""
 
@@ -80,6 +86,11 @@ class Parcel:
     """Whether *rest* has been sent to somebody and cannot be sent again."""
 
     @property
+    def creates(self) -> bool:
+        """Whether a second try could make something twice: a file, a batch, a job."""
+        return self.method not in {"GET", "HEAD", "DELETE"} and self.topic not in REPEATABLE
+
+    @property
     def topic(self) -> str:
         """The first word of the path: images, files, ..."""
         return self.path.removeprefix("/v1/").partition("/")[0].partition("?")[0]
@@ -93,7 +104,7 @@ class Parcel:
             changes["modelport"] = REMOVED
         if changes:
             return splice(self.body, changes)
-        if self.model is not None and (found := _FORM_MODEL.search(self.body[:LOOKED_AT])) and not self.fields:
+        if self.model is not None and not self.fields and (found := _FORM_MODEL.search(self.body)):
             start, end = found.span(1)
             return self.body[:start] + model.encode() + self.body[end:]
         return self.body
@@ -158,10 +169,7 @@ async def _parcel(services: Services, incoming: Incoming, provider: str | None) 
     kind = request.content_type
     if kind == "application/json" and request.can_read_body:
         parcel.body = await read_body(request, services.max_body, BODY_S)
-        try:
-            parcel.fields = loads_object(parcel.body)
-        except JsonError:
-            parcel.fields = {}  # the provider may know what to do with it
+        parcel.fields = _fields(parcel.body, needed=provider is None)
         if isinstance(model := parcel.fields.get("model"), str):
             parcel.model = model
     elif request.can_read_body and (provider or parcel.model or kind != "multipart/form-data"):
@@ -170,6 +178,24 @@ async def _parcel(services: Services, incoming: Incoming, provider: str | None) 
         await _find_form_model(parcel, incoming, services.max_body)
     parcel.controls = read_controls(request.headers, {"modelport": parcel.fields.get("modelport")})
     return parcel
+
+
+def _fields(body: bytes, *, needed: bool) -> dict[str, Any]:
+    """The body's JSON. Where it is *needed* to find the provider, its `model` has to be readable.
+
+    Raises:
+        Refused: 400 that says what is wrong with it.
+    """
+    try:
+        fields = loads_object(body)
+    except JsonError as error:
+        if needed:
+            raise refused(400, f"the request body: {error}", code="invalid_json") from error
+        return {}  # the provider that was named may know what to do with it
+    model = fields.get("model")
+    if needed and model is not None and not isinstance(model, str):
+        raise refused(400, f"model: expected a string, found {type_name(model)}", param="model", code="invalid_type")
+    return fields
 
 
 async def _uploaded(incoming: Incoming, limit: int, received: int) -> AsyncIterator[bytes]:
@@ -188,10 +214,13 @@ async def _uploaded(incoming: Incoming, limit: int, received: int) -> AsyncItera
 
 
 async def _find_form_model(parcel: Parcel, incoming: Incoming, limit: int) -> None:
-    """Read the beginning of a form until its field `model` is there; what follows stays to be streamed."""
+    """Read a form until its field `model` is there; what follows stays to be streamed.
+
+    The SDKs write it before the files; a form that has it last is read whole.
+    """
     begun = bytearray()
     rest = aiter(_uploaded(incoming, limit, 0))
-    while len(begun) < LOOKED_AT and not _FORM_MODEL.search(begun):
+    while not _FORM_MODEL.search(begun, max(0, len(begun) - OVERLAP)):
         piece = await anext(rest, b"")
         if not piece:
             break
@@ -284,7 +313,7 @@ class _Attempts:
         except (BackendError, AttemptFailed) as error:
             await stack.aclose()
             self.exchange.failed(attempt, error.failure)
-            if self.parcel.spent:
+            if self.parcel.spent or (self.parcel.creates and error.failure.kind not in NOTHING_WAS_DONE):
                 raise Refused(for_client(error.failure, spec.name, self.setup.redactor)) from error
             raise AttemptFailed(error.failure) from error
         except BaseException:
@@ -311,10 +340,17 @@ class _Attempts:
             upload=upload,
             path=below,
             key=key.secret if key else None,
-            headers=parcel.headers,
+            headers=_understood(parcel.headers, spec),
             timeouts=spec.timeouts,
             max_answer_bytes=MAX_ANSWER,
         )
+
+
+def _understood(headers: Mapping[str, str], spec: ProviderSpec) -> dict[str, str]:
+    """*headers* without those of another vendor."""
+    vendor = {"openai-": "openai", "anthropic-": "anthropic"}
+    foreign = tuple(prefix for prefix, stem in vendor.items() if not any(each.startswith(stem) for each in spec.speaks))
+    return {name: value for name, value in headers.items() if not (foreign and name.startswith(foreign))}
 
 
 async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -330,7 +366,7 @@ async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[byt
 async def _deliver(
     services: Services, incoming: Incoming, exchange: Exchange, parcel: Parcel, passing: Passing
 ) -> web.StreamResponse:
-    """The answer's bytes, the last piece after the books are closed."""
+    """The answer's bytes, the last one after the books are closed."""
     answer = passing.answer
     headers = {name: answer.headers[name] for name in RETURNED if name in answer.headers}
     told = {**headers, **exchange.vendor_headers, **exchange.headers(final=False), "x-content-type-options": "nosniff"}
@@ -345,10 +381,9 @@ async def _deliver(
     failure: Failure | None = None
     try:
         async for piece in answer.pieces():
-            if held:
-                await stream.write(held)
             meter.add(piece)
-            held = piece
+            await stream.write(held + piece[:-1])
+            held = piece[-1:]
     except BackendError as error:
         status, failure = "interrupted", error.failure
     passing.attempt.usage = await meter.usage()
@@ -395,7 +430,7 @@ class Meter:
         """The tokens that were told, if any were."""
         if not self._reads or b'"usage"' not in self._seen:
             return None
-        if len(self._seen) > LOOKED_AT:
+        if len(self._seen) > THREAD_BYTES:
             return await asyncio.to_thread(self._usage)
         return self._usage()
 

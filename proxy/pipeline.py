@@ -171,7 +171,7 @@ def _order(errand: Errand) -> list[Target]:
     try:
         candidates = able(errand.asked.request, errand.route.targets, rules_of)
     except LacksAbilities as error:
-        raise refused(400, str(error), code="unsupported_modality") from error
+        raise refused(400, str(error), code="unsupported_modality", param=error.place) from error
     view = View(services.rng, time.monotonic, services.breakers, setup.rings, services.health, services.prices)
     return POLICIES[errand.route.policy](errand.asked.request, candidates, view)
 

@@ -16,7 +16,8 @@ from translators.codec import REMOVED, dumps, splice
 from translators.custom_tools import as_functions, custom_names
 from translators.dialect import BackendDialect, Rules
 from translators.dialects import SPOKEN
-from translators.losses import Loss
+from translators.errors import BadRequest
+from translators.losses import Loss, field_of
 from translators.neutral import Request
 from translators.outward import for_others
 from translators.vaulted import Found, reattached
@@ -96,12 +97,17 @@ async def prepare(
     if request.dialect != spoken:
         request, outward = for_others(real_wishes(request))
     fan_out = 1 if dialect.TAKES_N else request.n or 1
+    if fan_out > MOST_CHOICES:
+        place = field_of(request, "n")
+        raise BadRequest(f"{place}: expected at most {MOST_CHOICES}, found {fan_out}", place, "invalid_value")
     n = None if fan_out > 1 else request.n
     custom = frozenset() if dialect.TAKES_CUSTOM_TOOLS else custom_names(request)
     request, custom_losses = as_functions(request) if custom else (request, [])
     stream = stream and fan_out == 1
     rendered = dialect.render_request(replace(request, model=target.model, n=n, stream=stream), rules)
-    emulated = [Loss("n", "emulated", f"{spoken} gives one answer; it is asked {fan_out} times")]
+    emulated = [
+        Loss(field_of(asked.request, "n"), "emulated", f"{spoken} gives one answer; it is asked {fan_out} times")
+    ]
     forward = asked.forward if request.dialect == spoken else {}
     return Prepared(
         target,
@@ -118,6 +124,9 @@ async def prepare(
         fan_out=fan_out,
     )
 
+
+MOST_CHOICES: Final = 128
+"""As many as OpenAI gives at once; each costs a call where the target gives one."""
 
 _EVERYWHERE: Final[Mapping[str, str]] = {"anthropic": "claude", "gemini": "gemini"}
 """Dialect -> what stands in the names of models that read one another's signatures, whoever serves them.

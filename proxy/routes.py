@@ -35,6 +35,7 @@ ROUTES: Final = (
     Route("POST", "/v1/messages/count_tokens", messages.count_tokens, "client"),
     Route("POST", "/v1beta/models/{}", gemini.generate, "client"),
     Route("POST", "/v1beta/{}", gemini.generate, "client"),
+    Route("POST", "/v1alpha/models/{}", gemini.generate, "client"),
     Route("POST", "/v1/models/{}", gemini.generate, "client"),
     Route("GET", "/v1beta/models", models.list_models, "client"),
     Route("GET", "/v1beta/models/{}", models.one_model, "client"),

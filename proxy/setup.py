@@ -172,11 +172,12 @@ def new_prices(specs: Mapping[str, ProviderSpec]) -> PriceBook:
     overrides: dict[tuple[str, str], Price] = {}
     for spec in specs.values():
         for model, price in spec.price.items():
-            rates = {"input": price.input, "output": price.output}
-            if price.cached_input is not None:
-                rates["cached_input"] = price.cached_input
-            if price.cache_write is not None:
-                rates["cache_write"] = price.cache_write
+            rates = {
+                "input": price.input,
+                "output": price.output,
+                "cached_input": price.input if price.cached_input is None else price.cached_input,
+                "cache_write": price.input if price.cache_write is None else price.cache_write,
+            }
             overrides[spec.name, model] = Price.of(dict(rates), f"providers.{spec.name}.price")
     sources = {spec.name: spec.price_source for spec in specs.values() if spec.price_source}
     return PriceBook(overrides, sources)

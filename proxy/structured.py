@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from translators.codec import JsonError, canonical, depth_over, loads, type_name
 from translators.dialect import Rules
-from translators.losses import Loss, client_field
+from translators.losses import Loss, weakens_output
 from translators.neutral import Choice, Message, Opaque, Request, Response, Text, Thinking, ToolCall
 
 if TYPE_CHECKING:
@@ -39,8 +39,6 @@ _MAX_STARTS: Final = 64
 _BRACKET: Final = re.compile(r"[{\[]")
 _NO_VERDICT: Final = frozenset({"BacktrackLimitExceeded", "RegexEngineFailure"})
 """Errors of the validator's own: a pattern that would take forever says nothing about the answer."""
-_BESIDE_SCHEMA: Final = ("name", "description")
-"""What stands beside a schema and does not weaken it when it is lost."""
 
 
 # --- what is wrong -------------------------------------------------------------------------------
@@ -232,11 +230,7 @@ def enforced(request: Request, rules: Rules, losses: Iterable[Loss]) -> bool:
     output = request.output
     if output is None:
         return True
-    place = client_field(request.dialect, "output")
-    harmless = tuple(f"{place}.{name}" for name in _BESIDE_SCHEMA) + tuple(
-        f"{place}.json_schema.{name}" for name in _BESIDE_SCHEMA
-    )
-    if any(loss.field.startswith(place) and loss.field not in harmless for loss in losses):
+    if any(weakens_output(request, loss) for loss in losses):
         return False
     if not rules.structured_output:
         return False

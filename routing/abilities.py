@@ -8,6 +8,7 @@ from typing import Final
 from routing.errors import LacksAbilities
 from routing.targets import Target
 from translators.dialect import Rules
+from translators.losses import placed
 from translators.neutral import Audio, Document, Image, Part, Request, ToolResult
 
 MEDIA: Final[tuple[tuple[str, type], ...]] = (("image", Image), ("audio", Audio), ("document", Document))
@@ -41,7 +42,18 @@ def able(request: Request, candidates: Sequence[Target], rules_of: Callable[[Tar
     emulating = [target for target, lacks in lacking if CAN_BE_EMULATED.issuperset(lacks)]
     if emulating:
         return emulating
-    raise LacksAbilities({target.name: lacks for target, lacks in lacking})
+    raise LacksAbilities({target.name: lacks for target, lacks in lacking}, _place_of(request, lacking[0][1]))
+
+
+def _place_of(request: Request, lacks: Sequence[str]) -> str | None:
+    """Where the client wrote the first part of a kind that is lacking."""
+    kinds = tuple(kind for name, kind in MEDIA if name in lacks)
+    for index, message in enumerate(request.messages):
+        for place, part in placed(message, index, request.dialect):
+            inner = part.parts if isinstance(part, ToolResult) else (part,)
+            if any(isinstance(each, kinds) for each in inner):
+                return place
+    return None
 
 
 def _missing_media(request: Request, rules: Rules) -> list[str]:

@@ -53,12 +53,13 @@ class TooManyTargets(RoutingError):
 
 
 class LacksAbilities(RoutingError):
-    """No candidate takes the request. *missing* maps a target's name to what it lacks."""
+    """No candidate takes the request. *missing* maps a target's name to what it lacks, *place* is where it stands."""
 
-    def __init__(self, missing: dict[str, list[str]]) -> None:
+    def __init__(self, missing: dict[str, list[str]], place: str | None = None) -> None:
         listed = "; ".join(f"{name} takes no {', '.join(lacking)}" for name, lacking in missing.items())
-        super().__init__(f"no target can take this request: {listed}")
+        super().__init__(f"{place}: no target can take it: {listed}" if place else f"no target can take it: {listed}")
         self.missing = missing
+        self.place = place
 
 
 class BadRow(RoutingError):

@@ -19,6 +19,10 @@ PROXY_FIELDS: Final = ("modelport", "models")
 """Body fields that speak to the proxy and never go upstream."""
 
 
+WIDEST: Final = 2**63
+"""JSON's readers and writers take no whole number that is wider."""
+
+
 class Fields:
     """A JSON object that remembers where it stands and which of its keys were read. `null` counts as absent."""
 
@@ -86,8 +90,8 @@ class Fields:
         value = self.number(key)
         if value is None:
             return None
-        if value != int(value):
-            raise self.wrong(key, "a whole number")
+        if value != int(value) or abs(value) >= WIDEST:
+            raise self.wrong(key, "a whole number" if abs(value) < WIDEST else "a whole number below 2^63")
         if (low is not None and value < low) or (high is not None and value > high):
             raise self.wrong(
                 key, f"a whole number from {low} to {high}" if high is not None else f"a whole number of at least {low}"

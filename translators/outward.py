@@ -7,8 +7,8 @@ from typing import Final
 
 from translators.anthropic.error import NO_THREADS
 from translators.errors import BadRequest
-from translators.losses import Loss
-from translators.neutral import Request
+from translators.losses import Loss, placed
+from translators.neutral import Opaque, Request
 from translators.openai_responses.client import expanded, without_idle
 
 Outward = Callable[[Request], tuple[Request, list[Loss]]]
@@ -16,6 +16,13 @@ Outward = Callable[[Request], tuple[Request, list[Loss]]]
 
 def _responses(request: Request) -> tuple[Request, list[Loss]]:
     """Namespaces become prefixes of tool names; ids of earlier items and idle fields mean nothing elsewhere."""
+    for index, message in enumerate(request.messages):
+        for place, part in placed(message, index, request.dialect):
+            if isinstance(part, Opaque) and part.type == "item_reference":
+                told = (
+                    f"{place}: no item {part.value.get('id')!r} is stored here, and only its vendor knows it elsewhere"
+                )
+                raise BadRequest(told, place, "item_not_found")
     return expanded(without_idle(request))
 
 

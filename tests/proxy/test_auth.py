@@ -60,6 +60,7 @@ DECLARED: dict[tuple[str, str], Access] = {
     ("POST", "/v1/messages/count_tokens"): "client",
     ("POST", "/v1beta/models/{}"): "client",
     ("POST", "/v1beta/{}"): "client",
+    ("POST", "/v1alpha/models/{}"): "client",
     ("POST", "/v1/models/{}"): "client",
     ("GET", "/v1beta/models"): "client",
     ("GET", "/v1beta/models/{}"): "client",

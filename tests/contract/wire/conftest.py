@@ -18,10 +18,11 @@ from tests.running import Modelport
 
 
 @pytest.fixture(scope="session")
-def sdks(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sdks]:
+def sdks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sdks]:
     folder = tmp_path_factory.mktemp("wire_clients")
     plain: Any = {"api_key": "not-needed", "max_retries": 0, "timeout": 30}
     with (
+        Upstream() as upstream,
         Modelport(folder, config(upstream), {"UPSTREAM_KEY": UPSTREAM_KEY}) as server,
         openai.OpenAI(base_url=f"{server.url}/v1", **plain) as chat,
         anthropic.Anthropic(base_url=server.url, **plain) as messages,
