@@ -22,7 +22,7 @@ from proxy.continuing import Sequel, followed
 from proxy.controls import LossMode
 from proxy.errors import Refused, refused
 from proxy.exchange import Exchange
-from proxy.healing import Healer, Treatment
+from proxy.healing import Healer, Treatment, says_otherwise
 from proxy.media import Fetch
 from proxy.prepare import Prepared, prepare, refuse_losses
 from proxy.providers import ProviderSpec
@@ -107,17 +107,34 @@ class Attempter:
                 else:
                     committed = await self._full(question, prepared, key, deadline)
             except AttemptFailed as failed:
-                refused_one = prepared
-                if self._tells_in_full(failed.failure) or treatment.try_again(failed.failure, prepared):
-                    prepared = await self._prepared(target, deadline, treatment)
-                if prepared.sent != refused_one.sent:
-                    continue
-                treatment.failed()
-                raise
+                mended = await self._mended(failed.failure, prepared, treatment, deadline)
+                if mended is None:
+                    treatment.failed()
+                    raise
+                prepared = mended
+                continue
             treatment.worked()
             if committed.notes:
                 self._say(committed, committed.notes)
             return await self._fitting(committed, key, deadline)
+
+    async def _mended(
+        self, failure: Failure, refused_one: Prepared, treatment: Treatment, deadline: float
+    ) -> Prepared | None:
+        """The request as the target may take it after all; None when there is nothing else to be said."""
+        target = refused_one.target
+        if self._tells_in_full(failure) or treatment.try_again(failure, refused_one):
+            prepared = await self._prepared(target, deadline, treatment)
+            if prepared.sent != refused_one.sent:
+                return prepared
+        if self._asked.memory is None and treatment.may_render(failure, refused_one):
+            try:
+                prepared = await self._prepared(target, deadline, treatment)
+            except BadRequest:
+                return None  # the vendor's own words tell more
+            if set(prepared.losses) - set(refused_one.losses) or says_otherwise(prepared.body, refused_one.body):
+                return prepared
+        return None
 
     def _tells_in_full(self, failure: Failure) -> bool:
         """Whether the vendor has forgotten what the request refers to, and it can be told instead."""
@@ -131,9 +148,19 @@ class Attempter:
         try:
             async with asyncio.timeout(max(0.001, deadline - self._now())):
                 spec = self._specs[target.provider]
-                prepared = await prepare(self._asked, target, spec, self._fetch, treatment.recalled)
+                prepared = await prepare(
+                    self._asked, target, spec, self._fetch, treatment.recalled, may_relay=treatment.relays
+                )
                 if prepared.stream and self._repair and must_be_checked(self._asked.request, prepared):
-                    prepared = await prepare(self._asked, target, spec, self._fetch, treatment.recalled, whole=True)
+                    prepared = await prepare(
+                        self._asked,
+                        target,
+                        spec,
+                        self._fetch,
+                        treatment.recalled,
+                        whole=True,
+                        may_relay=treatment.relays,
+                    )
         except TimeoutError as error:
             raise refused(
                 504, "the files of the request did not come in time", kind="timeout", code="media_timeout"

@@ -3,6 +3,7 @@
 400 that names a parameter --lesson--> asked again under changed rules --answered--> remembered
                                                                      --refused---> forgotten
 400 about a signature      --------> asked again without the conversation's signed reasoning
+400 to a client's own bytes -------> asked again as the model's rules would have it, if they say otherwise
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from proxy.prepare import Prepared
 from routing.catalog import Known, Overlay
 from routing.healing import Lesson, understood
 from routing.targets import Target
+from translators.codec import loads_object
 from translators.neutral import Failure, Request
 from translators.vaulted import Found, keys_wanted
 
@@ -63,6 +65,16 @@ class _Nobodys:
     value: bytes = b""
 
 
+_SPOKEN: Final = frozenset({"model", "messages", "contents", "input", "system", "instructions", "tools"})
+"""What may be written in several ways that mean the same."""
+
+
+def says_otherwise(body: bytes, other: bytes) -> bool:
+    """Whether two requests of one dialect differ in what is asked beside the conversation."""
+    one, two = loads_object(body), loads_object(other)
+    return any(one.get(name) != two.get(name) for name in (one.keys() | two.keys()) - _SPOKEN)
+
+
 @dataclass(slots=True)
 class Treatment:
     """One request at one target. *recalled* is what its preparation goes by; see `prepare`."""
@@ -71,6 +83,8 @@ class Treatment:
     request: Request
     target: Target
     recalled: Mapping[bytes, Found] | None
+    relays: bool = True
+    """Whether a client of the target's own dialect is relayed; False once that was refused."""
     _before: Known | None = None
     _unproven: list[Taught] = field(default_factory=list)
     _steps: int = 0
@@ -96,6 +110,14 @@ class Treatment:
         overlay.put(target.provider, target.model, lesson.change)
         evidence = self.healer.clean(failure.message)
         self._unproven.append(Taught(target, prepared.rules.dialect, lesson, evidence, failure.status))
+        return True
+
+    def may_render(self, failure: Failure, prepared: Prepared) -> bool:
+        """Whether the client's bytes were refused, so that the target may be sent what its rules make of them."""
+        refused = failure.kind == "invalid_request" and failure.status in {400, 422}
+        if not (refused and self.relays and prepared.verbatim and self.healer.enabled):
+            return False
+        self.relays = False
         return True
 
     def failed(self) -> None:

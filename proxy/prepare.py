@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -18,7 +19,7 @@ from translators.dialect import BackendDialect, Rules
 from translators.dialects import SPOKEN
 from translators.errors import BadRequest
 from translators.losses import Loss, field_of
-from translators.neutral import Request
+from translators.neutral import Request, ToolCall, ToolResult
 from translators.outward import for_others
 from translators.vaulted import Found, reattached
 from translators.wishes import real_wishes
@@ -85,7 +86,7 @@ async def prepare(
         request = reattached(
             request, recalled, spoken, lambda origin: knows_again(origin, target, spoken), rules.reasoning_replay
         )
-    if may_relay and request is asked.request and request.dialect == spoken:
+    if may_relay and request is asked.request and request.dialect == spoken and ids_fit(request):
         relayed = asked.dialect.relay_request(asked.raw, asked.body, request, rules, target.model)
         unstreamed = {"stream": False, "stream_options": REMOVED} if stream is not request.stream else {}
         body = splice(relayed.body, unstreamed) if "stream" in asked.body and unstreamed else relayed.body
@@ -127,6 +128,28 @@ async def prepare(
 
 MOST_CHOICES: Final = 128
 """As many as OpenAI gives at once; each costs a call where the target gives one."""
+
+_IDS: Final[Mapping[str, re.Pattern[str]]] = {
+    "anthropic": re.compile(r"[a-zA-Z0-9_-]+"),
+    "openai_responses": re.compile(r".{1,64}", re.DOTALL),
+}
+"""Ids of calls as a vendor takes them. Another server's may have come here through a client that changed its model."""
+
+
+def ids_fit(request: Request) -> bool:
+    """Whether the vendor of the client's dialect takes every id of a call in *request* (WIRE 21)."""
+    form = _IDS.get(request.dialect)
+    if form is None:
+        return True
+    for message in request.messages:
+        for part in message.parts:
+            match part:
+                case ToolCall(id=name) | ToolResult(call_id=name) if not form.fullmatch(name):
+                    return False
+                case _:
+                    continue
+    return True
+
 
 _EVERYWHERE: Final[Mapping[str, str]] = {"anthropic": "claude", "gemini": "gemini"}
 """Dialect -> what stands in the names of models that read one another's signatures, whoever serves them.

@@ -53,12 +53,20 @@ _DROPPABLE: Final = _SAMPLING | {
     "service_tier",
 }
 """Neutral fields without which a request still means the same."""
+_MEANING: Final = frozenset(
+    {"previous_response_id", "conversation", "prompt", "container", "thread", "cachedContent", "input", "system"}
+)
+"""Fields of single dialects that hold the conversation, or say where it lies: without them another thing is asked."""
 _SECOND_NAMES: Final[Mapping[str, str]] = {
     "thinking": "reasoning",
     "include_reasoning": "reasoning",
     "safety_identifier": "user",
 }
 """Of chat completions alone: Anthropic's renderer writes `thinking` from the neutral field."""
+_OUT_OF_RANGE: Final = re.compile(
+    r"not allowed to exceed|must not exceed|cannot exceed|exceeds? the max", re.IGNORECASE
+)
+"""The client's own mistake about a value."""
 _DEFAULTS: Final = {
     item.name: item.default if item.default_factory is MISSING else item.default_factory()
     for item in fields(Request)
@@ -86,6 +94,8 @@ def understood(failure: Failure, request: Request, rules: Rules, lessons: Change
     *lessons* are those that *rules* already hold: what was learned once is not learned the other way round.
     """
     if failure.status not in TEACHING or failure.kind not in ("invalid_request", "not_found"):
+        return None
+    if _OUT_OF_RANGE.search(failure.message):
         return None
     case = _Case(failure, words_of(failure), request, rules, lessons or {})
     known = False
@@ -501,7 +511,7 @@ def _of_name(name: str, case: _Case) -> Lesson | None:
         case str():
             return _refuses((field_name,), case)
     native = case.request.native.get(case.rules.dialect, {})
-    own = next((key for key in native if path_of(key) == path), None)
+    own = next((key for key in native if path_of(key) == path and key not in _MEANING), None)
     return None if own is None else Lesson({"refuses": [own]}, own, "the target refuses it")
 
 

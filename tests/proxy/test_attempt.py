@@ -373,7 +373,7 @@ async def test_the_header_of_many_losses_stays_readable(serve: Serve, upstream: 
     assert reply.status == 200
     pairs = reply.headers["x-modelport-losses"].split(",")
     assert len(reply.headers["x-modelport-losses"]) < 5000
-    assert unquote(pairs[-1]) == f"losses=clamped: {301 - len(pairs) + 1} more stand in the ledger"
+    assert unquote(pairs[-1]) == f"losses=clamped: {301 - len(pairs) + 1} more than a header holds"
 
 
 async def test_rate_limit_headers_pass_through(serve: Serve, upstream: Upstream) -> None:

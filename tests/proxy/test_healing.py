@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -125,3 +126,73 @@ async def test_reasoning_that_the_vendor_does_not_know_again_is_taken_off(serve:
         assert reply.status == 200
         assert reply.headers["x-modelport-attempts"] == "2"
         assert upstream.requests[1].json["messages"][1]["content"] == [{"type": "text", "text": "hello"}]
+
+
+async def test_a_clients_own_bytes_that_are_refused_are_said_as_the_rules_have_it(serve: Serve) -> None:
+    """A route falls over to an older Claude, which takes no adaptive thinking: the vendor's 400 is not the end."""
+
+    def older(asked: Asked) -> Answer:
+        if asked.json.get("thinking", {}).get("type") == "adaptive":
+            error = {"type": "invalid_request_error", "message": "adaptive thinking is not supported on this model"}
+            return Answer.json({"type": "error", "error": error}, 400)
+        return Answer.json(message())
+
+    with Upstream(older) as upstream:
+        server = await serve(QUICK, provider("one", upstream, "anthropic"))
+        asked = {"model": "one/claude-haiku-4-5", "max_tokens": 4000, "thinking": {"type": "adaptive"},
+                 "output_config": {"effort": "low"}, "messages": [{"role": "user", "content": "hi"}]}  # fmt: skip
+
+        reply = await server.request("POST", "/v1/messages", json.dumps(asked).encode())
+
+        assert (reply.status, reply.headers["x-modelport-attempts"]) == (200, "2")
+        assert upstream.requests[1].json["thinking"]["type"] == "enabled"
+        assert "thinking" in reply.headers["x-modelport-losses"]
+
+
+async def test_a_plain_mistake_of_the_client_is_asked_once(serve: Serve) -> None:
+    """Rules that say nothing else about the request make no second call."""
+    with Upstream(lambda _asked: failing(400, "messages: too many")) as upstream:
+        server = await serve(QUICK, provider("one", upstream, "anthropic"))
+        asked = {"model": "one/claude-opus-5", "max_tokens": 40, "messages": [{"role": "user", "content": "hi"}]}
+
+        reply = await server.request("POST", "/v1/messages", json.dumps(asked).encode())
+
+        assert reply.status == 400
+        assert len(upstream.requests) == 1
+
+
+async def test_ids_of_another_server_are_made_fit_for_the_clients_own_vendor(serve: Serve) -> None:
+    """WIRE 21: the model was switched in mid-conversation, and its calls have ids that Anthropic refuses."""
+    with Upstream(lambda _asked: Answer.json(message())) as upstream:
+        server = await serve(QUICK, provider("one", upstream, "anthropic"))
+        call = {"type": "tool_use", "id": "functions.x:0", "name": "x", "input": {}}
+        past: list[dict[str, Any]] = [
+            {"role": "user", "content": "hi"},
+            {"role": "assistant", "content": [call]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "functions.x:0", "content": "1"}]},
+        ]
+        body = {"model": "one/claude-opus-5", "max_tokens": 9, "messages": past,
+                "tools": [{"name": "x", "input_schema": {"type": "object"}}]}  # fmt: skip
+
+        reply = await server.request("POST", "/v1/messages", json.dumps(body).encode())
+
+        sent = upstream.requests[0].json["messages"]
+        assert reply.status == 200
+        assert sent[1]["content"][0]["id"] == sent[2]["content"][0]["tool_use_id"]
+        assert re.fullmatch(r"[a-zA-Z0-9_-]+", sent[1]["content"][0]["id"])
+
+
+@pytest.mark.parametrize("name", ["container", "thread"])
+async def test_what_holds_the_conversation_is_never_left_out(serve: Serve, name: str) -> None:
+    """The vendor's 400 stands: without that field another thing would be asked."""
+    refusal = {"type": "invalid_request_error", "message": f"{name}: Extra inputs are not permitted"}
+    told = {"type": "error", "error": refusal}
+    with Upstream(lambda _asked: Answer.json(told, 400)) as upstream:
+        server = await serve(QUICK, provider("one", upstream, "anthropic"))
+        asked = {"model": "one/claude-opus-5", "max_tokens": 40, name: "c_1",
+                 "messages": [{"role": "user", "content": "hi"}]}  # fmt: skip
+
+        reply = await server.request("POST", "/v1/messages", json.dumps(asked).encode())
+
+        assert reply.status == 400
+        assert len(upstream.requests) == 1

@@ -173,7 +173,8 @@ def check_facts(cell: Cell, facts: Facts, said: Said) -> None:
     """The client is told what the vendor said: no more, no less."""
     assert facts.text.strip() == said.text
     assert [city for _, city in facts.calls] == list(said.cities)
-    ids = [call for call, _ in facts.calls]
+    # Gemini's own calls need no ids, and a client of the same dialect gets them as they are.
+    ids = [call for call, _ in facts.calls if call or cell.endpoint != cell.backend]
     assert len(set(ids)) == len(ids), "two calls have one id"
     assert facts.finish == ("calls" if said.cities else "stop")
     assert facts.usage == (INPUT_TOKENS, OUTPUT_TOKENS)

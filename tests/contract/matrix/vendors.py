@@ -534,7 +534,8 @@ class Gemini:
         if "text" in part:
             found.texts.append(part["text"])
         elif "inlineData" in part:
-            found.images.append(f"data:{part['inlineData']['mimeType']};base64,{part['inlineData']['data']}")
+            data = part["inlineData"]["data"].replace("-", "+").replace("_", "/")  # Google's SDK writes it URL-safe
+            found.images.append(f"data:{part['inlineData']['mimeType']};base64,{data}")
         elif "functionCall" in part:
             assert part["functionCall"]["name"] == TOOL, part
             found.calls.append((part["functionCall"].get("id"), part["functionCall"]["args"]["city"]))
