@@ -535,7 +535,8 @@ class Gemini:
             found.texts.append(part["text"])
         elif "inlineData" in part:
             data = part["inlineData"]["data"].replace("-", "+").replace("_", "/")  # Google's SDK writes it URL-safe
-            found.images.append(f"data:{part['inlineData']['mimeType']};base64,{data}")
+            kind = part["inlineData"].get("mimeType") or part["inlineData"]["mime_type"]  # Google takes both
+            found.images.append(f"data:{kind};base64,{data}")
         elif "functionCall" in part:
             assert part["functionCall"]["name"] == TOOL, part
             found.calls.append((part["functionCall"].get("id"), part["functionCall"]["args"]["city"]))
