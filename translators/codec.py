@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
 
+_WIDE: Final = re.compile(r"\d{19}")
+"""Digits of a whole number that may not fit into 64 bits."""
 MAX_DEPTH: Final = 64
 """Nesting beyond this is refused: no vendor needs it and recursion is not free."""
 
@@ -28,6 +31,16 @@ def loads(data: bytes | str) -> Any:
         raise JsonError(f"not valid JSON: {error}") from error
 
 
+def loads_exact(data: str) -> Any:
+    """The same with whole numbers of any length, of which `loads` makes rounded ones: a tool's arguments hold ids.
+
+    Raises:
+        JsonError: the text is not JSON.
+    """
+    value = loads(data)
+    return json.loads(data) if _WIDE.search(data) else value
+
+
 def loads_object(data: bytes | str) -> dict[str, Any]:
     """Parse JSON that must be an object.
 
@@ -44,12 +57,17 @@ def loads_object(data: bytes | str) -> dict[str, Any]:
 
 def dumps(value: Any) -> bytes:
     """Compact JSON. Keys keep their order."""
-    return orjson.dumps(value)
+    try:
+        return orjson.dumps(value)
+    except TypeError as error:
+        if "64-bit" not in str(error):
+            raise
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def dumps_text(value: Any) -> str:
     """Compact JSON as text."""
-    return orjson.dumps(value).decode()
+    return dumps(value).decode()
 
 
 def canonical(value: Any) -> bytes:

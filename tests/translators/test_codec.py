@@ -15,6 +15,7 @@ from translators.codec import (
     dumps,
     dumps_text,
     loads,
+    loads_exact,
     loads_object,
     splice,
     type_name,
@@ -127,3 +128,11 @@ def test_canonical_bytes_do_not_depend_on_the_order_of_keys() -> None:
 )
 def test_types_have_their_json_names(value: Any, name: str) -> None:
     assert type_name(value) == name
+
+
+def test_wide_numbers_of_a_tools_arguments_stay_exact() -> None:
+    """An id of 24 digits must not reach the tool as another number."""
+    text = '{"id":123456789012345678901234,"x":1.5}'
+
+    assert dumps(loads_exact(text)).decode() == text
+    assert loads_exact('{"a":[1]}') == {"a": [1]}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from translators.codec import JsonError, dumps_text, loads, type_name
+from translators.codec import JsonError, dumps_text, loads, loads_exact, type_name
 
 _CLOSERS: Final = {"{": "}", "[": "]"}
 _CONTROL: Final = re.compile(r"[\x00-\x1f]")
@@ -24,7 +24,7 @@ def object_of(text: str) -> tuple[dict[str, Any], bool]:
     if not text.strip():
         return {}, False
     try:
-        value, repaired = loads(text), False
+        value, repaired = loads_exact(text), False
     except JsonError as error:
         value, repaired = _first_readable(_repairs(text), error), True
     if isinstance(value, str):

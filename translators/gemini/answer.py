@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, assert_never
 
-from translators.codec import JsonError, loads
+from translators.codec import JsonError, loads_exact
 from translators.dialect import ReplyTo
 from translators.gemini.finish import finish_name
 from translators.neutral import (
@@ -185,7 +185,7 @@ def arguments(call: ToolCall) -> Json | None:
     if not call.arguments.strip():
         return {}
     try:
-        value = loads(call.arguments)
+        value = loads_exact(call.arguments)
     except JsonError:
         return None
     return value if isinstance(value, dict) else None if value is not None else {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final, assert_never
 
-from translators.codec import JsonError, loads
+from translators.codec import JsonError, loads, loads_exact
 from translators.dialect import Rules
 from translators.errors import BadRequest, Unsupported
 from translators.gemini.merging import merged, nested
@@ -263,7 +263,7 @@ def _arguments(call: ToolCall, place: str) -> _Json:
     if not call.arguments.strip():
         return {}
     try:
-        value = loads(call.arguments)
+        value = loads_exact(call.arguments)
     except JsonError as error:
         raise BadRequest(f"{place}: the arguments of {call.name} are {error}", place, "invalid_arguments") from error
     if value is None:
