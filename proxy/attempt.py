@@ -17,7 +17,7 @@ from proxy.asked import Asked
 from proxy.asking import Asker, Committed
 from proxy.backends.backend import Backend
 from proxy.config.model import StructuredSettings
-from proxy.conforming import asked_again, judged, must_be_checked, not_fitting
+from proxy.conforming import asked_again, broken_calls, judged, must_be_checked, not_fitting
 from proxy.continuing import Sequel, followed
 from proxy.controls import LossMode
 from proxy.errors import Refused, refused
@@ -171,6 +171,8 @@ class Attempter:
     async def _fitting(self, committed: Committed, key: Key | None, deadline: float) -> Committed:
         """*committed*, or what the target says when it is asked once more for the JSON that it owes."""
         request, response = self._asked.request, committed.response
+        if response is not None and self._asked.dialect.ARGUMENTS_ARE_OBJECTS and not committed.prepared.verbatim:
+            self._exchange.losses = (*self._exchange.losses, *broken_calls(response))
         if response is None or not self._validate or not must_be_checked(request, committed.prepared):
             return committed
         verdict = judged(response, request)

@@ -14,8 +14,9 @@ from typing import Final
 
 from proxy.prepare import Prepared
 from proxy.structured import answer_text, enforced, fenced, problems
+from translators.codec import JsonError, loads
 from translators.losses import Loss, field_of
-from translators.neutral import Choice, Part, Request, Response, Text
+from translators.neutral import Choice, Part, Request, Response, Text, ToolCall
 
 WORST: Final = 200
 """Characters of the first problem that a loss repeats."""
@@ -55,6 +56,23 @@ def judged(response: Response, request: Request) -> Judged:
     if unwrapped:
         response = replace(response, choices=tuple(choices))
     return Judged(response, tuple(wrong), losses)
+
+
+def broken_calls(response: Response) -> tuple[Loss, ...]:
+    """What is said of calls whose arguments are no JSON object, to a client whose dialect has nothing else for them."""
+    parts = [part for choice in response.choices for part in choice.parts]
+    return tuple(
+        Loss(f"{part.name}.arguments", "emulated", "the model wrote no JSON object; what could be read of it is told")
+        for part in parts
+        if isinstance(part, ToolCall) and part.kind == "function" and not _is_object(part.arguments)
+    )
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return not text.strip() or isinstance(loads(text), dict)
+    except JsonError:
+        return False
 
 
 def not_fitting(request: Request, wrong: tuple[str, ...]) -> Loss:

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from proxy.asked import Asked
 from proxy.asking import Committed
-from proxy.conforming import judged, must_be_checked, not_fitting
+from proxy.conforming import broken_calls, judged, must_be_checked, not_fitting
 from proxy.exchange import Exchange
 from proxy.live import Live
 from proxy.server import Incoming
@@ -128,6 +128,8 @@ class Delivery:
     def _say_what_does_not_fit(self, committed: Committed, response: Response) -> None:
         """A stream has gone out as it was; whether it has the form that was asked for stands in its receipt."""
         request, settings = self.asked.request, self.services.setup.loaded.settings.structured
+        if self.asked.dialect.ARGUMENTS_ARE_OBJECTS and not committed.prepared.verbatim:
+            self.exchange.losses = (*self.exchange.losses, *broken_calls(response))
         if not settings.validate_answers or not must_be_checked(request, committed.prepared):
             return
         verdict = judged(response, request)

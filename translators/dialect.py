@@ -205,6 +205,10 @@ class ClientDialect(Protocol):
     def StreamRelay(self) -> NewStreamRelay:  # noqa: N802
         """The relay of streams."""
 
+    @property
+    def ARGUMENTS_ARE_OBJECTS(self) -> bool:  # noqa: N802  a constant of the module
+        """Whether a tool call's arguments are an object in answers, so that broken text cannot be told as it is."""
+
     def render_response(self, response: Response, to: ReplyTo) -> dict[str, Any]:
         """*response* as a whole answer."""
 

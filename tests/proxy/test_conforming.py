@@ -138,3 +138,21 @@ async def test_a_vendor_that_enforces_the_schema_is_believed(serve: Serve) -> No
 
         assert reply.text == WRONG
         assert "x-modelport-losses" not in reply.headers
+
+
+@pytest.mark.parametrize("arguments", ["rm -rf {bad", "[1]"])
+async def test_arguments_that_are_no_object_are_said_to_a_client_that_can_only_have_one(
+    serve: Serve, arguments: str
+) -> None:
+    """Anthropic's and Google's answers hold objects; OpenAI's client gets the text as it is."""
+    call = {"id": "c1", "type": "function", "function": {"name": "run", "arguments": arguments}}
+    with Upstream(lambda _asked: says(None, tool_calls=[call], reason="tool_calls")) as upstream:
+        server = await serve(provider("one", upstream))
+        asked = {"model": "one/m", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]}
+
+        anthropic = await server.request("POST", "/v1/messages", json.dumps(asked).encode())
+        chat = await server.ask(model="one/m")
+
+        assert "run.arguments=emulated" in anthropic.headers["x-modelport-losses"]
+        assert chat.json["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"] == arguments
+        assert "x-modelport-losses" not in chat.headers

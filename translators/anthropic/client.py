@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from translators.anthropic.answer import render_count, render_response
 from translators.anthropic.error import render_error
 from translators.anthropic.events import StreamRenderer
@@ -9,6 +11,7 @@ from translators.anthropic.incoming import parse_count_request, parse_request
 from translators.anthropic.relay import StreamRelay, relay_request, relay_response
 
 __all__ = [
+    "ARGUMENTS_ARE_OBJECTS",
     "StreamRelay",
     "StreamRenderer",
     "parse_count_request",
@@ -19,3 +22,6 @@ __all__ = [
     "render_error",
     "render_response",
 ]
+
+ARGUMENTS_ARE_OBJECTS: Final = True
+"""Whether a tool call's arguments are an object in answers."""

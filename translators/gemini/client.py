@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from translators.gemini.answer import render_response
 from translators.gemini.error import render_error
@@ -15,6 +15,7 @@ from translators.gemini.incoming import parse_count_request, parse_request
 from translators.gemini.relay import ArrayRelay, StreamRelay, relay_request, relay_response
 
 __all__ = [
+    "ARGUMENTS_ARE_OBJECTS",
     "ArrayRelay",
     "ArrayRenderer",
     "StreamRelay",
@@ -29,6 +30,9 @@ __all__ = [
     "render_models",
     "render_response",
 ]
+
+ARGUMENTS_ARE_OBJECTS: Final = True
+"""Whether a tool call's arguments are an object in answers."""
 
 METHODS = ("generateContent", "streamGenerateContent", "countTokens")
 """What every model can be asked for here."""

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
-from translators.gemini.client import relay_request, relay_response, render_error, render_response
+from translators.gemini.client import (
+    ARGUMENTS_ARE_OBJECTS,
+    relay_request,
+    relay_response,
+    render_error,
+    render_response,
+)
 from translators.gemini.frames import ArrayRenderer as StreamRenderer
 from translators.gemini.relay import ArrayRelay as StreamRelay
 
-__all__ = ["StreamRelay", "StreamRenderer", "relay_request", "relay_response", "render_error", "render_response"]
+__all__ = [
+    "ARGUMENTS_ARE_OBJECTS",
+    "StreamRelay",
+    "StreamRenderer",
+    "relay_request",
+    "relay_response",
+    "render_error",
+    "render_response",
+]

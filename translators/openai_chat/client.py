@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, Final, TypedDict
 
 from translators.dialect import ReplyTo, Rules
 from translators.neutral import Response
@@ -12,6 +12,7 @@ from translators.openai_chat.relay import relay_request
 from translators.openai_chat.request import parse_request, uses_functions
 
 __all__ = [
+    "ARGUMENTS_ARE_OBJECTS",
     "StreamRelay",
     "StreamRenderer",
     "parse_request",
@@ -20,6 +21,9 @@ __all__ = [
     "render_error",
     "render_response",
 ]
+
+ARGUMENTS_ARE_OBJECTS: Final = False
+"""Whether a tool call's arguments are an object in answers."""
 
 
 def render_response(answer: Response, to: ReplyTo) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The side of the Responses API that faces clients, under the names that every dialect has for it."""
 
+from typing import Final
+
 from translators.openai_chat.error import render_error
 from translators.openai_responses.answer import render_input_tokens, render_response
 from translators.openai_responses.conversation import chained, input_items, items_of
@@ -9,6 +11,7 @@ from translators.openai_responses.relay import StreamRelay, relay_request, relay
 from translators.openai_responses.renderer import StreamRenderer
 
 __all__ = [
+    "ARGUMENTS_ARE_OBJECTS",
     "SERVED_FIELDS",
     "StreamRelay",
     "StreamRenderer",
@@ -25,3 +28,6 @@ __all__ = [
     "render_response",
     "without_idle",
 ]
+
+ARGUMENTS_ARE_OBJECTS: Final = False
+"""Whether a tool call's arguments are an object in answers."""

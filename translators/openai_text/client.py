@@ -1,5 +1,7 @@
 """The side of the older completions that faces clients, under the names that every dialect has for it."""
 
+from typing import Final
+
 from translators.openai_chat.error import render_error
 from translators.openai_text.chunks import StreamRenderer
 from translators.openai_text.relay import StreamRelay, relay_request, relay_response
@@ -7,6 +9,7 @@ from translators.openai_text.request import parse_request
 from translators.openai_text.response import render_response
 
 __all__ = [
+    "ARGUMENTS_ARE_OBJECTS",
     "StreamRelay",
     "StreamRenderer",
     "parse_request",
@@ -15,3 +18,6 @@ __all__ = [
     "render_error",
     "render_response",
 ]
+
+ARGUMENTS_ARE_OBJECTS: Final = False
+"""Whether a tool call's arguments are an object in answers."""
