@@ -277,7 +277,7 @@ def test_47_a_paused_turn_is_marked_and_not_kept(client: OpenAI, backends: Backe
 
 @pytest.mark.parametrize("stem", ["claude-sonnet-4-5", "claude-opus-5-5"])
 def test_47_a_client_can_send_a_paused_turn_again(client: OpenAI, backends: Backends, stem: str) -> None:
-    """Where the proxy could not. It ends with the block at which Claude paused, so that it is no prefill, which newer models refuse."""
+    """Where the proxy could not. It ends with the block at which Claude paused, so that it is no prefill."""
     search = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "Paris"}}
     found = {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []}
     whole = {
