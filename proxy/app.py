@@ -265,7 +265,7 @@ async def _pruning(services: Services) -> AsyncIterator[None]:
 
     async def prune() -> None:
         while True:
-            await asyncio.sleep(PRUNE_S)
+            await asyncio.sleep(min(PRUNE_S, services.setup.loaded.settings.catalog.lesson_ttl_s))
             try:
                 await services.vault.prune(time.time())
                 await services.responses.prune(time.time())
