@@ -65,14 +65,17 @@ class _Nobodys:
     value: bytes = b""
 
 
-_SPOKEN: Final = frozenset({"model", "messages", "contents", "input", "system", "instructions", "tools"})
+_SPOKEN: Final = frozenset(
+    {"stream", "stream_options", "model", "messages", "contents", "input", "system", "instructions", "tools"}
+)
 """What may be written in several ways that mean the same."""
 
 
 def says_otherwise(body: bytes, other: bytes) -> bool:
-    """Whether two requests of one dialect differ in what is asked beside the conversation."""
+    """Whether two requests of one dialect differ in what is asked beside the conversation; `false` asks nothing."""
     one, two = loads_object(body), loads_object(other)
-    return any(one.get(name) != two.get(name) for name in (one.keys() | two.keys()) - _SPOKEN)
+    names = (one.keys() | two.keys()) - _SPOKEN
+    return any((one.get(name) or None) != (two.get(name) or None) for name in names)
 
 
 @dataclass(slots=True)
