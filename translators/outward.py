@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from translators.anthropic.error import NO_THREADS
@@ -23,7 +24,17 @@ def _responses(request: Request) -> tuple[Request, list[Loss]]:
                     f"{place}: no item {part.value.get('id')!r} is stored here, and only its vendor knows it elsewhere"
                 )
                 raise BadRequest(told, place, "item_not_found")
-    return expanded(without_idle(request))
+    return expanded(_with_user(without_idle(request)))
+
+
+def _with_user(request: Request) -> Request:
+    """Who asks has one name elsewhere: a safety identifier stands for the user where none is named (WIRE 34)."""
+    own = dict(request.native.get("openai_responses", {}))
+    identifier = own.pop("safety_identifier", None)
+    if request.user is not None or identifier is None:
+        return request
+    native = {**request.native, "openai_responses": own}
+    return replace(request, user=identifier, native=native, places={**request.places, "user": "safety_identifier"})
 
 
 def _anthropic(request: Request) -> tuple[Request, list[Loss]]:

@@ -349,6 +349,8 @@ ASK: Final[Mapping[str, Callable[[Sdks, str, bool, str, Told | None, Json], Told
 
 OWN_ROWS: Final = 40
 """Provider rows of each dialect beside the shared one. A failure makes a key cool down: each has a row of its own."""
+MOVES_ON: Final = (f"anthropic{OWN_ROWS}/busy", "openai_chat/free")
+"""The targets of the route `moves-on`."""
 PRICE: Final = 'price = { input = "1", output = "2", cached_input = "0.1", cache_write = "1.25" }'
 
 
@@ -364,4 +366,9 @@ def config(upstream: Upstream) -> str:
         "quirks = { think_tags = true }\n"
     )
     rows.append(f'[providers.openai]\nbase_url = "{upstream.url}/v1"\nkeys = ["env:UPSTREAM_KEY"]\n')
+    rows.append(
+        f'[providers.stalls]\ndialect = "openai_chat"\nbase_url = "{upstream.url}/v1"\nkeys = ["env:UPSTREAM_KEY"]\n'
+        "timeouts = { idle_s = 0.3 }\n"
+    )
+    rows.append(f"[routes.moves-on]\ntargets = {json.dumps(MOVES_ON)}\n")
     return "\n".join(['[retry]\nattempts = 1\n[cache]\nmode = "off"\n', *rows])

@@ -6,15 +6,16 @@ The number in a test's name or id is the case.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import pytest
 
 from tests.contract.backends import UPSTREAM_KEY
-from tests.contract.wire.sdks import CLIENTS, TEXT, Sdks
-from tests.contract.wire.vendors import MESSAGE, NEXT, frames, google
+from tests.contract.wire.sdks import CLIENTS, MOVES_ON, TEXT, Sdks
+from tests.contract.wire.vendors import MESSAGE, NEXT, chat, chunk, frames, google
 from tests.replay import Answer
 
 FORMS: Final = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
@@ -69,6 +70,12 @@ FAILURES: Final = {
         frames(BEGUN, {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}),
         503,
         ("upstream_overloaded", "overloaded_error", "UNAVAILABLE"),
+    ),
+    "94-malformed-call": Wrong(
+        "gemini",
+        frames({"candidates": [{"index": 0, "finishReason": "MALFORMED_FUNCTION_CALL"}], "responseId": "r1"}),
+        502,
+        ("upstream_invalid", "api_error", "INTERNAL"),
     ),
     "101-quota": Wrong(
         "gemini",
@@ -171,6 +178,35 @@ def test_134_a_failure_before_content_moves_on_unseen(sdks: Sdks, client: str, s
 
     assert (told.text, told.finish, told.usage[0]) == (TEXT, "stop", 20)
     assert "msg_1" not in json.dumps(told.whole), "the id is not the first target's"
+
+
+def test_134_for_a_client_whose_body_names_no_chain(sdks: Sdks) -> None:
+    """Gemini's: its route has the targets."""
+    busy, free = MOVES_ON
+    overloaded = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
+    sdks.upstream.script(busy.split("/", 1)[1], frames(BEGUN, {"type": "ping"}, overloaded))
+    sdks.upstream.script(free.split("/", 1)[1], chat({"content": TEXT}).streamed)
+
+    told = sdks.ask("gemini", "moves-on", True)
+
+    assert (told.text, told.finish) == (TEXT, "stop")
+    assert len(sdks.asked(busy)) == 1
+
+
+@EVERY_CLIENT
+def test_135_a_stall_after_the_first_words_is_an_error(sdks: Sdks, client: str) -> None:
+    """Within idle_s, in the client's form, and without the terminator of its dialect."""
+    begun = frames(*(chunk({"role": "assistant", "content": word}) for word in ("Paris ", "is ")))
+    model = sdks.model("openai_chat", replace(begun, split="events", end="hang")).replace("openai_chat/", "stalls/")
+    began = time.monotonic()
+
+    reply = sdks.post(client, model, True)
+
+    told = reply.body.decode()
+    assert time.monotonic() - began < 5
+    assert (reply.status, "Paris " in told) == (200, True)
+    assert '"error"' in told
+    assert not any(end in told for end in ("[DONE]", "message_stop", "response.completed", '"finishReason"'))
 
 
 # --- headers -----------------------------------------------------------------------------------------------

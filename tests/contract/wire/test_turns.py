@@ -17,6 +17,8 @@ from tests.contract.wire.vendors import (
     REASONED,
     SIGNED,
     UNSAID,
+    called,
+    chat,
     claude,
     google,
     google_call,
@@ -178,6 +180,23 @@ def test_138_failover_in_mid_conversation_leaves_it_behind(sdks: Sdks, name: str
 
     assert told.text == TEXT
     assert SEAL not in json.dumps(sdks.asked(free)[0])
+
+
+@FORMS
+@EVERY_CLIENT
+@pytest.mark.parametrize("keeps", [True, False], ids=["kept", "dropped"])
+def test_123_deepseek_gets_its_reasoning_back(sdks: Sdks, client: str, keeps: bool, stream: bool) -> None:
+    """On the turn with the calls, from a client that keeps it and out of the proxy's store; 122: under its own name."""
+    says = chat(
+        {"reasoning_content": "Hm, weather.", "content": None, "tool_calls": [called("ds1", "Paris")]}, "tool_calls"
+    )
+    first = sdks.ask(client, sdks.model("openai_chat", says(stream), stem="deepseek-v4-pro"), stream, tool=TOOL)
+    model = sdks.model("openai_chat", NEXT["openai_chat"](stream), stem="deepseek-v4-pro")
+
+    sdks.ask(client, model, stream, tool=TOOL, after=first if keeps else plain(client, first))
+
+    (sent,) = turn_sent("openai_chat", sdks.asked(model)[0])
+    assert (sent["reasoning_content"], sent["tool_calls"][0]["id"]) == ("Hm, weather.", "ds1")
 
 
 PHASED: Final = responses(

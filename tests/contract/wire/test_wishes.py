@@ -82,6 +82,18 @@ CLAUDES_CALLS: Final = {
 }
 
 
+PDF: Final = "data:application/pdf;base64,JVBERi0="
+CLAUDES_PDF: Final = {
+    "type": "document",
+    "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="},
+}
+GOOGLES_PDF: Final = {"inlineData": {"mimeType": "application/pdf", "data": "JVBERi0="}}
+
+
+def breakpoint_for(ttl: str) -> Json:
+    return {"prompt_cache_breakpoint": {"mode": "explicit", "ttl": ttl}}
+
+
 def generation(**fields: Any) -> Json:
     return asks_google(generationConfig=fields)
 
@@ -275,6 +287,9 @@ WISHES: Final = {
         ("generationConfig.stopSequences",),
     ),
     "34-responses": Wish(OLD, R, asks_responses(user="u-1"), {"metadata": {"user_id": "u-1"}}),
+    "34-responses-safety-identifier": Wish(
+        OLD, R, asks_responses(safety_identifier="s-1"), {"metadata": {"user_id": "s-1"}}
+    ),
     "35-responses": Wish(
         OLD,
         R,
@@ -304,6 +319,32 @@ WISHES: Final = {
                 }
             ]
         },
+    ),
+    "37-responses": Wish(
+        OLD,
+        R,
+        asks_responses({"role": "user", "content": [{"type": "input_file", "filename": "a.pdf", "file_data": PDF}]}),
+        {"messages": [{"role": "user", "content": [{**CLAUDES_PDF, "title": "a.pdf"}]}]},
+    ),
+    "37-gemini": Wish(
+        OLD,
+        G,
+        asks_google({"role": "user", "parts": [GOOGLES_PDF]}),
+        {"messages": [{"role": "user", "content": [CLAUDES_PDF]}]},
+    ),
+    "39-responses": Wish(
+        OLD,
+        R,
+        asks_responses({"role": "user", "content": [{"type": "input_text", "text": "Hi", **breakpoint_for("12h")}]}),
+        {"messages": [{"role": "user", "content": [text("Hi", cache_control={"type": "ephemeral", "ttl": "1h"})]}]},
+        ("input[0].content[0].prompt_cache_breakpoint.ttl",),
+    ),
+    "39-anthropic-to-chat": Wish(
+        "gpt-5.6-sol",
+        A,
+        asks_messages({"role": "user", "content": [text("Hi", cache_control={"type": "ephemeral", "ttl": "1h"})]}),
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "Hi", **breakpoint_for("12h")}]}]},
+        ("messages[0].content[0].cache_control.ttl",),
     ),
     "70-anthropic-abroad": Wish(
         "gpt-4.1",
@@ -420,6 +461,22 @@ WISHES: Final = {
         {"generationConfig": {"maxOutputTokens": 4096, "thinkingConfig": {"thinkingBudget": 1024}}},
         ("thinking.type",),
     ),
+    "92-responses": Wish(
+        FLASH,
+        R,
+        asks_responses({"role": "user", "content": [{"type": "input_file", "filename": "a.pdf", "file_data": PDF}]}),
+        {"contents": [{"role": "user", "parts": [GOOGLES_PDF]}]},
+        ("input[0].content[0].filename",),
+    ),
+    "92-anthropic": Wish(
+        FLASH,
+        A,
+        asks_messages({"role": "user", "content": [CLAUDES_PDF]}),
+        {
+            "contents": [{"role": "user", "parts": [GOOGLES_PDF]}],
+            "generationConfig": {"maxOutputTokens": 4096},
+        },
+    ),
     "111-112-anthropic": Wish(
         "gpt-6-sol",
         A,
@@ -456,7 +513,7 @@ WISHES: Final = {
 }
 """*sent* is whole but for the fields that every request has; what is not named there must not be in it."""
 ALWAYS: Final = {"model", "messages", "contents", "input", "max_tokens", "max_completion_tokens", "include"}
-BACKEND_OF: Final = {"claude": "anthropic", "gemini": "gemini", "gpt-6": "openai_responses", "gpt-4": "openai_chat"}
+BACKEND_OF: Final = {"claude": "anthropic", "gemini": "gemini", "gpt-6": "openai_responses", "gpt-": "openai_chat"}
 
 
 @pytest.mark.parametrize("name", WISHES)
