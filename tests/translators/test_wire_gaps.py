@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from anthropic.types.beta import BetaStopReason
+from google.genai.types import FinishReason
+from openai.types.responses.response import IncompleteDetails
 
-from translators import anthropic, gemini
+from translators import anthropic, gemini, openai_responses
 from translators.dialect import Rules
+from translators.gemini.finish import BROKEN, finish_reason
 from translators.neutral import Message, Reasoning, Request, Text, Tool
 from translators.openai_chat import parse_error, parse_request, relay_request
 
@@ -199,3 +203,32 @@ def test_79_gemini_gets_the_whole_of_json_schema() -> None:
     (declared,) = rendered.body["tools"][0]["functionDeclarations"]
     assert declared == {"name": "f", "parametersJsonSchema": schema}
     assert rendered.losses == ()
+
+
+# --- how answers end: the SDKs know every word of today, and a new one fails here until it is decided ---------------
+
+
+def test_95_every_finish_reason_of_googles_sdk_is_decided() -> None:
+    """94, 95, 97: only STOP means that the model was done."""
+    names = [reason.value for reason in FinishReason]
+
+    assert [name for name in names if name not in BROKEN and finish_reason(name, called=False) == "stop"] == ["STOP"]
+
+
+@pytest.mark.parametrize("word", get_args(BetaStopReason))
+def test_45_every_stop_reason_of_anthropics_sdk_is_decided(word: str) -> None:
+    body = {"type": "message", "content": [{"type": "text", "text": "Paris"}], "stop_reason": word}
+
+    reason = anthropic.parse_response(body).choices[0].finish_reason
+
+    assert (reason == "stop") == (word in {"end_turn", "stop_sequence"})
+
+
+@pytest.mark.parametrize("word", get_args(get_args(IncompleteDetails.model_fields["reason"].annotation)[0]))
+def test_114_every_reason_of_an_incomplete_response_is_decided(word: str) -> None:
+    details = {"status": "incomplete", "incomplete_details": {"reason": word}}
+
+    reason = openai_responses.parse_response({"output": [], **details}).choices[0].finish_reason
+
+    expected = {"content_filter": "content_filter", "steered": "pause"}.get(word, "length")
+    assert reason == expected
