@@ -346,9 +346,9 @@ class App:
             route, parameter = self._table.find(request.method, request.rel_url.raw_path)
             path = route.path
             in_query = request.rel_url.query.get("key") if path.startswith("/v1beta/") else None
-            tenant = services.gate.admit(request.headers, route.access, in_query)
+            identity = services.gate.admit(request.headers, route.access, in_query)
             incoming = Incoming(
-                request, route, parameter, request_id, started, tenant, _safe_id(request.headers.get("x-request-id"))
+                request, route, parameter, request_id, started, identity, _safe_id(request.headers.get("x-request-id"))
             )
             response = await route.handler(services, incoming)
             status = response.status

@@ -9,10 +9,8 @@ import hmac
 from collections.abc import Mapping
 
 from proxy.errors import refused
+from proxy.identity import ANONYMOUS, MASTER_IDENTITY, Identity
 from proxy.server import Access
-
-MASTER = "master"
-"""The tenant of whoever has the master key."""
 
 
 def presented_key(headers: Mapping[str, str]) -> str | None:
@@ -30,16 +28,16 @@ class Gate:
         self.required = required
         self._master = master_key.encode() if master_key else None
 
-    def admit(self, headers: Mapping[str, str], access: Access, in_query: str | None = None) -> str:
-        """The tenant of a request. *in_query* is the key of Google's REST clients that write it into the address.
+    def admit(self, headers: Mapping[str, str], access: Access, in_query: str | None = None) -> Identity:
+        """Who sends a request. *in_query* is the key of Google's REST clients that write it into the address.
 
         Raises:
             Refused: 401 without a valid key where one is needed, 403 where the master key is and none is configured.
         """
         if access == "open":
-            return ""
+            return ANONYMOUS
         if self._is_master(presented_key(headers) or in_query):
-            return MASTER
+            return MASTER_IDENTITY
         if access == "master" and self._master is None:
             raise refused(
                 403,
@@ -56,7 +54,7 @@ class Gate:
                 kind="authentication",
                 code="invalid_api_key",
             )
-        return ""
+        return ANONYMOUS
 
     def _is_master(self, key: str | None) -> bool:
         if self._master is None:

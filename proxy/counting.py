@@ -81,7 +81,7 @@ async def _by_vendor(
         services.ledger,
         id=incoming.id,
         started=incoming.started,
-        tenant=incoming.tenant,
+        identity=incoming.identity,
         dialect=DIALECT,
         stream=False,
         count=lambda _model: 0,

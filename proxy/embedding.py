@@ -212,7 +212,7 @@ def _new_exchange(errand: Errand, cache: CacheUse) -> Exchange:
         errand.services.ledger,
         id=incoming.id,
         started=incoming.started,
-        tenant=incoming.tenant,
+        identity=incoming.identity,
         dialect=DIALECT,
         stream=False,
         count=lambda model: counted(request.inputs, model),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from proxy.controls import Controls
+from proxy.identity import Identity
 from proxy.stored import Stored
 from routing.targets import Target
 from storage.errors import LedgerUnavailable
@@ -89,7 +90,7 @@ class Exchange:
         *,
         id: str,  # noqa: A002  the word that headers, ledger and API use
         started: float,
-        tenant: str,
+        identity: Identity,
         dialect: str,
         stream: bool,
         count: Callable[[str], int],
@@ -126,8 +127,8 @@ class Exchange:
         self._clean = clean
         self._seen = seen
         self._started = started
-        self._tenant = tenant
-        self._tags = dict(controls.tags)
+        self._identity = identity
+        self._tags = {**controls.tags, **identity.tags}
         self._client_request_id = client_request_id
         self._input_estimate = input_estimate
         self._closing: list[SettledAttempt] = []
@@ -222,7 +223,7 @@ class Exchange:
             id=self.id,
             dialect=self.dialect,
             route=self.route,
-            key_id=self._tenant or None,
+            key_id=self._identity.key_id,
             tags=self._tags,
             stream=self.stream,
             cache=self.cache,

@@ -39,7 +39,7 @@ async def delete_at_vendor(services: Services, incoming: Incoming, stored: Store
             services.ledger,
             id=incoming.id,
             started=incoming.started,
-            tenant=incoming.tenant,
+            identity=incoming.identity,
             dialect=DIALECT,
             stream=False,
             count=lambda _model: 0,

@@ -259,7 +259,7 @@ def _new_exchange(services: Services, setup: Setup, incoming: Incoming, parcel: 
         services.ledger,
         id=incoming.id,
         started=incoming.started,
-        tenant=incoming.tenant,
+        identity=incoming.identity,
         dialect=DIALECT,
         stream=False,
         count=lambda _model: 0,

@@ -201,7 +201,7 @@ def _new_exchange(errand: Errand, cache: CacheUse) -> Exchange:
         errand.services.ledger,
         id=incoming.id,
         started=incoming.started,
-        tenant=incoming.tenant,
+        identity=incoming.identity,
         dialect=request.dialect,
         stream=request.stream,
         count=lambda model: estimate_request(request, family(model)).tokens,

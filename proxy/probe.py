@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from proxy.asked import Asked
 from proxy.attempt import Attempter
-from proxy.auth import MASTER
 from proxy.controls import Controls
 from proxy.errors import for_client
 from proxy.exchange import Exchange
+from proxy.identity import MASTER_IDENTITY
 from proxy.providers import ProviderSpec
 from proxy.server import new_id
 from proxy.services import Services
@@ -42,7 +42,7 @@ async def probe(services: Services, spec: ProviderSpec) -> Mapping[str, Any]:
         services.ledger,
         id=new_id(),
         started=time.perf_counter(),
-        tenant=MASTER,
+        identity=MASTER_IDENTITY,
         dialect=asked.request.dialect,
         stream=asked.request.stream,
         count=lambda model: estimate_request(asked.request, family(model)).tokens,

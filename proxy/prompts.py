@@ -100,7 +100,7 @@ def _new_exchange(services: Services, setup: Setup, incoming: Incoming, whole: A
         services.ledger,
         id=incoming.id,
         started=incoming.started,
-        tenant=incoming.tenant,
+        identity=incoming.identity,
         dialect=request.dialect,
         stream=request.stream,
         count=lambda model: _counted(whole, model),

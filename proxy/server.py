@@ -26,6 +26,7 @@ from typing_extensions import override
 
 from proxy.envelopes import dialect_of, failure_response
 from proxy.errors import refused
+from proxy.identity import ANONYMOUS, Identity
 from translators.neutral import Failure
 
 log = logging.getLogger("modelport.server")
@@ -66,10 +67,15 @@ class Incoming:
     """Our request id: the row's name in the ledger and the answer's `x-request-id`."""
     started: float
     """`time.perf_counter()` at its arrival."""
-    tenant: str = ""
-    """Whose keys, cache and budget: the id of the virtual key, `master`, or empty."""
+    identity: Identity = ANONYMOUS
+    """Who sends it."""
     client_request_id: str | None = None
     """The `x-request-id` that the client sent, if it is safe to keep."""
+
+    @property
+    def tenant(self) -> str:
+        """Whose cache, conversations and rows."""
+        return self.identity.tenant
 
     @property
     def answer_id(self) -> str:

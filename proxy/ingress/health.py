@@ -8,7 +8,6 @@ from typing import Any
 
 from aiohttp import web
 
-from proxy.auth import MASTER
 from proxy.errors import refused
 from proxy.ingress.json import json_response
 from proxy.probe import PROBE_TOKENS, probe
@@ -85,7 +84,7 @@ def overall(statuses: list[str], *, store_ok: bool) -> str:
 
 async def _probe(services: Services, incoming: Incoming) -> dict[str, Any]:
     """Ask every enabled provider a tiny question; this costs money, so only the master key may."""
-    if incoming.tenant != MASTER:
+    if not incoming.identity.is_master:
         raise refused(
             403,
             "probe=1 asks the providers, which costs money; it needs the master key",

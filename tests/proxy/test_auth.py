@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from proxy.auth import MASTER, Gate, presented_key
+from proxy.auth import Gate, presented_key
 from proxy.errors import Refused
+from proxy.identity import MASTER
 from proxy.routes import ROUTES
 from proxy.server import Access
 from tests.proxy.conftest import Serve
@@ -118,7 +119,7 @@ def test_the_gate_alone(access: Access, config: str, position: int, name: str) -
     expected = EXPECTED[access][config][position]
 
     try:
-        tenant: str | None = gate.admit(headers, access)
+        tenant: str | None = gate.admit(headers, access).tenant
         status = IN
     except Refused as error:
         tenant, status = None, error.failure.status
