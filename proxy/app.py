@@ -42,6 +42,7 @@ from routing.breaker import Breakers
 from routing.catalog import Overlay
 from routing.health import Seen
 from storage.accounts import Accounts
+from storage.budgets import Budgets
 from storage.cache import Cache
 from storage.catalog import CatalogStore
 from storage.db import Database
@@ -211,6 +212,7 @@ async def opened(loaded: Loaded) -> AsyncIterator[Services]:
             responses=Responses(db, ttl_s=memory.responses_ttl_s, max_bytes=int(memory.responses_max_mb * 2**20)),
             learned=learned,
             catalogue=Catalogue(overlay, CatalogStore(db), learned),
+            budgets=Budgets(db),
         )
         await _reconcile(services)
         await stack.enter_async_context(_pruning(services))
@@ -241,6 +243,7 @@ async def _reconcile(services: Services) -> None:
     with contextlib.suppress(StorageError):  # a ledger that cannot be written was spoken of above
         await services.responses.recover()
     await services.know_models()
+    await services.renew_budgets()
     await services.cache.open()
     rows = await services.accounts.newest_attempts(RESTORED_ATTEMPTS)
     services.health.restore(

@@ -14,7 +14,7 @@ from proxy.exchange import Exchange
 from proxy.services import Services
 from proxy.setup import Key, Setup
 from routing import executor
-from routing.errors import ChainExhausted, NoProvider, TooManyTargets, UnknownModel
+from routing.errors import ChainExhausted, NoProvider, NotSent, TooManyTargets, UnknownModel
 from routing.targets import Route, Target
 from translators.neutral import Failure
 
@@ -92,6 +92,8 @@ async def first_answer(
         await services.account_left(exchange, None)
         await exchange.settle("failed", failure)
         raise Refused(failure, {**exchange.vendor_headers, **exchange.headers(final=True), **NO_RETRY}) from error
+    except NotSent as error:
+        raise Refused(error.failure, {**exchange.headers(final=True), **NO_RETRY}) from error
     return outcome.value
 
 

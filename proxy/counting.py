@@ -7,18 +7,18 @@ clients ask before every turn, and a count is an aid, not an answer.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Any, Final
 
 from aiohttp import web
 
 from proxy.asked import Asked
+from proxy.budgeting import Load
 from proxy.calls import Short, call
-from proxy.chain import first_answer, resolve, time_allowed_s
+from proxy.chain import first_answer, resolve
 from proxy.errors import Refused
-from proxy.exchange import Exchange
 from proxy.ingress.json import json_response
+from proxy.opening import Matter, new_exchange, nothing_counted
 from proxy.prepare import dialect_for
 from proxy.server import Incoming
 from proxy.services import Services
@@ -77,23 +77,8 @@ def _path(setup: Setup, asked: Asked, target: Target) -> str:
 async def _by_vendor(
     services: Services, setup: Setup, incoming: Incoming, asked: Asked, *, route: Route, targets: list[Target]
 ) -> web.StreamResponse:
-    exchange = Exchange(
-        services.ledger,
-        id=incoming.id,
-        started=incoming.started,
-        identity=incoming.identity,
-        dialect=DIALECT,
-        stream=False,
-        count=lambda _model: 0,
-        controls=asked.controls,
-        route=route.name,
-        cache="bypass",
-        client_request_id=incoming.client_request_id,
-        input_estimate=0,
-        deadline=time.monotonic() + time_allowed_s(setup, route, asked.controls),
-        clean=setup.redactor.clean,
-        seen=services.seen,
-    )
+    matter = Matter(DIALECT, asked.controls, nothing_counted, input_estimate=0, load=Load(lambda: 0, free=True))
+    exchange = new_exchange(services, setup, incoming, route, matter)
 
     async def attempt(target: Target, key: Key | None, deadline: float) -> bytes:
         spec, own = setup.specs[target.provider], asked.request.dialect

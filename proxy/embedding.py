@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from proxy.budgeting import Load
 from proxy.calls import Short, call
 from proxy.chain import first_answer, resolve, time_allowed_s
 from proxy.controls import Controls, LossMode
@@ -27,6 +28,7 @@ from proxy.delivery import WHOLE_HEADERS
 from proxy.errors import Refused, refused
 from proxy.exchange import Attempt, Exchange
 from proxy.ingress.questions import THREAD_BYTES
+from proxy.opening import Matter, new_exchange
 from proxy.prepare import refuse_losses
 from proxy.providers import ProviderSpec
 from proxy.server import Incoming
@@ -207,24 +209,16 @@ def _order(errand: Errand) -> list[Target]:
 
 def _new_exchange(errand: Errand, cache: CacheUse) -> Exchange:
     """The books of one request, not yet opened."""
-    incoming, request = errand.incoming, errand.wanted.request
-    return Exchange(
-        errand.services.ledger,
-        id=incoming.id,
-        started=incoming.started,
-        identity=incoming.identity,
+    request = errand.wanted.request
+    weight = sum(map(weight_of, request.inputs))
+    matter = Matter(
         dialect=DIALECT,
-        stream=False,
-        count=lambda model: counted(request.inputs, model),
         controls=errand.wanted.controls,
-        route=errand.route.name,
-        cache=cache,
-        client_request_id=incoming.client_request_id,
-        input_estimate=sum(map(weight_of, request.inputs)),
-        deadline=time.monotonic() + errand.time_allowed_s,
-        clean=errand.setup.redactor.clean,
-        seen=errand.services.seen,
+        count=lambda model: counted(request.inputs, model),
+        input_estimate=weight,
+        load=Load(lambda: weight, output_tokens=0),
     )
+    return new_exchange(errand.services, errand.setup, errand.incoming, errand.route, matter, cache=cache)
 
 
 # --- the attempts --------------------------------------------------------------------------------

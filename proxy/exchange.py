@@ -8,10 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from proxy.budgeting import Spending, budget_failure
 from proxy.controls import Controls
 from proxy.identity import Identity
 from proxy.stored import Stored
+from routing.errors import NotSent
 from routing.targets import Target
+from storage.budgets import OverBudget
 from storage.errors import LedgerUnavailable
 from storage.ledger import CacheUse, Ledger, OpenAttempt, OpenExchange, SettledAttempt, SettledExchange, Status
 from storage.money import usd
@@ -102,6 +105,7 @@ class Exchange:
         deadline: float,
         clean: Callable[[str], str],
         seen: Callable[[Attempt, Status, Failure | None], None],
+        spending: Spending | None = None,
     ) -> None:
         self.id = id
         self.dialect = dialect
@@ -126,6 +130,7 @@ class Exchange:
         self._ledger = ledger
         self._clean = clean
         self._seen = seen
+        self._spending = spending
         self._started = started
         self._identity = identity
         self._tags = {**controls.tags, **identity.tags}
@@ -137,22 +142,38 @@ class Exchange:
     # --- attempts
 
     async def begin(self, target: Target, key_index: int | None) -> Attempt:
-        """Book an attempt, durably, before it leaves."""
+        """Book an attempt, durably, before it leaves.
+
+        Raises:
+            NotSent: a budget does not allow it.
+            LedgerUnavailable: it could not be booked.
+        """
+        budgets, worst_nanousd = await self._spending.ask(target) if self._spending else ((), None)
         attempt = Attempt(len(self.attempts) + 1, target, key_index)
         self.attempts.append(attempt)
-        row = OpenAttempt(self.id, attempt.number, target.provider, target.model, key_index)
+        row = OpenAttempt(self.id, attempt.number, target.provider, target.model, key_index, worst_nanousd, budgets)
+        try:
+            await self._book(row)
+        except OverBudget as error:
+            self.attempts.remove(attempt)
+            raise NotSent(budget_failure(error, time.time())) from error
+        return attempt
+
+    async def _book(self, row: OpenAttempt) -> None:
         if self._opened:
             closing = self._closing.pop() if self._closing else None
             await self._close_failed()
             await self._ledger.open_attempt(row, closing)
-        else:
-            self._opened = True
-            try:
-                await self._ledger.open(self._open_row(), row)
-            except (LedgerUnavailable, asyncio.CancelledError):
-                self.settled = True  # nothing was booked, or the ledger withdraws it by itself
-                raise
-        return attempt
+            return
+        self._opened = True
+        try:
+            await self._ledger.open(self._open_row(), row)
+        except OverBudget:
+            self._opened = False
+            raise
+        except (LedgerUnavailable, asyncio.CancelledError):
+            self.settled = True  # nothing was booked, or the ledger withdraws it by itself
+            raise
 
     def failed(self, attempt: Attempt, failure: Failure) -> None:
         """The attempt gave nothing; its row is closed together with the next write."""
@@ -224,6 +245,8 @@ class Exchange:
             dialect=self.dialect,
             route=self.route,
             key_id=self._identity.key_id,
+            team=self._identity.team,
+            organisation=self._identity.organisation,
             tags=self._tags,
             stream=self.stream,
             cache=self.cache,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from typing import Final
 from urllib.parse import quote
 
 from proxy.backends.backend import BackendError, Call
-from proxy.chain import first_answer, resolve, time_allowed_s
+from proxy.budgeting import Load
+from proxy.chain import first_answer, resolve
 from proxy.controls import read_controls
-from proxy.exchange import Exchange
+from proxy.opening import Matter, new_exchange, nothing_counted
 from proxy.passing import DIALECT
 from proxy.server import Incoming
 from proxy.services import Services
@@ -35,23 +35,8 @@ async def delete_at_vendor(services: Services, incoming: Incoming, stored: Store
             return
         controls = read_controls(incoming.http.headers, {})
         route = resolve(setup, f"{spec.name}/{stored.model}", controls)
-        exchange = Exchange(
-            services.ledger,
-            id=incoming.id,
-            started=incoming.started,
-            identity=incoming.identity,
-            dialect=DIALECT,
-            stream=False,
-            count=lambda _model: 0,
-            controls=controls,
-            route=route.name,
-            cache="bypass",
-            client_request_id=incoming.client_request_id,
-            input_estimate=0,
-            deadline=time.monotonic() + time_allowed_s(setup, route, controls),
-            clean=setup.redactor.clean,
-            seen=services.seen,
-        )
+        matter = Matter(DIALECT, controls, nothing_counted, input_estimate=0, load=Load(lambda: 0, free=True))
+        exchange = new_exchange(services, setup, incoming, route, matter)
 
         async def attempt(target: Target, key: Key | None, _deadline: float) -> None:
             made = await exchange.begin(target, key.index if key else None)

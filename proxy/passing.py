@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -21,10 +20,12 @@ from aiohttp import web
 
 from proxy.asking import MAX_ERROR_BYTES
 from proxy.backends.backend import Answer, BackendError, Call
-from proxy.chain import first_answer, resolve, time_allowed_s
+from proxy.budgeting import Load
+from proxy.chain import first_answer, resolve
 from proxy.controls import Controls, read_controls
 from proxy.errors import Refused, for_client, refused
 from proxy.exchange import Attempt, Exchange, rate_limit_headers
+from proxy.opening import Matter, new_exchange, nothing_counted
 from proxy.providers import ProviderSpec
 from proxy.server import Incoming, read_body
 from proxy.services import Services
@@ -255,23 +256,8 @@ def _route(setup: Setup, parcel: Parcel, provider: str | None, incoming: Incomin
 
 
 def _new_exchange(services: Services, setup: Setup, incoming: Incoming, parcel: Parcel, route: Route) -> Exchange:
-    return Exchange(
-        services.ledger,
-        id=incoming.id,
-        started=incoming.started,
-        identity=incoming.identity,
-        dialect=DIALECT,
-        stream=False,
-        count=lambda _model: 0,
-        controls=parcel.controls,
-        route=route.name,
-        cache="bypass",
-        client_request_id=incoming.client_request_id,
-        input_estimate=0,
-        deadline=time.monotonic() + time_allowed_s(setup, route, parcel.controls),
-        clean=setup.redactor.clean,
-        seen=services.seen,
-    )
+    matter = Matter(DIALECT, parcel.controls, nothing_counted, input_estimate=0, load=Load(lambda: 0))
+    return new_exchange(services, setup, incoming, route, matter)
 
 
 # --- the attempts --------------------------------------------------------------------------------

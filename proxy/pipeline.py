@@ -18,10 +18,12 @@ from aiohttp import web
 from proxy.asked import Asked
 from proxy.asking import Committed
 from proxy.attempt import Attempter
+from proxy.budgeting import Load
 from proxy.chain import first_answer, resolve, time_allowed_s
 from proxy.delivery import Delivery
 from proxy.errors import Refused, for_client, refused
 from proxy.exchange import Exchange
+from proxy.opening import Matter, new_exchange
 from proxy.prepare import refuse_losses
 from proxy.server import Incoming
 from proxy.services import Services
@@ -38,7 +40,7 @@ from translators.dialect import Rules
 from translators.errors import BadRequest
 from translators.frozen import described
 from translators.neutral import Failure
-from translators.tokens import estimate_request, family, rough
+from translators.tokens import estimate_request, family, rough, rough_request
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,21 +198,13 @@ def _as_failure(error: Refused | BadRequest) -> Failure:
 
 def _new_exchange(errand: Errand, cache: CacheUse) -> Exchange:
     """The books of one request, not yet opened."""
-    incoming, request = errand.incoming, errand.asked.request
-    return Exchange(
-        errand.services.ledger,
-        id=incoming.id,
-        started=incoming.started,
-        identity=incoming.identity,
+    request = errand.asked.request
+    matter = Matter(
         dialect=request.dialect,
-        stream=request.stream,
-        count=lambda model: estimate_request(request, family(model)).tokens,
         controls=errand.asked.controls,
-        route=errand.route.name,
-        cache=cache,
-        client_request_id=incoming.client_request_id,
+        count=lambda model: estimate_request(request, family(model)).tokens,
         input_estimate=rough(len(errand.asked.raw)),
-        deadline=time.monotonic() + errand.time_allowed_s,
-        clean=errand.setup.redactor.clean,
-        seen=errand.services.seen,
+        load=Load(lambda: rough_request(request).tokens, request.max_output_tokens, request.n or 1),
+        stream=request.stream,
     )
+    return new_exchange(errand.services, errand.setup, errand.incoming, errand.route, matter, cache=cache)

@@ -18,10 +18,12 @@ from aiohttp import web
 from proxy.asked import Asked
 from proxy.asking import Committed
 from proxy.attempt import Attempter
-from proxy.chain import first_answer, resolve, time_allowed_s
+from proxy.budgeting import Load
+from proxy.chain import first_answer, resolve
 from proxy.delivery import Delivery
 from proxy.errors import Refused, for_client, refused
 from proxy.exchange import Attempt, Exchange
+from proxy.opening import Matter, new_exchange
 from proxy.pipeline import answer
 from proxy.providers import COMPLETIONS
 from proxy.server import Incoming
@@ -96,23 +98,15 @@ def _as_failure(error: Refused | BadRequest) -> Failure:
 
 def _new_exchange(services: Services, setup: Setup, incoming: Incoming, whole: Asked, route: Route) -> Exchange:
     request = whole.request
-    return Exchange(
-        services.ledger,
-        id=incoming.id,
-        started=incoming.started,
-        identity=incoming.identity,
+    matter = Matter(
         dialect=request.dialect,
-        stream=request.stream,
-        count=lambda model: _counted(whole, model),
         controls=whole.controls,
-        route=route.name,
-        cache="bypass",
-        client_request_id=incoming.client_request_id,
+        count=lambda model: _counted(whole, model),
         input_estimate=rough(len(whole.raw)),
-        deadline=time.monotonic() + time_allowed_s(setup, route, whole.controls),
-        clean=setup.redactor.clean,
-        seen=services.seen,
+        load=Load(lambda: rough(len(whole.raw)), request.max_output_tokens, request.n or 1),
+        stream=request.stream,
     )
+    return new_exchange(services, setup, incoming, route, matter)
 
 
 def _counted(whole: Asked, model: str) -> int:

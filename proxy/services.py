@@ -16,6 +16,7 @@ import aiohttp
 
 from proxy.asking import Committed
 from proxy.auth import Gate
+from proxy.budgeting import BudgetBook
 from proxy.catalogue import Catalogue
 from proxy.exchange import Attempt, Exchange
 from proxy.healing import Healer, Taught
@@ -31,6 +32,7 @@ from routing.health import Health, Seen
 from routing.pricing import PriceBook
 from routing.retry import RetryBudget
 from storage.accounts import Accounts
+from storage.budgets import Budgets
 from storage.cache import Cache
 from storage.db import Database
 from storage.errors import LedgerUnavailable
@@ -92,6 +94,9 @@ class Services:
     responses: Responses
     learned: LearnedRules
     catalogue: Catalogue
+    budgets: Budgets
+    budget_book: BudgetBook = field(default_factory=BudgetBook)
+    """The budgets as they are now."""
     health: Health = field(default_factory=Health)
     flights: SingleFlight[Stored] = field(default_factory=SingleFlight)
     retry_budget: RetryBudget = field(default_factory=RetryBudget)
@@ -193,6 +198,10 @@ class Services:
             self.vault.put(Kept(tenant, key, origin, dialect, value) for key, value in entries)
 
     # --- the books
+
+    async def renew_budgets(self) -> None:
+        """Let the budgets that are stored be in force."""
+        self.budget_book = BudgetBook(await self.budgets.all())
 
     def seen(self, attempt: Attempt, status: Status, failure: Failure | None) -> None:
         """An attempt ended: news for metrics and health. A client that left says nothing of the provider."""

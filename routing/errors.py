@@ -7,6 +7,7 @@ RoutingError
 ├── LacksAbilities      no candidate can take what the request contains: a 400 that names it
 ├── BadRow              shipped or configured data is wrong (a rule, a price, a target): start-up stops
 ├── AttemptFailed       one attempt gave no answer; raised by the caller's attempt, consumed by the executor
+│   └── NotSent         it was not even made: something of ours forbids it (a budget, a limit); another target may do
 └── ChainExhausted      no target answered: the status of `failure`, with every attempt
 """
 
@@ -72,6 +73,10 @@ class AttemptFailed(RoutingError):
     def __init__(self, failure: Failure) -> None:
         super().__init__(f"{failure.status} {failure.kind}")
         self.failure = failure
+
+
+class NotSent(AttemptFailed):
+    """An attempt was not made, because of a rule of ours. It says nothing of the target; *failure* is the client's."""
 
 
 class ChainExhausted(RoutingError):

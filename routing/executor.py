@@ -8,13 +8,14 @@ Moving on to another target or key costs no pause. Only the last target is asked
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Final, Generic, TypeVar
 
 from routing.breaker import Breaker, Breakers
-from routing.errors import AttemptFailed, ChainExhausted
+from routing.errors import AttemptFailed, ChainExhausted, NotSent
 from routing.limits import KeyRing
 from routing.retry import Patience, RetryBudget, action_for
 from routing.targets import Target
@@ -93,6 +94,7 @@ async def run(
 
     Raises:
         ChainExhausted: no target answered.
+        NotSent: nothing was asked, because a rule of ours forbids every target.
     """
     walk = Walk(
         chain, attempt, breakers, key_rings, deadline, now, sleep, rng, budget, patience or Patience(), fallback_on
@@ -120,6 +122,7 @@ class Walk(Generic[T]):
     tried: dict[int, set[int]] = field(default_factory=dict)
     attempts: list[Attempted] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
+    forbidden: list[NotSent] = field(default_factory=list)
 
     async def to_an_answer(self) -> Outcome[T]:
         """The first answer. Raises ChainExhausted."""
@@ -128,6 +131,10 @@ class Walk(Generic[T]):
             result = await self._try(step)
             if isinstance(result, Outcome):
                 return result
+            if isinstance(result, NotSent):
+                self.place += 1
+                step = self._next()
+                continue
             action = action_for(result, self.fallback_on)
             if action == "stop":
                 raise ChainExhausted(result, self.attempts, self.skipped)
@@ -136,13 +143,19 @@ class Walk(Generic[T]):
             step = self._next()
         return await self._repeat()
 
-    async def _try(self, step: Step) -> Outcome[T] | Failure:
+    async def _try(self, step: Step) -> Outcome[T] | Failure | NotSent:
         """One attempt, with its news passed on to breaker and keys."""
         target, index, breaker = step
         ring = self.key_rings[target.provider]
         started = self.now()
         try:
             value = await self.attempt(target, ring.keys[index], self.deadline)
+        except NotSent as forbidden:
+            breaker.released()
+            self.forbidden.append(forbidden)
+            wait_s = forbidden.failure.retry_after_s or 0.0
+            self.skipped.append(Skipped(target, forbidden.failure.message, wait_s, forbidden.failure.kind))
+            return forbidden
         except AttemptFailed as failed:
             self.attempts.append(Attempted(target, index, failed.failure, started, self.now()))
             breaker.judge(failed.failure)
@@ -170,8 +183,12 @@ class Walk(Generic[T]):
                 result = await self._try(step)
             if isinstance(result, Outcome):
                 return result
+            if isinstance(result, NotSent):
+                break
             if action_for(result, self.fallback_on) == "stop":
                 raise ChainExhausted(result, self.attempts, self.skipped)
+        if self.forbidden and not self.attempts:
+            raise min(self.forbidden, key=_wait_s)
         raise ChainExhausted(reported(self.attempts, self.skipped), self.attempts, self.skipped)
 
     def _next(self) -> Step | None:
@@ -237,6 +254,11 @@ class Walk(Generic[T]):
             return self.patience.max_attempts
         refused = sum(1 for made in self.attempts if made.failure and action_for(made.failure) == "next_key")
         return self.patience.attempts(len(self.chain)) + refused
+
+
+def _wait_s(forbidden: NotSent) -> float:
+    wait_s = forbidden.failure.retry_after_s
+    return math.inf if wait_s is None else wait_s
 
 
 def reported(attempts: Sequence[Attempted], skipped: Sequence[Skipped]) -> Failure:

@@ -20,7 +20,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal, InvalidOperation
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
@@ -57,6 +57,8 @@ PART_OF: Final[Mapping[Kind, Kind]] = {
     "output_audio": "output",
     "output_image": "output",
 }
+INPUT_KINDS: Final[tuple[Kind, ...]] = ("input", "cached_input", "cache_write", "cache_write_1h", "input_audio")
+OUTPUT_KINDS: Final[tuple[Kind, ...]] = ("output", "reasoning", "output_audio", "output_image")
 DEARER_THAN_WHOLE: Final = frozenset({"cache_write", "input_audio", "output_audio", "output_image"})
 """Kinds for which the wider kind's rate would be too little."""
 
@@ -149,6 +151,17 @@ class Price:
                 return None
             total += rate.at(usage.input_tokens) * (count * NANO_PER[kind])
         return int(total.to_integral_value(ROUND_HALF_EVEN))
+
+    def worst_nanousd(self, input_tokens: int, output_tokens: int) -> int | None:
+        """The most that so many tokens can cost; None when a side has no rate."""
+        sent = [rate.at(input_tokens) for kind in INPUT_KINDS if (rate := self.rates.get(kind))]
+        made = [rate.at(input_tokens) for kind in OUTPUT_KINDS if (rate := self.rates.get(kind))]
+        if (input_tokens and not sent) or (output_tokens and not made):
+            return None
+        total = max(sent, default=Decimal(0)) * input_tokens + max(made, default=Decimal(0)) * output_tokens
+        if (flat := self.rates.get("request")) is not None:
+            total += flat.at(input_tokens) * 1000
+        return int((total * 1_000).to_integral_value(ROUND_CEILING))
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +260,13 @@ class PriceBook:
             return None
         nanousd = price.nanousd(usage)
         return None if nanousd is None else Cost(nanousd, price.source, price.version)
+
+    def worst_nanousd(
+        self, provider: str, model: str, input_tokens: int, output_tokens: int, *, at: datetime
+    ) -> int | None:
+        """The most that so many tokens can cost, each at the dearest rate of its side; None when that is unknown."""
+        price = self.price(provider, model, at)
+        return None if price is None else price.worst_nanousd(input_tokens, output_tokens)
 
     def price(self, provider: str, model: str, at: datetime, context: Mapping[str, str] | None = None) -> Price | None:
         """The price in force; None when there is none."""

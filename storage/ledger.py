@@ -7,8 +7,11 @@ An open row becomes ok, failed, aborted or interrupted exactly once and never ch
 The tokens and the cost of a settled exchange are the sums over its attempts; its cost is NULL (unknown) when that
 of any attempt is. Rows that a dead process left open are closed by `recover` at the next start.
 
+An attempt that budgets apply to reserves its worst case with them as it is opened, or is not opened: `OverBudget`.
+
 `strict`: every call returns after the commit and raises LedgerUnavailable when there is none.
-`relaxed`: every call returns at once; what could not be written is counted in `lost`.
+`relaxed`: every call returns at once, but for one that a budget has to allow; what could not be written is counted in
+`lost`.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Literal
 
+from storage.budgets import Ask, Budget, Hold, OverBudget, holds_for, reserve, settle_charges
 from storage.db import Database
 from storage.errors import Conflict, LedgerUnavailable, StorageError
 from translators.codec import dumps_text
@@ -32,6 +36,8 @@ logger = logging.getLogger(__name__)
 Mode = Literal["strict", "relaxed"]
 Status = Literal["ok", "failed", "aborted", "interrupted"]
 CacheUse = Literal["hit", "miss", "bypass"]
+Booked = bool | OverBudget
+"""What an operation says: whether it did anything, or the budget that forbids it."""
 EstimateCost = Callable[[str, str, int], int | None]
 """(provider, model, input tokens) -> nano-dollars, None when no price is known."""
 
@@ -58,6 +64,8 @@ class OpenExchange:
     dialect: str
     route: str | None = None
     key_id: str | None = None
+    team: str | None = None
+    organisation: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     stream: bool = False
     cache: CacheUse = "bypass"
@@ -68,13 +76,18 @@ class OpenExchange:
 
 @dataclass(frozen=True, slots=True)
 class OpenAttempt:
-    """One request about to leave for *provider* / *model*. *number* counts from 1 within the exchange."""
+    """One request about to leave for *provider* / *model*. *number* counts from 1 within the exchange.
+
+    *worst_nanousd* is the most that it can cost (None: its price is unknown), to be reserved with *budgets*.
+    """
 
     exchange_id: str
     number: int
     provider: str
     model: str
     key_index: int | None = None
+    worst_nanousd: int | None = None
+    budgets: tuple[Budget, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,21 +156,23 @@ class Ledger:
         """Reserve *exchange* and its first attempt. If this does not return, neither stays open.
 
         Raises:
+            OverBudget: a budget does not allow the attempt; nothing was written.
             LedgerUnavailable: strict, and it could not be written.
         """
         at_us = self._now_us()
         withdraw = partial(_withdraw_exchange, exchange.id, at_us)
-        await self._book(partial(_open, exchange, attempt, at_us), withdraw)
+        _allowed(await self._book(partial(_open, exchange, attempt, at_us), withdraw, _asks(attempt)))
 
     async def open_attempt(self, attempt: OpenAttempt, closing: SettledAttempt | None = None) -> None:
         """Reserve a further attempt; the one before it is closed in the same transaction.
 
         Raises:
+            OverBudget: a budget does not allow it; the one before it is closed nonetheless.
             LedgerUnavailable: strict, and it could not be written.
         """
         at_us = self._now_us()
         withdraw = partial(_withdraw_attempt, attempt, at_us)
-        await self._book(partial(_open_attempt, attempt, closing, at_us), withdraw)
+        _allowed(await self._book(partial(_open_attempt, attempt, closing, at_us), withdraw, _asks(attempt)))
 
     async def settle_attempt(self, attempt: SettledAttempt) -> None:
         """Close one attempt while its exchange goes on (a race, a vote).
@@ -204,27 +219,37 @@ class Ledger:
 
     async def _book(
         self,
-        operation: Callable[[sqlite3.Connection], bool],
+        operation: Callable[[sqlite3.Connection], Booked],
         withdraw: Callable[[sqlite3.Connection], bool] | None = None,
-    ) -> bool | None:
-        """What *operation* says, None in relaxed mode. *withdraw* follows an operation that nobody awaits any more."""
-        if self.mode == "relaxed":
+        asks: bool = False,
+    ) -> Booked | None:
+        """What *operation* says, None in relaxed mode unless it *asks* something.
+
+        *withdraw* follows an operation that nobody awaits any more.
+        """
+        if self.mode == "relaxed" and not asks:
             self._db.post(operation, self._posted)
             return None
         try:
             async with asyncio.timeout(self._deadline_s):
                 return await self._db.write(operation)
         except StorageError as error:
+            if self.mode == "relaxed":
+                self.lost += 1
+                return None
             raise LedgerUnavailable(f"the ledger cannot be written: {error}") from error
         except (TimeoutError, asyncio.CancelledError) as error:
             if withdraw is not None:
                 self._db.post(withdraw)
+            if isinstance(error, TimeoutError) and self.mode == "relaxed":
+                self.lost += 1
+                return None
             if isinstance(error, TimeoutError):
                 reason = f"the ledger cannot be written: no commit within {self._deadline_s:g} s"
                 raise LedgerUnavailable(reason) from error
             raise
 
-    def _posted(self, settled: bool | None, error: StorageError | None) -> None:
+    def _posted(self, settled: Booked | None, error: StorageError | None) -> None:
         if error is not None:
             self.lost += 1
         elif settled is False:
@@ -241,13 +266,13 @@ class Ledger:
 # --- operations: in the writer thread, inside a transaction ------------------------------------------
 
 _INSERT_EXCHANGE = """
-INSERT INTO exchanges (id, opened_us, status, key_id, tags, dialect, route, target, stream, attempts, cache,
-                       client_request_id, input_estimate)
-VALUES (?, ?, 'open', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+INSERT INTO exchanges (id, opened_us, status, key_id, team, organisation, tags, dialect, route, target, stream,
+                       attempts, cache, client_request_id, input_estimate)
+VALUES (?, ?, 'open', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 _INSERT_ATTEMPT = """
-INSERT INTO attempts (exchange, number, provider, model, key_index, started_us, status)
-VALUES (?, ?, ?, ?, ?, ?, 'open')"""
+INSERT INTO attempts (exchange, number, provider, model, key_index, started_us, reserved_nanousd, status)
+VALUES (?, ?, ?, ?, ?, ?, ?, 'open')"""
 
 _CLOSE_ATTEMPT = """
 UPDATE attempts SET status = ?, ended_us = ?, http_status = ?, error_kind = ?, error = ?,
@@ -278,10 +303,31 @@ WHERE row = ? AND status = 'open'"""
 _FIND_OPEN = "SELECT row FROM exchanges WHERE id = ? AND status = 'open'"
 
 
-def _open(exchange: OpenExchange, attempt: OpenAttempt | None, at_us: int, connection: sqlite3.Connection) -> bool:
+def _asks(attempt: OpenAttempt | None) -> bool:
+    """Whether a budget has to allow it."""
+    return attempt is not None and bool(attempt.budgets)
+
+
+def _ask(attempt: OpenAttempt, opened_us: int) -> Ask:
+    return Ask(attempt.budgets, attempt.provider, attempt.worst_nanousd, opened_us)
+
+
+def _allowed(booked: Booked | None) -> None:
+    if isinstance(booked, OverBudget):
+        raise booked
+
+
+def _open(exchange: OpenExchange, attempt: OpenAttempt | None, at_us: int, connection: sqlite3.Connection) -> Booked:
+    holds: list[Hold] = []
+    if attempt is not None and attempt.budgets:
+        found = holds_for(connection, _ask(attempt, at_us), None)
+        if isinstance(found, OverBudget):
+            return found
+        holds = found
     row = _insert_exchange(connection, exchange, attempt, at_us)
     if attempt is not None:
         _insert_attempt(connection, row, attempt, at_us)
+    reserve(connection, row, holds)
     return True
 
 
@@ -295,6 +341,8 @@ def _insert_exchange(
             exchange.id,
             at_us,
             exchange.key_id,
+            exchange.team,
+            exchange.organisation,
             dumps_text(dict(exchange.tags)) if exchange.tags else "{}",
             exchange.dialect,
             exchange.route,
@@ -310,18 +358,25 @@ def _insert_exchange(
 
 
 def _insert_attempt(connection: sqlite3.Connection, row: int, attempt: OpenAttempt, at_us: int) -> None:
-    values = (row, attempt.number, attempt.provider, attempt.model, attempt.key_index, at_us)
+    reserved = attempt.worst_nanousd if attempt.budgets else None
+    values = (row, attempt.number, attempt.provider, attempt.model, attempt.key_index, at_us, reserved)
     connection.execute(_INSERT_ATTEMPT, values)
 
 
 def _open_attempt(
     attempt: OpenAttempt, closing: SettledAttempt | None, at_us: int, connection: sqlite3.Connection
-) -> bool:
+) -> Booked:
     row = _open_row(connection, attempt.exchange_id)
     if row is None:
         raise Conflict(f"exchange {attempt.exchange_id} is not open and cannot have another attempt")
     if closing is not None:
         _close_attempt_of(connection, row, closing, at_us)
+    if attempt.budgets:
+        (opened_us,) = connection.execute("SELECT opened_us FROM exchanges WHERE row = ?", (row,)).fetchone()
+        holds = holds_for(connection, _ask(attempt, opened_us), row)
+        if isinstance(holds, OverBudget):
+            return holds
+        reserve(connection, row, holds)
     _insert_attempt(connection, row, attempt, at_us)
     connection.execute(
         "UPDATE exchanges SET attempts = attempts + 1, target = ? WHERE row = ?",
@@ -376,6 +431,7 @@ def _close_exchange(connection: sqlite3.Connection, row: int, exchange: SettledE
             row,
         ),
     )
+    settle_charges(connection, row)
 
 
 def _record(opened: OpenExchange, settled: SettledExchange, at_us: int, connection: sqlite3.Connection) -> bool:

@@ -21,6 +21,7 @@ from storage.migrations import (
     m0004_vault,
     m0005_learned,
     m0006_catalog,
+    m0007_budgets,
 )
 from storage.migrations.step import Migration
 
@@ -33,6 +34,7 @@ MIGRATIONS: Final = (
     m0004_vault.MIGRATION,
     m0005_learned.MIGRATION,
     m0006_catalog.MIGRATION,
+    m0007_budgets.MIGRATION,
 )
 
 

@@ -1,0 +1,132 @@
+"""Budgets at the door: what gets in, what is refused and with which words."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from storage.budgets import Budget
+from tests.proxy.conftest import Serve
+from tests.proxy.serving import QUICK, Served, failing, provider, route, says, streams
+from tests.replay import Upstream
+
+COST = 10 * 1_000 + 5 * 2_000
+"""Of an answer of the upstream at one and two dollars per million tokens, in nano-dollars."""
+
+
+async def _with(server: Served, *budgets: Budget) -> None:
+    for budget in budgets:
+        await server.services.budgets.put(budget)
+    await server.services.renew_budgets()
+
+
+async def _spent(server: Served, name: str = "b") -> tuple[int, int]:
+    standing = next(each for each in await server.services.budgets.standings() if each.budget.id == name)
+    return standing.spent_nanousd, standing.reserved_nanousd
+
+
+async def test_five_hundred_at_once_against_a_budget_for_fifty(serve: Serve, upstream: Upstream) -> None:
+    """Reserved is the worst case: what comes later may still find room that the first ones did not need."""
+    upstream.script("m", says())
+    server = await serve(provider("one", upstream))
+    limit = 50 * COST
+    await _with(server, Budget("b", "global", limit, window="total"))
+
+    replies = await asyncio.gather(*(server.ask(model="one/m", max_tokens=5) for _ in range(500)))
+    statuses = Counter(reply.status for reply in replies)
+    rows = await server.rows()
+    spent = sum(round(float(row["cost_usd"]) * 1e9) for row in rows)
+    refusal = next(reply for reply in replies if reply.status == 429)
+
+    assert set(statuses) == {200, 429}
+    assert 25 <= statuses[200] <= 50
+    assert spent == statuses[200] * COST <= limit
+    assert await _spent(server) == (spent, 0)
+    assert len(upstream.asked("m")) == statuses[200]
+    assert refusal.error["code"] == "budget_exceeded"
+    assert "spent 0.000" in refusal.error["message"]
+
+
+async def test_a_refusal_says_when_it_opens_again(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("m", says())
+    server = await serve(provider("one", upstream))
+    await _with(server, Budget("b", "global", 2 * COST, name="all of us", window="day"))
+    first = [await server.ask(model="one/m", max_tokens=5) for _ in range(2)]
+    refused = await server.ask(model="one/m", max_tokens=5)
+
+    assert {reply.status for reply in first} <= {200, 429}
+    assert first[0].status == 200
+    assert refused.status == 429
+    assert 1 <= int(refused.headers["retry-after"]) <= 86_400
+    assert 'budget "all of us"' in refused.error["message"]
+    assert "opens again at" in refused.error["message"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_provider_whose_budget_is_used_up_is_passed_over(
+    serve: Serve, upstream: Upstream, *, stream: bool
+) -> None:
+    upstream.script("m", streams() if stream else says())
+    server = await serve(provider("one", upstream), provider("two", upstream), route("both", "one/m", "two/m"))
+    await _with(server, Budget("b", "provider", 1, "one", window="total"))
+    reply = await server.ask(model="both", max_tokens=5, stream=stream)
+    row = await server.row(reply.id)
+
+    assert (reply.status, reply.headers["x-modelport-target"]) == (200, "two/m")
+    assert [(made["provider"], made["status"]) for made in row["attempts"]] == [("two", "ok")]
+
+
+async def test_a_failed_target_gives_its_share_back(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("m", failing(500), says())
+    server = await serve(provider("one", upstream), provider("two", upstream), route("both", "one/m", "two/m"), QUICK)
+    await _with(server, Budget("b", "route", 10 * COST, "both", window="hour"))
+    reply = await server.ask(model="both", max_tokens=5)
+
+    assert reply.status == 200
+    assert await _spent(server) == (COST, 0)
+
+
+async def test_budgets_of_tags_are_charged_by_tag(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("m", says())
+    server = await serve(provider("one", upstream))
+    await _with(server, Budget("b", "tag", 1, "team=search", window="month"))
+    tagged = await server.ask(model="one/m", headers={"x-modelport-tags": "team=search"})
+    other = await server.ask(model="one/m", headers={"x-modelport-tags": "team=ads"})
+
+    assert (tagged.status, other.status) == (429, 200)
+
+
+@pytest.mark.parametrize(("unpriced", "status"), [("refuse", 403), ("allow", 200)])
+async def test_a_model_without_a_price(serve: Serve, upstream: Upstream, unpriced: str, status: int) -> None:
+    upstream.script("m", says())
+    server = await serve(provider("one", upstream, more='price = { other = { input = "1", output = "1" } }\n'))
+    budget = Budget("b", "global", 10**12, window="day")
+    await _with(server, replace(budget, unpriced=unpriced))
+    reply = await server.ask(model="one/m")
+
+    assert reply.status == status
+    if status == 403:
+        assert reply.error["code"] == "unpriced_model"
+
+
+async def test_a_request_that_never_fits_says_so_and_not_when_to_come_back(serve: Serve, upstream: Upstream) -> None:
+    server = await serve(provider("one", upstream))
+    await _with(server, Budget("b", "global", 10, window="hour"))
+    reply = await server.ask(model="one/m", max_tokens=5)
+
+    assert reply.status == 429
+    assert "retry-after" not in reply.headers
+    assert reply.headers["x-should-retry"] == "false"
+
+
+async def test_a_hit_of_the_cache_needs_no_room(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("m", says())
+    server = await serve(provider("one", upstream))
+    first = await server.ask(model="one/m", temperature=0)
+    await _with(server, Budget("b", "global", 0, window="hour"))
+    second = await server.ask(model="one/m", temperature=0)
+
+    assert (first.status, second.status, second.headers["x-modelport-cache"]) == (200, 200, "hit")
