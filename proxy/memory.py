@@ -5,8 +5,8 @@ keeps the conversation itself (the provider of the previous response, if it said
 is told its id; any other gets it in full, which is reported as `previous_response_id=emulated`. So each attempt sees
 the request as its own target has to: a failover needs no more than that.
 
-An id that is not stored here goes to a Responses server as it is, which may know it. Where keys are required, only
-with the master key: the provider's account is one for all keys, and nobody is to go on from another's conversation.
+An id that is not stored here goes to a Responses server as it is, which may know it. Where there are keys, only with
+the master key: the provider's account is one for all keys, and nobody is to go on from another's conversation.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.errors import Refused, refused
-from proxy.past import Past, Reference, continued, is_kept, past_of, references_in, resolved
+from proxy.past import Past, Reference, continued, is_kept, past_of, references_in, referred, resolved
 from routing.targets import Target
 from storage.errors import StorageError
 from storage.responses import Responses, ResponseStatus, StoredResponse
 from translators.codec import REMOVED, JsonError, dumps, loads_object, splice
 from translators.losses import Loss
-from translators.neutral import NO_NATIVE, Request
-from translators.openai_responses.client import SERVED_FIELDS, chained, items_of
+from translators.neutral import NO_NATIVE, Failure, Request
+from translators.openai_responses.client import NOT_KNOWN, SERVED_FIELDS, chained, items_of, keeps_nothing
 from translators.sse import SseDecoder, SseEvent, frame
 
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ class Memory:
         self.check(spoken)
         if spoken == DIALECT:
             # Several keys may be those of several accounts, of which only one keeps the response.
-            keeper = spec.name if len(spec.keys) < 2 and not self.forgotten else ""
+            told = len(spec.keys) < 2 and not self.forgotten and spec.name not in self.responses.not_keeping
+            keeper = spec.name if told else ""
             return self._for_responses(asked, keeper) if may_relay else (asked, [])
         losses = [self._emulated()] if self.past else []
         losses.extend(_sent_in_full(position) for position in self.references)
@@ -90,11 +91,23 @@ class Memory:
             losses.append(Loss("store", "dropped", "neither the proxy ([memory] responses) nor the target keeps it"))
         return replace(asked, request=without(asked.request, SERVED_FIELDS)), losses
 
+    def told_otherwise(self, failure: Failure, provider: str) -> Memory | None:
+        """The state in which *provider* is told everything, after it has answered an id with *failure*.
+
+        None when that is no help. One that refuses the field itself is not told ids any more.
+        """
+        if self.past is None or self.forgotten or failure.code != NOT_KNOWN:
+            return None
+        if keeps_nothing(failure):
+            self.responses.not_keeping.add(provider)
+        return replace(self, forgotten=True)
+
     def check(self, spoken: str) -> None:
         """Raises Refused: 400 for what a target of the dialect *spoken* cannot be told of."""
         if self.previous_id is not None and self.past is None and (spoken != DIALECT or not self.asks_vendor):
             raise not_found(self.previous_id)
         if spoken == DIALECT:
+            self._check_owned()
             return
         if self.past and self.past.missing:
             raise not_found(self.past.missing)
@@ -106,6 +119,19 @@ class Memory:
                 param="conversation",
                 code="unsupported_parameter",
             )
+
+    def _check_owned(self) -> None:
+        """Raises Refused: for what lies with the vendor and may be another client's."""
+        if self.asks_vendor:
+            return
+        if (conversation := self.body.get("conversation")) is not None:
+            name = conversation.get("id") if isinstance(conversation, Mapping) else conversation
+            told = f"Conversation with id {str(name)[:200]!r} not found."
+            raise refused(404, told, kind="not_found", param="conversation", code="not_found")
+        for position, item in enumerate(self.items):
+            if name := referred(item):
+                place = f"input[{position}]"
+                raise refused(400, f"Item with id {name[:200]!r} not found.", param=place, code="item_not_found")
 
     def _for_responses(self, asked: Asked, provider: str) -> tuple[Asked, list[Loss]]:
         changes: dict[str, Any] = {}
@@ -287,7 +313,7 @@ def not_found(response_id: str) -> Refused:
         400,
         f"Previous response with id '{response_id[:200]}' not found.",
         param="previous_response_id",
-        code="previous_response_not_found",
+        code=NOT_KNOWN,
     )
 
 

@@ -80,21 +80,31 @@ async def references_in(
 ) -> dict[int, Reference]:
     """The references among *items* that can be resolved, by their positions.
 
-    They are looked for in the conversation that the request continues, and in the response that made an item whose id
-    tells it.
+    They are looked for in the conversation that the request continues, in the response that made an item whose id
+    tells it, and in the output of the tenant's newest responses: the Vercel AI SDK refers to items by no more than
+    their vendors' ids.
     """
     found: dict[int, Reference] = {}
-    for position, item in enumerate(items):
-        name = _referred(item)
-        if not name:
-            continue
+    names = {position: name for position, item in enumerate(items) if (name := referred(item))}
+    for position, name in names.items():
         links = list(past.links) if past else []
         if (own := _OWN_ITEM.fullmatch(name)) and (link := await responses.get(tenant, f"resp_{own[1]}")):
             links.append(link)
-        for link in links:
-            if hit := next((each for each in _named_items(link) if each.get("id") == name), None):
-                found[position] = Reference(hit, link)
+        if reference := _reference(name, links):
+            found[position] = reference
+    missing = {position: name for position, name in names.items() if position not in found}
+    makers = await responses.makers(tenant, set(missing.values())) if missing else {}
+    for position, name in missing.items():
+        if name in makers and (reference := _reference(name, [makers[name]])):
+            found[position] = reference
     return found
+
+
+def _reference(name: str, links: Iterable[StoredResponse]) -> Reference | None:
+    for link in links:
+        if hit := next((each for each in _named_items(link) if each.get("id") == name), None):
+            return Reference(hit, link)
+    return None
 
 
 def resolved(items: Sequence[Any], references: Mapping[int, Reference], provider: str | None = None) -> list[Any]:
@@ -150,7 +160,7 @@ def _named_items(link: StoredResponse) -> list[Item]:
     return [*input_items({"input": loads(link.input)}, link.id), *loads(link.output)]
 
 
-def _referred(item: Any) -> str:
+def referred(item: Any) -> str:
     """The id that a reference names; empty for any other item."""
     if not isinstance(item, dict):
         return ""

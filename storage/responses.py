@@ -4,6 +4,8 @@
 
 The first end counts: a response that has ended never changes again. A row belongs to one tenant, and another tenant's
 id is as unknown as one that never was. What is too old is gone, whether or not `prune` has come by.
+A deleted response is unknown, too. As long as others continue it, its input and output stay behind for them alone,
+under the tenant `{tenant}/deleted`, and go with the last of them.
 The table is bounded in bytes: when it is full, the expired go first, then the oldest that have ended.
 """
 
@@ -12,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Literal
@@ -21,7 +23,7 @@ from storage.db import Database
 from storage.errors import TooLarge, UnknownResponse
 from storage.packed import pack, unpack
 from storage.pruning import BATCH, prune
-from translators.codec import splice
+from translators.codec import dumps, splice
 
 ResponseStatus = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
 
@@ -40,6 +42,9 @@ MAX_CHAIN_BYTES: Final = 64 * 1024 * 1024
 
 ROW_BYTES: Final = 256
 """What a row takes beside its bodies, about."""
+
+MAX_SEARCHED: Final = 500
+"""The newest responses of all tenants, in which an item is looked for."""
 
 _ASIDE_BYTES: Final = 64 * 1024
 """More than this is compressed in a thread of its own."""
@@ -87,6 +92,8 @@ class Responses:
         self._max_bytes = max_bytes
         self._max_row_bytes = max_row_bytes
         self._now = now
+        self.not_keeping: set[str] = set()
+        """Providers that say that they keep responses and refused to continue one; as long as the process lives."""
 
     async def save(self, stored: StoredResponse) -> bool:
         """Keep *stored*, in the place of its earlier state if it has one; on disk when this returns.
@@ -111,7 +118,7 @@ class Responses:
         return await self._db.read(partial(_get, tenant, response_id, self._now_us()))
 
     async def delete(self, tenant: str, response_id: str) -> bool:
-        """Forget a response; whether there was one. Those that continue it can no longer be continued."""
+        """Forget a response; whether there was one. Those that continue it can still be continued."""
         return await self._db.write(partial(_delete, tenant, response_id, self._now_us()))
 
     async def chain(
@@ -124,6 +131,10 @@ class Responses:
             TooLarge: there are more than *limit* of them, or more than *max_bytes* of input and output.
         """
         return await self._db.read(partial(_chain, (tenant, response_id), self._now_us(), limit, max_bytes))
+
+    async def makers(self, tenant: str, item_ids: Set[str]) -> dict[str, StoredResponse]:
+        """Of each item the newest response of *tenant* that has it in its output, among the newest; *body* is empty."""
+        return await self._db.read(partial(_makers, tenant, item_ids, self._now_us()))
 
     async def set_status(
         self, tenant: str, response_id: str, status: ResponseStatus, body: bytes | None = None
@@ -166,12 +177,24 @@ ON CONFLICT (tenant, id) DO UPDATE SET
     previous_id = excluded.previous_id, size = excluded.size,
     input = excluded.input, output = excluded.output, body = excluded.body
 WHERE responses.status IN ('queued', 'in_progress')"""
+_DELETED: Final = "/deleted"
+"""What follows the tenant of a deleted response that others continue."""
 _IS_THERE = "SELECT 1 FROM responses WHERE tenant = ? AND id = ? AND expires_us > ?"
 _FIND = "SELECT * FROM responses WHERE tenant = ? AND id = ? AND expires_us > ?"
 _LINK = """
 SELECT tenant, id, created_us, expires_us, status, model, provider, vendor_stored, previous_id, input, output,
        x'00' AS body
 FROM responses WHERE tenant = ? AND id = ? AND expires_us > ?"""
+_NEWEST = """
+SELECT tenant, id, created_us, expires_us, status, model, provider, vendor_stored, previous_id, input, output,
+       x'00' AS body
+FROM responses WHERE row IN (SELECT row FROM responses ORDER BY created_us DESC, row DESC LIMIT ?)
+AND tenant = ? AND expires_us > ? ORDER BY created_us DESC, row DESC"""
+_CONTINUED = "SELECT 1 FROM responses WHERE tenant IN (?, ?) AND previous_id = ? AND expires_us > ? LIMIT 1"
+_REMOVE = "DELETE FROM responses WHERE tenant = ? AND id = ? RETURNING previous_id"
+_HIDE = """
+UPDATE responses SET tenant = ?, size = size - length(body) + length(?), body = ?
+WHERE tenant = ? AND id = ?"""
 _DELETE_EXPIRED = """
 DELETE FROM responses WHERE row IN (SELECT row FROM responses WHERE expires_us <= ? ORDER BY expires_us LIMIT ?)"""
 _DELETE_OLDEST = """
@@ -242,8 +265,19 @@ def _get(tenant: str, response_id: str, at_us: int, connection: sqlite3.Connecti
 
 
 def _delete(tenant: str, response_id: str, at_us: int, connection: sqlite3.Connection) -> bool:
+    """Remove or hide it, and remove those before it that were hidden for its sake."""
     known = connection.execute(_IS_THERE, (tenant, response_id, at_us)).fetchone()
-    connection.execute("DELETE FROM responses WHERE tenant = ? AND id = ?", (tenant, response_id))
+    hidden = tenant + _DELETED
+    if known and connection.execute(_CONTINUED, (tenant, hidden, response_id, at_us)).fetchone():
+        connection.execute(_REMOVE, (hidden, response_id)).fetchall()  # an earlier one of that id
+        nothing = pack(b"{}")
+        connection.execute(_HIDE, (hidden, nothing, nothing, tenant, response_id))
+        return True
+    removed = connection.execute(_REMOVE, (tenant, response_id)).fetchone()
+    while removed and (before := removed[0]) is not None:
+        if connection.execute(_CONTINUED, (tenant, hidden, before, at_us)).fetchone():
+            break
+        removed = connection.execute(_REMOVE, (hidden, before)).fetchone()
     return known is not None
 
 
@@ -255,12 +289,14 @@ def _chain(
     size = 0
     while True:
         row = connection.execute(_LINK, (tenant, wanted, at_us)).fetchone()
+        if row is None and links:
+            row = connection.execute(_LINK, (tenant + _DELETED, wanted, at_us)).fetchone()
         if row is None:
             after = f", which {links[-1].id} continues," if links else ""
             raise UnknownResponse(wanted, f"response {wanted}{after} is not stored")
         if len(links) == limit:
             raise TooLarge(f"response {last[1]} continues {limit} others or more; at most {limit} are read")
-        link = replace(_stored(row), body=b"")
+        link = replace(_stored(row), tenant=tenant, body=b"")
         size += len(link.input) + len(link.output)
         if size > max_bytes:
             raise TooLarge(f"response {last[1]} continues more than {max_bytes} bytes of input and output")
@@ -268,6 +304,19 @@ def _chain(
         if link.previous_id is None:
             return links[::-1]
         wanted = link.previous_id
+
+
+def _makers(tenant: str, item_ids: Set[str], at_us: int, connection: sqlite3.Connection) -> dict[str, StoredResponse]:
+    wanted = {item_id: b'"id":' + dumps(item_id) for item_id in item_ids}
+    found: dict[str, StoredResponse] = {}
+    for row in connection.execute(_NEWEST, (MAX_SEARCHED, tenant, at_us)):
+        output = unpack(row["output"])
+        for item_id in [item_id for item_id, written in wanted.items() if written in output]:
+            found[item_id] = replace(_stored(row), body=b"")
+            del wanted[item_id]
+        if not wanted:
+            break
+    return found
 
 
 def _set_status(

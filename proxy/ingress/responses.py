@@ -89,8 +89,9 @@ async def _asked(services: Services, incoming: Incoming) -> Asked:
 
 
 def _is_the_vendors_client(services: Services, incoming: Incoming) -> bool:
-    """Whether the client may name what the vendor keeps. With several keys here, the vendor's one account is all's."""
-    return not services.gate.required or incoming.identity.is_master
+    """Whether the client may name what the vendor keeps: where there are keys, the vendor's one account is all's."""
+    auth = services.setup.loaded.settings.auth
+    return incoming.identity.is_master or not (auth.required or auth.master_key)
 
 
 # --- stored responses ----------------------------------------------------------------------------
@@ -158,10 +159,18 @@ def _named(incoming: Incoming) -> tuple[str, str]:
 
 async def _elsewhere(services: Services, incoming: Incoming, response_id: str, known: bool) -> web.StreamResponse:
     """What the vendor says of a response that is not stored here, or of a path that is not *known* here."""
+    unknown = f"Response with id '{response_id[:200]}' not found."
     if PROVIDER_HEADER in incoming.http.headers and _is_the_vendors_client(services, incoming):
-        return await pass_on(services, incoming)
+        try:
+            return await pass_on(services, incoming)
+        except Refused as error:
+            failure = error.failure
+            if not known or failure.kind != "not_found" or failure.code == "no_provider":
+                raise
+            told = replace(failure, message=f"{unknown} {failure.message}", code="not_found")
+            raise Refused(told, error.headers) from error
     if known:
-        raise refused(404, f"Response with id '{response_id[:200]}' not found.", kind="not_found", code="not_found")
+        raise refused(404, unknown, kind="not_found", code="not_found")
     path = incoming.http.rel_url.raw_path[:200]
     raise refused(404, f"there is nothing at {incoming.http.method} {path}", kind="not_found", code="unknown_url")
 

@@ -21,7 +21,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from proxy.memory import Memory
-from proxy.past import continued
+from proxy.past import Past, continued
 from storage.responses import Responses
 from tests.proxy.conftest import Serve
 from tests.proxy.serving import (
@@ -40,6 +40,7 @@ from tests.proxy.serving import (
 )
 from tests.replay import Answer, Asked, Upstream
 from tests.running import Modelport
+from translators.openai_responses import parse_error
 from translators.openai_responses.client import parse_request
 
 MASTER_KEY = "mp-master-0123456789"
@@ -433,6 +434,32 @@ async def test_a_vendor_with_several_keys_may_have_several_accounts(serve: Serve
     assert texts(sent["input"]) == [("user", "1"), ("assistant", "answer 1"), ("user", "2")]
 
 
+async def test_a_vendor_that_refused_to_continue_is_told_no_ids_any_more(serve: Serve, upstream: Upstream) -> None:
+    """Although it says that it stores its answers. Once for a process; an id that it has forgotten is no such case."""
+    upstream.script("m", vendor())
+    server = await serve(responses_at("one", upstream), QUICK)
+    first = (await post(server, model="one/m", input="1")).json["id"]
+    stored = await server.services.responses.get("", first)
+    assert stored is not None
+    body = {"model": "one/m", "input": "2", "previous_response_id": first}
+    memory = Memory(server.services.responses, "", parse_request(body), body, previous_id=first, past=Past(stored))
+
+    forgotten = memory.told_otherwise(
+        parse_error(400, b'{"detail":"previous_response_id resp_1 not found"}', {}), "one"
+    )
+    before = set(server.services.responses.not_keeping)
+    refused = memory.told_otherwise(parse_error(400, b'{"detail":"unknown field previous_response_id"}', {}), "one")
+    reply = await post(server, **body)
+
+    assert (forgotten is not None and forgotten.forgotten, refused is not None and refused.forgotten) == (True, True)
+    assert (before, server.services.responses.not_keeping) == (set(), {"one"})
+    assert forgotten is not None
+    assert forgotten.told_otherwise(parse_error(400, b'{"detail":"previous_response_id"}', {}), "one") is None
+    assert memory.told_otherwise(parse_error(400, b'{"detail":"unknown field user"}', {}), "one") is None
+    assert texts(upstream.asked("m")[1].json["input"]) == [("user", "1"), ("assistant", "answer 1"), ("user", "2")]
+    assert reply.headers["x-modelport-losses"].startswith("previous_response_id=emulated")
+
+
 async def test_a_failover_in_mid_conversation_sends_it_in_full(serve: Serve, upstream: Upstream) -> None:
     """Each target sees the request as it has to: the first is told the id, the next the conversation."""
     answers = vendor()
@@ -545,14 +572,79 @@ async def test_an_unknown_previous_id_is_the_clients_error_or_the_vendors_busine
     assert reply.status == 200
 
 
-def test_where_keys_are_required_an_unknown_id_goes_to_no_vendor() -> None:
-    """The vendor's account is one for all keys: an id overheard from another key must lead nowhere."""
-    body = {"model": "m", "input": "hi", "previous_response_id": "resp_of_another"}
-    nowhere: Any = None
-    memory = Memory(nowhere, "key_1", parse_request(body), body, previous_id="resp_of_another", asks_vendor=False)
+@pytest.mark.parametrize(
+    ("asked", "status", "param", "told"),
+    [
+        ({"previous_response_id": "resp_x"}, 400, "previous_response_id", "response with id 'resp_x' not found"),
+        ({"conversation": "conv_x"}, 404, "conversation", "Conversation with id 'conv_x' not found"),
+        ({"conversation": {"id": "conv_x"}}, 404, "conversation", "Conversation with id 'conv_x' not found"),
+        ({"input": [{"type": "item_reference", "id": "msg_x"}]}, 400, "input[0]", "Item with id 'msg_x' not found"),
+        ({"input": [{"role": "user", "content": "hi"}, {"id": "msg_x"}]}, 400, "input[1]", "'msg_x' not found"),
+    ],
+)
+async def test_where_there_are_keys_the_vendors_ids_are_the_masters(
+    asked: dict[str, Any], status: int, param: str, told: str, serve: Serve, upstream: Upstream
+) -> None:
+    """The vendor's account is one for all keys: an id overheard from another client must lead nowhere."""
+    upstream.script("m", vendor())
+    server = await serve(responses_at("one", upstream), MASTER, QUICK)
+    body = {"model": "one/m", "input": "hi", **asked}
 
-    with pytest.raises(Exception, match="resp_of_another' not found"):
-        memory.check("openai_responses")
+    anonymous = await post(server, **body)
+    counted = await post(server, "/input_tokens", **body)
+    sent_before = len(upstream.asked("m"))
+    master = await post(server, "", {"authorization": f"Bearer {MASTER_KEY}"}, **body)
+
+    for reply in (anonymous, counted):
+        assert (reply.status, reply.error["param"]) == (status, param)
+        assert told in reply.error["message"]
+    assert (sent_before, master.status) == (0, 200)
+
+
+@pytest.mark.parametrize("path", ["", "/input_items"])
+async def test_where_there_is_a_master_key_others_read_nothing_of_the_vendors(path: str, serve: Serve) -> None:
+    with Upstream(lambda _asked: Answer.json({"id": "resp_x"})) as upstream:
+        server = await serve(responses_at("one", upstream), MASTER, QUICK)
+        named = {"x-modelport-provider": "one"}
+
+        anonymous = await server.get(f"/v1/responses/resp_x{path}", named)
+        deleted = await server.request("DELETE", f"/v1/responses/resp_x{path}", headers=named)
+        master = await server.get(f"/v1/responses/resp_x{path}", {**named, "authorization": f"Bearer {MASTER_KEY}"})
+
+        assert (anonymous.status, deleted.status, master.status) == (404, 404, 200)
+        assert len(upstream.requests) == 1
+
+
+async def test_an_item_is_found_by_its_vendors_id_alone(serve: Serve, upstream: Upstream) -> None:
+    """Its vendor is sent the id, another one the item, and another tenant nothing."""
+    upstream.script("m", says())
+    upstream.script("n", vendor())
+    server = await serve(provider("one", upstream), responses_at("two", upstream), MASTER, QUICK)
+    asked = [{"type": "item_reference", "id": "msg_vendor1"}, {"role": "user", "content": "2"}]
+
+    await post(server, model="two/n", input="1")
+    kept = await post(server, model="two/n", input=asked)
+    moved = await post(server, model="one/m", input=asked)
+    stranger = await post(server, "", {"authorization": f"Bearer {MASTER_KEY}"}, model="one/m", input=asked)
+
+    assert (kept.status, upstream.asked("n")[1].json["input"]) == (200, asked)
+    assert texts(upstream.asked("m")[0].json["messages"]) == [("assistant", "answer 1"), ("user", "2")]
+    assert moved.headers["x-modelport-losses"].startswith("input[0]=emulated")
+    assert (stranger.status, stranger.error["code"]) == (400, "item_not_found")
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_what_its_vendor_does_not_know_either_is_an_unknown_response(method: str, serve: Serve) -> None:
+    missing = {"error": {"message": "No such thing.", "type": "invalid_request_error", "param": None, "code": None}}
+    with Upstream(lambda _asked: Answer.json(missing, 404)) as upstream:
+        server = await serve(responses_at("one", upstream), QUICK)
+
+        unknown = await server.request(method, "/v1/responses/resp_x", headers={"x-modelport-provider": "one"})
+        nobody = await server.request(method, "/v1/responses/resp_x", headers={"x-modelport-provider": "two"})
+
+    assert (unknown.status, unknown.error["code"], nobody.error["code"]) == (404, "not_found", "no_provider")
+    assert unknown.error["message"].startswith("Response with id 'resp_x' not found. ")
+    assert "No such thing." in unknown.error["message"]
 
 
 async def test_what_is_stored_nowhere_is_not_found_in_openais_words(serve: Serve, upstream: Upstream) -> None:
@@ -642,11 +734,29 @@ async def test_a_conversation_with_a_gap_cannot_be_continued_elsewhere(serve: Se
 
     first = (await post(server, model="one/m", input="1")).json["id"]
     second = (await post(server, model="one/m", input="2", previous_response_id=first)).json["id"]
-    await server.request("DELETE", f"/v1/responses/{first}")
+    with sqlite3.connect(server.database) as connection:
+        connection.execute("UPDATE responses SET expires_us = 0 WHERE id = ?", (first,))
     reply = await post(server, model="one/m", input="3", previous_response_id=second)
 
     assert reply.status == 400
     assert first in reply.error["message"]
+
+
+async def test_a_deleted_response_breaks_no_conversation_that_went_on(serve: Serve, upstream: Upstream) -> None:
+    """As at OpenAI: nobody can ask for it or continue it, but what came after it can be continued."""
+    upstream.script("m", says("one"), says("two"), says("three"))
+    server = await serve(provider("one", upstream), QUICK)
+
+    first = (await post(server, model="one/m", input="1")).json["id"]
+    second = (await post(server, model="one/m", input="2", previous_response_id=first)).json["id"]
+    await server.request("DELETE", f"/v1/responses/{first}")
+    asked_for = await server.get(f"/v1/responses/{first}")
+    continued = await post(server, model="one/m", input="x", previous_response_id=first)
+    third = await post(server, model="one/m", input="3", previous_response_id=second)
+
+    assert (asked_for.status, continued.error["code"]) == (404, "previous_response_not_found")
+    assert third.json["output"][0]["content"][0]["text"] == "three"
+    assert [text for _, text in texts(upstream.asked("m")[-1].json["messages"])] == ["1", "one", "2", "two", "3"]
 
 
 async def test_a_vendor_may_go_on_where_an_earlier_response_is_gone_here(serve: Serve) -> None:
@@ -996,16 +1106,46 @@ async def ran(command: str, *, until: bool) -> str:
     return printed.decode()
 
 
-async def test_a_vendor_that_has_forgotten_is_told_in_full(serve: Serve) -> None:
-    """Its own id was forwarded, it does not know it any more, and the copy here serves."""
+_OPENAI: Mapping[str, Any] = {"type": "invalid_request_error", "param": "previous_response_id"}
+NO_STATE: Mapping[str, tuple[int, dict[str, Any]]] = {
+    "forgotten": (
+        400,
+        {
+            "error": {
+                **_OPENAI,
+                "message": "Previous response with id 'resp_1' not found.",
+                "code": "previous_response_not_found",
+            }
+        },
+    ),
+    "named": (400, {"error": {**_OPENAI, "message": "This is not supported here.", "code": "unsupported_parameter"}}),
+    "detail": (400, {"detail": "Unsupported parameter: previous_response_id"}),
+    "pydantic": (
+        422,
+        {
+            "detail": [
+                {
+                    "type": "extra_forbidden",
+                    "loc": ["body", "previous_response_id"],
+                    "msg": "Extra inputs are not permitted",
+                }
+            ]
+        },
+    ),
+    "not found": (404, {"error": {"message": "unknown previous_response_id", "type": "invalid_request_error"}}),
+}
+
+
+@pytest.mark.parametrize("how", NO_STATE)
+async def test_a_vendor_that_cannot_go_on_from_the_id_is_told_in_full(how: str, serve: Serve) -> None:
+    """Its own id was forwarded, it does not know it any more or never knew any, and the copy here serves."""
+    status, refusal = NO_STATE[how]
     bodies: list[Any] = []
 
     def vendor(asked: Asked) -> Answer:
         bodies.append(asked.json)
         if asked.json.get("previous_response_id"):
-            error = {"message": "Previous response with id 'resp_1' not found.", "code": "previous_response_not_found",
-                     "type": "invalid_request_error", "param": "previous_response_id"}  # fmt: skip
-            return Answer.json({"error": error}, 400)
+            return Answer.json(refusal, status)
         return Answer.json(
             {"id": f"resp_{len(bodies)}", "object": "response", "created_at": 1, "status": "completed", "model": "m",
              "store": True, "error": None, "incomplete_details": None, "instructions": None, "metadata": {},

@@ -16,7 +16,7 @@ from storage.errors import Corrupt, TooLarge, UnknownResponse
 from storage.migrations import MIGRATIONS
 from storage.packed import COMPRESS_BYTES, pack, unpack
 from storage.responses import TTL_S, Responses, ResponseStatus, StoredResponse
-from translators.codec import loads
+from translators.codec import dumps, loads
 
 CREATED = 1_795_226_400
 DAY_S = 24 * 3600
@@ -188,16 +188,56 @@ async def test_two_conversations_may_share_their_beginning(responses: Responses)
     assert chains == [["root", "left"], ["root", "right"]]
 
 
-async def test_a_missing_ancestor_is_named_with_the_response_that_continues_it(responses: Responses) -> None:
+async def test_a_missing_ancestor_is_named_with_the_response_that_continues_it(responses: Responses, clock) -> None:
     for n in range(4):
-        await responses.save(_response(f"resp_{n}", f"resp_{n - 1}" if n else None))
-    await responses.delete("t1", "resp_1")
+        expires = CREATED + 5 if n == 1 else None
+        await responses.save(_response(f"resp_{n}", f"resp_{n - 1}" if n else None, expires=expires))
+    clock.advance(5)
 
     with pytest.raises(UnknownResponse, match="response resp_1, which resp_2 continues, is not stored") as missing:
         await responses.chain("t1", "resp_3")
     assert missing.value.response_id == "resp_1"
     with pytest.raises(UnknownResponse, match="response resp_9 is not stored"):
         await responses.chain("t1", "resp_9")
+
+
+async def test_a_deleted_response_stays_behind_for_those_that_continue_it(responses: Responses) -> None:
+    """Nobody can ask for it or continue it any more; its body is gone."""
+    for name, previous in (("root", None), ("middle", "root"), ("left", "middle"), ("right", "middle")):
+        await responses.save(_response(name, previous, body=b"b" * 500))
+    full = (await responses.stats())["size_bytes"]
+
+    deleted = [await responses.delete("t1", name) for name in ("middle", "root", "middle")]
+
+    assert deleted == [True, True, False]
+    assert [link.id for link in await responses.chain("t1", "left")] == ["root", "middle", "left"]
+    assert {link.tenant for link in await responses.chain("t1", "left")} == {"t1"}
+    for name in ("root", "middle"):
+        assert await responses.get("t1", name) is None
+        with pytest.raises(UnknownResponse):
+            await responses.chain("t1", name)
+    assert (await responses.stats())["size_bytes"] < full - 900
+
+
+async def test_a_hidden_response_goes_with_the_last_that_continues_it(responses: Responses) -> None:
+    for name, previous in (("root", None), ("middle", "root"), ("left", "middle"), ("right", "middle")):
+        await responses.save(_response(name, previous))
+
+    counts = []
+    for name in ("root", "middle", "left", "right"):
+        await responses.delete("t1", name)
+        counts.append((await responses.stats())["entries"])
+
+    assert counts == [4, 4, 3, 0]
+
+
+async def test_an_id_may_be_deleted_stored_again_and_deleted_again(responses: Responses) -> None:
+    for _ in range(2):
+        await responses.save(_response("root"))
+        await responses.save(_response("next", "root"))
+        assert await responses.delete("t1", "root")
+
+    assert [link.id for link in await responses.chain("t1", "next")] == ["root", "next"]
 
 
 async def test_a_chain_is_bounded_in_links_and_bytes(responses: Responses) -> None:
@@ -217,6 +257,16 @@ async def test_a_chain_that_bites_its_tail_ends(responses: Responses) -> None:
 
     with pytest.raises(TooLarge):
         await responses.chain("t1", "a")
+
+
+async def test_the_newest_response_that_made_an_item_is_found_by_its_id(responses: Responses) -> None:
+    for name, tenant, item in (("a", "t1", "msg_1"), ("b", "t1", "msg_1"), ("c", "t1", 'm"2'), ("d", "t2", "msg_3")):
+        output = dumps([{"type": "message", "id": item, "text": "msg_4"}])
+        await responses.save(_response(name, tenant=tenant, output=output))
+
+    found = await responses.makers("t1", {"msg_1", 'm"2', "msg_3", "msg_4", "msg"})
+
+    assert {item: link.id for item, link in found.items()} == {"msg_1": "b", 'm"2': "c"}
 
 
 # --- room --------------------------------------------------------------------------------------------

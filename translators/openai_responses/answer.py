@@ -69,6 +69,26 @@ _ECHOED: Final[Mapping[str, Any]] = {
     "user": None,
 }
 """Fields of the request that an answer repeats, with what they are when the client did not say them."""
+_HEAD: Final[Mapping[str, Any]] = {
+    "id": "",
+    "object": "response",
+    "created_at": 0,
+    "status": "in_progress",
+    "completed_at": None,
+    "error": None,
+    "incomplete_details": None,
+    "model": "",
+    "output": [],
+    "usage": None,
+    **_ECHOED,
+    "metadata": {},
+    "reasoning": {"effort": None, "summary": None},
+    "text": {"format": {"type": "text"}},
+}
+"""A Response object that has just begun. What it holds is replaced, never changed."""
+
+_COMPLETED: Final = frozenset({"metadata", "reasoning", "text"})
+"""Objects of the request that an answer repeats together with what the client did not say in them."""
 
 _INCOMPLETE: Final[Mapping[FinishReason | None, str]] = {
     "length": "max_output_tokens",
@@ -97,27 +117,17 @@ def render_response(response: Response, to: ReplyTo) -> dict[str, Any]:
 
 def head(vendor_id: str, model: str, created: int, to: ReplyTo) -> dict[str, Any]:
     """A Response object that has just begun."""
-    asked = to.body
-    body: dict[str, Any] = {
-        "id": vendor_id if vendor_id.startswith("resp_") else f"resp_{to.id}",
-        "object": "response",
-        "created_at": created or to.created,
-        "status": "in_progress",
-        "completed_at": None,
-        "error": None,
-        "incomplete_details": None,
-        "model": model or to.request.model,
-        "output": [],
-        "usage": None,
-    }
-    for name, default in _ECHOED.items():
-        value = asked.get(name)
-        body[name] = default if value is None else value
+    body = dict(_HEAD)
+    body["id"] = vendor_id if vendor_id.startswith("resp_") else f"resp_{to.id}"
+    body["created_at"] = created or to.created
+    body["model"] = model or to.request.model
+    for name, value in to.body.items():
+        if name in _ECHOED and value is not None:
+            body[name] = value
+        elif name in _COMPLETED and value and isinstance(value, dict):
+            body[name] = {**_HEAD[name], **value}
     if isinstance(body["conversation"], str):
         body["conversation"] = {"id": body["conversation"]}
-    body["metadata"] = asked.get("metadata") or {}
-    body["reasoning"] = {"effort": None, "summary": None, **_mapping(asked.get("reasoning"))}
-    body["text"] = {"format": {"type": "text"}, **_mapping(asked.get("text"))}
     return body
 
 
@@ -126,8 +136,10 @@ def finished(
 ) -> dict[str, Any]:
     """*body*, a `head`, with all that is known at the end. Of *whole* its choices do not count: *choice* does."""
     native = whole.native
-    body.update((name, value) for name, value in native.get(DIALECT, {}).items() if name not in _STRUCTURE)
-    shared = {**native.get("openai_chat", {}), **native.get(DIALECT, {})}
+    shared: Mapping[str, Any] = {}
+    if native:
+        body.update((name, value) for name, value in native.get(DIALECT, {}).items() if name not in _STRUCTURE)
+        shared = {**native.get("openai_chat", {}), **native.get(DIALECT, {})}
     body["service_tier"] = _tier(shared.get("service_tier")) or _tier(to.body.get("service_tier"))
     if "moderation" in shared:
         body["moderation"] = shared["moderation"]
@@ -162,6 +174,8 @@ def response_error(failure: Failure) -> dict[str, Any]:
 
 def extra_of(native: Native) -> dict[str, Any]:
     """The fields of other dialects as `extra_content`."""
+    if not native:
+        return {}
     extra = extra_content({dialect: fields for dialect, fields in native.items() if dialect != DIALECT})
     if chat := {name: value for name, value in native.get("openai_chat", {}).items() if name not in _SHARED_WITH_CHAT}:
         extra["openai_chat"] = chat
@@ -185,10 +199,6 @@ def _answer_extra(native: Native, choice: Choice) -> dict[str, Any]:
 def _tier(value: Any) -> str | None:
     """A service tier that the API knows; another vendor's word for its own is none."""
     return value if isinstance(value, str) and value in _TIERS else None
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 # --- items ---------------------------------------------------------------------------------------
@@ -264,6 +274,8 @@ def output_items(choice: Choice, to: ReplyTo, *, failed: bool = False) -> list[d
 
 def logprob_shares(texts: Sequence[Part], logprobs: Logprobs) -> list[Logprobs]:
     """The log probabilities of each text's own tokens, by their lengths; the last text has all that are left."""
+    if not logprobs:
+        return [()] * len(texts)
     shares: list[Logprobs] = []
     taken = 0
     for part in texts:
@@ -373,7 +385,9 @@ def _image_item(part: Image, item_id: str) -> dict[str, Any]:
 
 def _rest(part: Part, base: Mapping[str, Any]) -> dict[str, Any]:
     """The vendor's other fields of an item."""
-    own = {} if isinstance(part, Opaque) else part.native.get(DIALECT, {})
+    if isinstance(part, Opaque) or not part.native:
+        return {}
+    own = part.native.get(DIALECT, {})
     return {name: value for name, value in own.items() if name not in _FIXED and name not in base}
 
 

@@ -5,6 +5,7 @@ from typing import Final
 from translators.openai_chat.error import render_error
 from translators.openai_responses.answer import render_input_tokens, render_response
 from translators.openai_responses.conversation import chained, input_items, items_of
+from translators.openai_responses.error import NOT_KNOWN, keeps_nothing
 from translators.openai_responses.incoming import SERVED_FIELDS, idle, parse_request, without_idle
 from translators.openai_responses.namespaces import expanded
 from translators.openai_responses.relay import StreamRelay, relay_request, relay_response
@@ -12,6 +13,7 @@ from translators.openai_responses.renderer import StreamRenderer
 
 __all__ = [
     "ARGUMENTS_ARE_OBJECTS",
+    "NOT_KNOWN",
     "SERVED_FIELDS",
     "StreamRelay",
     "StreamRenderer",
@@ -20,6 +22,7 @@ __all__ = [
     "idle",
     "input_items",
     "items_of",
+    "keeps_nothing",
     "parse_request",
     "relay_request",
     "relay_response",

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -42,15 +43,35 @@ _BY_CODE: Final[Mapping[str, tuple[ErrorKind, int]]] = {
     ),
 }
 _VAGUE: Final = frozenset({"invalid_request", "server"})
+_ABOUT_THE_REQUEST: Final = frozenset({"invalid_request", "not_found"})
+NOT_KNOWN: Final = "previous_response_not_found"
+"""OpenAI's code for a `previous_response_id` that it cannot go on from."""
+_PREVIOUS: Final = "previous_response_id"
+_AS_A_FIELD: Final = re.compile(
+    r"(?:un|not )support|unknown (?:parameter|field|argument|property)|unrecogni[sz]ed|unexpected|extra inputs"
+    r"|not (?:permitted|allowed|implemented|available|enabled)",
+    re.IGNORECASE,
+)
 
 
 def parse_error(status: int, body: bytes, headers: Mapping[str, str]) -> Failure:
-    """Whatever a server sent with *status*. *headers* have lower-case names."""
+    """Whatever a server sent with *status*. *headers* have lower-case names.
+
+    A server that keeps nothing refuses `previous_response_id` as a field (`{"detail": "Unsupported parameter:
+    previous_response_id"}`); for whoever asks, that is the same as an id that is not known.
+    """
     failure = chat.parse_error(status, body, headers)
+    if failure.kind in _ABOUT_THE_REQUEST and (failure.param == _PREVIOUS or _PREVIOUS in failure.message):
+        return replace(failure, code=NOT_KNOWN)
     kind, _ = _BY_CODE.get(failure.code or "", (None, 0))
     if kind is not None and status in (400, 422) and failure.kind in _VAGUE:
         return replace(failure, kind=kind)
     return failure
+
+
+def keeps_nothing(failure: Failure) -> bool:
+    """Whether a server refuses every `previous_response_id`, not only the one that it was told."""
+    return failure.code == NOT_KNOWN and _AS_A_FIELD.search(failure.message) is not None
 
 
 def error_in(body: Mapping[str, Any]) -> Failure | None:

@@ -17,9 +17,12 @@ Reasoning whose `encrypted_content` the proxy sealed is its own vendor's again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields as fields_of
 from dataclasses import replace
-from typing import Any, Final, get_args
+from operator import attrgetter
+from types import NoneType
+from typing import Any, Final, NamedTuple, get_args
 
 from translators.codec import type_name
 from translators.errors import BadRequest
@@ -55,26 +58,53 @@ EFFORTS: Final[tuple[str, ...]] = get_args(Effort)
 SERVED_FIELDS: Final = frozenset({"previous_response_id", "store", "background", "conversation"})
 """Fields that ask the server to remember something; the proxy does so itself, whatever the backend."""
 
-_NATIVE_TYPES: Final = (
-    ("access_programs", "mapping"),
-    ("background", "flag"),
-    ("background_options", "mapping"),
-    ("context_management", "items"),
-    ("image", "mapping"),
-    ("include", "texts"),
-    ("max_tool_calls", "integer"),
-    ("moderation", "mapping"),
-    ("previous_response_id", "text"),
-    ("prompt", "mapping"),
-    ("prompt_cache_key", "text"),
-    ("prompt_cache_options", "mapping"),
-    ("prompt_cache_retention", "text"),
-    ("safety_identifier", "text"),
-    ("store", "flag"),
-    ("stream_options", "mapping"),
-    ("truncation", "text"),
-)
+
+def _conversation(fields: Fields, name: str) -> Any:
+    conversation = fields.get(name)
+    if not isinstance(conversation, str | dict):
+        raise fields.wrong(name, "an id or an object with an id")
+    return conversation
+
+
+_Reader = Callable[[Fields, str], Any]
+_NATIVE: Final[Mapping[str, _Reader]] = {
+    "access_programs": Fields.mapping,
+    "background": Fields.flag,
+    "background_options": Fields.mapping,
+    "context_management": Fields.items,
+    "conversation": _conversation,
+    "image": Fields.mapping,
+    "include": Fields.texts,
+    "max_tool_calls": Fields.integer,
+    "moderation": Fields.mapping,
+    "previous_response_id": Fields.text,
+    "prompt": Fields.mapping,
+    "prompt_cache_key": Fields.text,
+    "prompt_cache_options": Fields.mapping,
+    "prompt_cache_retention": Fields.text,
+    "safety_identifier": Fields.text,
+    "store": Fields.flag,
+    "stream_options": Fields.mapping,
+    "truncation": Fields.text,
+}
 """OpenAI's own fields that no other dialect has: checked, then kept in native."""
+_NEUTRAL: Final[Mapping[str, _Reader]] = {
+    "max_output_tokens": lambda fields, name: fields.integer(name, 0),
+    "metadata": Fields.mapping,
+    "parallel_tool_calls": Fields.flag,
+    "service_tier": Fields.text,
+    "temperature": lambda fields, name: fields.number(name, 0, 2),
+    "top_logprobs": lambda fields, name: fields.integer(name, 0, 20),
+    "top_p": Fields.number,
+    "user": Fields.text,
+}
+"""Fields that the neutral form has under the same name."""
+_READ_APART: Final = frozenset(
+    {"input", "instructions", "model", "reasoning", "stream", "text", "tool_choice", "tools", *PROXY_FIELDS}
+)
+_INPUT: Final = "a string or an array of items"
+_EARLIER: Final = ("prompt", "previous_response_id", "conversation")
+"""What may stand in the place of an input."""
 
 _SERVED_INCLUDES: Final = frozenset({"reasoning.encrypted_content", "message.output_text.logprobs"})
 """What answers to a Responses client contain anyway, whoever gives them."""
@@ -96,11 +126,13 @@ _MODEL_ITEMS: Final = frozenset({"compaction", "item_reference", "mcp_approval_r
 
 def idle(native: Native) -> frozenset[str]:
     """The request's fields in *native* that ask for what happens anyway, at any target: no loss when left out."""
-    fields = native.get(DIALECT, {})
-    names = {name for name, values in _IDLE_VALUES.items() if name in fields and fields[name] in values}
-    if _SERVED_INCLUDES.issuperset(fields.get("include") or ()):
-        names.add("include")
-    return frozenset(names & fields.keys())
+    fields = native.get(DIALECT)
+    if not fields:
+        return frozenset()
+    names = [name for name, value in fields.items() if name in _IDLE_VALUES and value in _IDLE_VALUES[name]]
+    if "include" in fields and _SERVED_INCLUDES.issuperset(fields["include"]):
+        names.append("include")
+    return frozenset(names)
 
 
 def without_idle(request: Request) -> Request:
@@ -108,10 +140,30 @@ def without_idle(request: Request) -> Request:
     changes: dict[str, Any] = {}
     if names := idle(request.native):
         changes["native"] = _without(request.native, names)
-    messages = tuple(_without_names(message) for message in request.messages)
-    if any(one is not other for one, other in zip(messages, request.messages, strict=True)):
-        changes["messages"] = messages
-    return replace(request, **changes) if changes else request
+    if _has_own_fields(request.messages):
+        changes["messages"] = tuple(_without_names(message) for message in request.messages)
+    return _with(request, changes) if changes else request
+
+
+_POSITIONS: Final = {each.name: position for position, each in enumerate(fields_of(Request))}
+_all_values: Final = attrgetter(*_POSITIONS)
+
+
+def _with(request: Request, changes: Mapping[str, Any]) -> Request:
+    """`dataclasses.replace`, which takes four times as long for a class of so many fields."""
+    values = list(_all_values(request))
+    for name, value in changes.items():
+        values[_POSITIONS[name]] = value
+    return Request(*values)
+
+
+def _has_own_fields(messages: Iterable[Message]) -> bool:
+    """Whether any part has fields beside the neutral ones."""
+    for message in messages:
+        for part in message.parts:
+            if not isinstance(part, Opaque) and part.native:
+                return True
+    return False
 
 
 def _without(native: Native, names: frozenset[str]) -> Native:
@@ -141,53 +193,51 @@ def parse_request(body: Mapping[str, Any]) -> Request:
         BadRequest: a field is missing or has the wrong type; *param* is its place.
     """
     fields = Fields(body)
-    for name in PROXY_FIELDS:
-        fields.get(name)
-    native = _known_native(fields)
+    native: dict[str, Any] = {}
+    request: dict[str, Any] = {}
+    unknown: dict[str, Any] = {}
+    for name, value in body.items():
+        if value is None:
+            continue
+        if name in _NEUTRAL:
+            request[name] = _NEUTRAL[name](fields, name)
+        elif name in _NATIVE:
+            native[name] = _NATIVE[name](fields, name)
+        elif name not in _READ_APART:
+            unknown[name] = value
     model = fields.needed_text("model")
     if not model:
         raise fields.wrong("model", "a model's name")
-    output, verbosity = _text_config(fields, native)
-    top_logprobs = fields.integer("top_logprobs", 0, 20)
-    asked = fields.value.get("reasoning")
-    older = isinstance(asked, dict) and asked.get("summary") is None and "generate_summary" in asked
-    request: dict[str, Any] = {
-        "messages": (*_instructions(fields), *_messages(fields)),
-        "tools": tuple(_tools(fields)),
-        "tool_choice": _tool_choice(fields, native),
-        "parallel_tool_calls": fields.flag("parallel_tool_calls"),
-        "max_output_tokens": fields.integer("max_output_tokens", 0),
-        "temperature": fields.number("temperature", 0, 2),
-        "top_p": fields.number("top_p"),
-        "logprobs": True if top_logprobs or "message.output_text.logprobs" in native.get("include", ()) else None,
-        "top_logprobs": top_logprobs,
-        "reasoning": _reasoning(fields),
-        "output": output,
-        "verbosity": verbosity,
-        "user": fields.text("user"),
-        "metadata": fields.mapping("metadata"),
-        "service_tier": fields.text("service_tier"),
-        "stream": bool(fields.flag("stream")),
-        "include_usage": True,
-    }
-    native.update(fields.rest())
-    places = {"reasoning.visible": "reasoning.generate_summary"} if older else {}
-    return Request(dialect=DIALECT, model=model, native=own_native(native), places=places, **request)
+    if "conversation" in native and "previous_response_id" in native:
+        told = "conversation: expected it or previous_response_id, found both"
+        raise BadRequest(told, "conversation", "mutually_exclusive_parameters")
+    if request.get("top_logprobs") or "message.output_text.logprobs" in native.get("include", ()):
+        request["logprobs"] = True
+    if "text" in body:
+        request["output"], request["verbosity"] = _text_config(fields, native)
+    if "reasoning" in body:
+        request["reasoning"] = _reasoning(fields)
+        request["places"] = _reasoning_places(body["reasoning"])
+    if "tools" in body:
+        request["tools"] = tuple(_tools(fields))
+    if "tool_choice" in body:
+        request["tool_choice"] = _tool_choice(fields, native)
+    native.update(unknown)
+    return Request(
+        dialect=DIALECT,
+        model=model,
+        messages=(*_instructions(fields), *_messages(fields)),
+        stream=fields.flag("stream") is True,
+        include_usage=True,
+        native={DIALECT: native} if native else NO_NATIVE,
+        **request,
+    )
 
 
 def own_native(own: Mapping[str, Any], **others: Mapping[str, Any]) -> Native:
     """A Native of this dialect's fields *own* and those of *others*, without empty ones."""
     native = {dialect: fields for dialect, fields in {DIALECT: own, **others}.items() if fields}
     return native or NO_NATIVE
-
-
-def _known_native(fields: Fields) -> dict[str, Any]:
-    found = {name: getattr(fields, kind)(name) for name, kind in _NATIVE_TYPES}
-    conversation = fields.get("conversation")
-    if conversation is not None and not isinstance(conversation, str | dict):
-        raise fields.wrong("conversation", "an id or an object with an id")
-    found["conversation"] = conversation
-    return {name: value for name, value in found.items() if value is not None}
 
 
 def _text_config(fields: Fields, native: dict[str, Any]) -> tuple[OutputFormat | None, str | None]:
@@ -239,7 +289,18 @@ def _reasoning(fields: Fields) -> Reasoning | None:
     )
 
 
+def _reasoning_places(asked: Any) -> dict[str, str]:
+    """The older name of `reasoning.summary`, where that is what the client wrote."""
+    older = isinstance(asked, dict) and asked.get("summary") is None and "generate_summary" in asked
+    return {"reasoning.visible": "reasoning.generate_summary"} if older else {}
+
+
 # --- tools ---------------------------------------------------------------------------------------
+
+_TEXT: Final = (str, NoneType)
+_FLAG: Final = (bool, NoneType)
+_OBJECT: Final = (dict, NoneType)
+_FUNCTION_FIELDS: Final = frozenset({"type", "name", "description", "parameters", "strict"})
 
 
 def parse_tools(body: Mapping[str, Any], place: str = "") -> Iterator[Tool]:
@@ -248,7 +309,12 @@ def parse_tools(body: Mapping[str, Any], place: str = "") -> Iterator[Tool]:
 
 
 def _tools(fields: Fields) -> Iterator[Tool]:
-    for tool in fields.objects("tools"):
+    for position, value in enumerate(fields.items("tools") or ()):
+        place = f"{fields.at('tools')}[{position}]"
+        if plain := _plain_function(value, place):
+            yield plain
+            continue
+        tool = _object(value, place)
         match tool.needed_text("type"):
             case "function":
                 yield _function(tool)
@@ -261,6 +327,17 @@ def _tools(fields: Fields) -> Iterator[Tool]:
                     tool.needed_text("name")
                     tuple(_tools(tool))  # `namespaces` reads them when they are needed; errors are told now
                 yield Tool(kind, kind="native", native=own_native(tool.value), place=tool.place)
+
+
+def _plain_function(tool: Any, place: str) -> Tool | None:
+    """A function with the usual fields alone; None for any other tool, and for what is wrong."""
+    if not isinstance(tool, dict) or tool.get("type") != "function" or not tool.keys() <= _FUNCTION_FIELDS:
+        return None
+    name, description, parameters = tool.get("name"), tool.get("description"), tool.get("parameters")
+    strict = tool.get("strict")
+    if not (isinstance(name, str) and name and isinstance(description, _TEXT) and isinstance(parameters, _OBJECT)):
+        return None
+    return Tool(name, description, parameters, strict, place=place) if isinstance(strict, _FLAG) else None
 
 
 def _function(tool: Fields) -> Tool:
@@ -322,31 +399,89 @@ def _instructions(fields: Fields) -> Iterator[Message]:
 
 def _messages(fields: Fields) -> Iterator[Message]:
     asked = fields.get("input")
+    if asked in (None, "", []) and not any(fields.value.get(name) for name in _EARLIER):
+        told = f"input: missing or empty; expected {_INPUT}, or one of {', '.join(_EARLIER)}"
+        raise BadRequest(told, "input", "missing_required_parameter")
     if isinstance(asked, str):
         yield Message("user", (Text(asked, place="input"),), place="input")
         return
-    if asked is None:
-        if not any(fields.value.get(name) for name in ("prompt", "previous_response_id", "conversation")):
-            raise fields.wrong("input", "a string or an array of items")
-        return
-    if not isinstance(asked, list):
-        raise fields.wrong("input", "a string or an array of items")
+    if asked is not None and not isinstance(asked, list):
+        raise fields.wrong("input", _INPUT)
     called: dict[str, str] = {}
     turn: list[Part] = []
-    place = ""
-    for item in fields.objects("input"):
-        said = _said(item)
-        if said is not None:
-            place = place or item.place
-            turn.extend(said)
-            called.update({part.id: part.name for part in said if isinstance(part, ToolCall)})
+    begun = ""
+    for position, value in enumerate(asked or ()):
+        place = f"input[{position}]"
+        read = _plain_item(value, place, called)
+        if read is None:
+            item = _object(value, place)
+            read = _said(item) or _asked(item, called)
+        if not isinstance(read, Message):
+            begun = begun or place
+            turn += read.parts
+            called.update({part.id: part.name for part in read.parts if isinstance(part, ToolCall)})
             continue
         if turn:
-            yield Message("assistant", tuple(turn), place=place)
-        turn, place = [], ""
-        yield _asked(item, called)
+            yield Message("assistant", tuple(turn), place=begun)
+        turn, begun = [], ""
+        yield read
     if turn:
-        yield Message("assistant", tuple(turn), place=place)
+        yield Message("assistant", tuple(turn), place=begun)
+
+
+def _object(value: Any, place: str) -> Fields:
+    if not isinstance(value, dict):
+        raise BadRequest(f"{place}: expected an object, found {type_name(value)}", place, "invalid_type")
+    return Fields(value, place)
+
+
+class _Said(NamedTuple):
+    """What an item that a model put out adds to the turn of the assistant."""
+
+    parts: Sequence[Part]
+
+
+_MESSAGE_FIELDS: Final = frozenset({"type", "role", "content"})
+_CALL_FIELDS: Final = frozenset({"type", "id", "status", "call_id", "name", "arguments"})
+_OUTPUT_FIELDS: Final = frozenset({"type", "id", "status", "call_id", "output"})
+_SPEAKERS: Final = frozenset({"user", "system", "developer"})
+
+
+def _plain_item(item: Any, place: str, called: Mapping[str, str]) -> Message | _Said | None:
+    """An item of the usual fields and plain text; None for any other, and for what is wrong."""
+    if not isinstance(item, dict):
+        return None
+    kind = item.get("type", "message")
+    if kind == "message" and item.keys() <= _MESSAGE_FIELDS:
+        return _plain_message(item, place)
+    if kind == "function_call" and item.keys() <= _CALL_FIELDS:
+        return _plain_call(item, place)
+    if kind == "function_call_output" and item.keys() <= _OUTPUT_FIELDS:
+        call_id, output = item.get("call_id"), item.get("output")
+        if isinstance(call_id, str) and isinstance(output, str):
+            text = Text(output, place=f"{place}.output")
+            result = ToolResult(call_id, (text,), name=called.get(call_id) or None, place=place)
+            return Message("tool", (result,), place=place)
+    return None
+
+
+def _plain_message(item: Mapping[str, Any], place: str) -> Message | _Said | None:
+    content, role = item.get("content"), item.get("role")
+    if not isinstance(content, str) or not isinstance(role, str):
+        return None
+    parts = (Text(content, place=f"{place}.content"),)
+    if role in _SPEAKERS:
+        return Message(role, parts, place=place)  # type: ignore[arg-type]  # one of the three
+    return _Said(parts if content else ()) if role == "assistant" else None
+
+
+def _plain_call(item: Mapping[str, Any], place: str) -> _Said | None:
+    call_id, name, arguments = item.get("call_id"), item.get("name"), item.get("arguments")
+    if not (isinstance(call_id, str) and isinstance(name, str) and isinstance(arguments, str)):
+        return None
+    item_id = item.get("id")
+    native = NO_NATIVE if item_id is None else {DIALECT: {"id": item_id}}
+    return _Said((ToolCall(call_id, name, arguments, native=native, place=place),))
 
 
 def _type(item: Fields) -> str:
@@ -359,19 +494,19 @@ def _type(item: Fields) -> str:
     return kind
 
 
-def _said(item: Fields) -> list[Part] | None:
+def _said(item: Fields) -> _Said | None:
     """The parts of an item that a model put out; None for one that was put in."""
     match _type(item):
         case "message" if item.value.get("role") == "assistant":
-            return _assistant_parts(item)
+            return _Said(_assistant_parts(item))
         case "reasoning":
-            return [_thinking(item)]
+            return _Said((_thinking(item),))
         case "function_call":
-            return [_call(item, "arguments")]
+            return _Said((_call(item, "arguments"),))
         case "custom_tool_call":
-            return [_call(item, "input")]
+            return _Said((_call(item, "input"),))
         case kind if kind.endswith("_call") or kind in _MODEL_ITEMS:
-            return [Opaque(DIALECT, kind, item.value, item.place)]
+            return _Said((Opaque(DIALECT, kind, item.value, item.place),))
         case _:
             return None
 
@@ -462,10 +597,21 @@ def _content(item: Fields, field: str) -> list[Part]:
     parts: list[Part] = []
     for position, value in enumerate(content):
         place = f"{item.at(field)}[{position}]"
-        if not isinstance(value, dict):
-            raise BadRequest(f"{place}: expected an object, found {type_name(value)}", place, "invalid_type")
-        parts.append(_part(Fields(value, place)))
+        parts.append(_plain_text(value, place) or _part(_object(value, place)))
     return parts
+
+
+_TEXT_FIELDS: Final = frozenset({"type", "text"})
+_TEXT_TYPES: Final = frozenset({"input_text", "output_text", "text"})
+
+
+def _plain_text(part: Any, place: str) -> Text | None:
+    """A text and nothing beside; None for any other part, and for what is wrong."""
+    if not isinstance(part, dict) or part.keys() != _TEXT_FIELDS:
+        return None
+    kind, text = part["type"], part["text"]
+    known = isinstance(kind, str) and kind in _TEXT_TYPES and isinstance(text, str)
+    return Text(text, place=place) if known else None
 
 
 def _part(part: Fields) -> Part:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
-from typing import Any, Final, assert_never
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeGuard, assert_never
 
 from translators.codec import dumps_text
 from translators.dialect import Rules
@@ -33,6 +33,7 @@ from translators.neutral import (
     Part,
     Refusal,
     Request,
+    Role,
     Source,
     Text,
     Thinking,
@@ -78,10 +79,13 @@ class InputWriter:
         """All messages but `instructions`. *stored*: the ids of earlier items mean something to the server."""
         self._stored = stored
         for position, message in enumerate(self._request.messages):
-            place = message_place(message, position)
             if position == 0 and not self._foreign and message.place == "instructions":
                 self.instructions = "".join(part.text for part in message.parts if isinstance(part, Text))
                 continue
+            if (plain := self._plain_item(message)) is not None:
+                self._items.append(plain)
+                continue
+            place = message_place(message, position)
             self._unread(place, message.native)
             if message.name is not None:
                 self._losses.append(Loss(f"{place}.name", "dropped", "a message here has no name"))
@@ -97,6 +101,18 @@ class InputWriter:
                 case _:
                     assert_never(message.role)
         return self._items
+
+    def _plain_item(self, message: Message) -> dict[str, Any] | None:
+        """The item of a message that is one text, or one result that is one text, and nothing beside; else None."""
+        if message.native or message.name is not None or len(message.parts) != 1:
+            return None
+        part, role = message.parts[0], message.role
+        if isinstance(part, ToolResult) and role == "tool" and not part.native and not part.is_error:
+            text = part.parts[0] if len(part.parts) == 1 else None
+            return self._output(part, text.text, {}) if text is not None and _is_plain(text) else None
+        if role == "tool" or not _is_plain(part):
+            return None
+        return {"type": "message", "role": self._role(role), "content": part.text}
 
     def final_losses(self) -> list[Loss]:
         """What is reported once for the whole request."""
@@ -134,10 +150,12 @@ class InputWriter:
         if len(parts) == 1 and _is_item(parts[0][1]):
             self._opaque(parts[0][1], parts[0][0])
             return
-        role = "system" if message.role == "developer" and not self._rules.developer_role else message.role
         content = [self._content(part, place) for place, part in parts]
-        item: dict[str, Any] = {"type": "message", "role": role, "content": _compact(content)}
+        item: dict[str, Any] = {"type": "message", "role": self._role(message.role), "content": _compact(content)}
         self._items.append({**item, **message.native.get(DIALECT, {})})
+
+    def _role(self, role: Role) -> Role:
+        return "system" if role == "developer" and not self._rules.developer_role else role
 
     def _content(self, part: Part, place: str) -> dict[str, Any]:
         """A content part of a message or of a call's output."""
@@ -246,7 +264,8 @@ class InputWriter:
                 case Thinking():
                     self._thinking(part, where)
                 case ToolCall():
-                    self._unread(where, part.native)
+                    if part.native:
+                        self._unread(where, part.native)
                     self._call(part)
                 case Opaque() if part.dialect == DIALECT:
                     self._opaque(part, where)
@@ -298,10 +317,11 @@ class InputWriter:
         call_id = safe_call_id(call.id)
         self._call_kinds[call_id] = kind
         arguments = call.arguments if call.kind == "custom" else call.arguments or "{}"
-        own = dict(call.native.get(DIALECT, {}))
-        if self._foreign:
-            own.pop("id", None)
-        self._items.append({"type": kind, "call_id": call_id, "name": self._names[call.name], field: arguments, **own})
+        item = {"type": kind, "call_id": call_id, "name": self._names[call.name], field: arguments}
+        if call.native:
+            own = call.native.get(DIALECT, {})
+            item.update((name, value) for name, value in own.items() if name != "id" or not self._foreign)
+        self._items.append(item)
 
     def _opaque(self, part: Part, place: str) -> None:
         if isinstance(part, Opaque) and part.dialect == DIALECT:
@@ -325,14 +345,23 @@ class InputWriter:
         if part.is_error:
             name = part_field(self._client, place, "is_error")
             self._losses.append(Loss(name, "dropped", "the output of a call has no such field"))
-        call_id = safe_call_id(part.call_id)
-        kind = self._call_kinds.get(call_id)
         if (mark := own.pop(BREAKPOINT, None)) is not None and content:
             content[-1] = {BREAKPOINT: mark, **content[-1]}
+        self._items.append(self._output(part, _compact(content), own))
+
+    def _output(self, part: ToolResult, output: str | list[dict[str, Any]], own: Mapping[str, Any]) -> dict[str, Any]:
+        """The item of what a call gave."""
+        call_id = safe_call_id(part.call_id)
+        kind = self._call_kinds.get(call_id)
         item: dict[str, Any] = {"type": f"{kind or 'function_call'}_output", "call_id": call_id}
         if kind is None and not self._foreign and part.name is not None:
             item["name"] = part.name
-        self._items.append({**item, "output": _compact(content), **own})
+        return {**item, "output": output, **own}
+
+
+def _is_plain(part: Part) -> TypeGuard[Text]:
+    """Whether *part* is a text and nothing beside."""
+    return isinstance(part, Text) and not part.native and not part.annotations
 
 
 def _is_item(part: Part) -> bool:

@@ -19,7 +19,7 @@ _BETWEEN: Final = "__"
 
 def expanded(request: Request) -> tuple[Request, list[Loss]]:
     """*request* with the functions of its namespaces as tools of their own, and earlier calls of them accordingly."""
-    if not any(_is_namespace(tool) for tool in request.tools):
+    if not _has_namespaces(request):
         return request, []
     tools: list[Tool] = []
     losses: list[Loss] = []
@@ -37,6 +37,8 @@ def expanded(request: Request) -> tuple[Request, list[Loss]]:
 def home(request: Request) -> Mapping[str, tuple[str, str]]:
     """Flat name -> (namespace, name), for every function of the request's namespaces."""
     found: dict[str, tuple[str, str]] = {}
+    if not _has_namespaces(request):
+        return found
     for position, tool in enumerate(request.tools):
         if _is_namespace(tool):
             name = tool.native[DIALECT]["name"]
@@ -53,6 +55,10 @@ def sent_home(call: ToolCall, names: Mapping[str, tuple[str, str]]) -> ToolCall:
     namespace, name = known
     own = {**call.native.get(DIALECT, {}), "namespace": namespace}
     return replace(call, name=name, native={**call.native, DIALECT: own})
+
+
+def _has_namespaces(request: Request) -> bool:
+    return any(tool.kind == "native" and _is_namespace(tool) for tool in request.tools)
 
 
 def _is_namespace(tool: Tool) -> bool:

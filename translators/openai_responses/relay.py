@@ -35,14 +35,18 @@ _PLAIN: Final = ("temperature", "top_p", "max_output_tokens", "top_logprobs", "p
 
 def relay_request(raw: bytes, body: Mapping[str, Any], request: Request, rules: Rules, model: str) -> RelayedRequest:
     """*raw* (parsed: *body* and *request*) for the server, with *model* as the model's name there."""
-    changes: dict[str, Any] = {name: REMOVED for name in PROXY_FIELDS if name in body}
+    changes: dict[str, Any] = {}
+    for name in PROXY_FIELDS:
+        if name in body:
+            changes[name] = REMOVED
     if body.get("model") != model:
         changes["model"] = model
     losses = _relay_quirks(body, request, rules, changes)
-    for name in sorted(rules.refuses & body.keys() - {"model", "input"}):
-        if name not in changes and body[name] is not None:
-            changes[name] = REMOVED
-            losses.append(Loss(name, "dropped", "the target refuses it"))
+    if rules.refuses:
+        for name in sorted(rules.refuses & body.keys() - {"model", "input"}):
+            if name not in changes and body[name] is not None:
+                changes[name] = REMOVED
+                losses.append(Loss(name, "dropped", "the target refuses it"))
     items, lost = fitted_items(body.get("input"), rules)
     losses.extend(lost)
     if items is not None:
@@ -54,12 +58,14 @@ def relay_request(raw: bytes, body: Mapping[str, Any], request: Request, rules: 
         if value is not None and value is not REMOVED:
             changes[other] = value
     changes.update((name, value) for name, value in rules.extra_body.items() if name not in body)
-    return RelayedRequest(splice(raw, changes) if changes else raw, tuple(losses))
+    return RelayedRequest(splice(raw, changes, body) if changes else raw, tuple(losses))
 
 
 def _relay_quirks(body: Mapping[str, Any], request: Request, rules: Rules, changes: dict[str, Any]) -> list[Loss]:
     """The changes that the target's limits make to the client's fields, and what they cost."""
     changed, losses = fitted(request, rules)
+    if changed is request:
+        return losses
     for name in _PLAIN:
         if getattr(changed, name) != getattr(request, name) and name in body:
             value = getattr(changed, name)
@@ -104,7 +110,7 @@ def fitted_items(value: Any, rules: Rules) -> tuple[list[Any] | None, list[Loss]
         if not isinstance(item, dict):
             items.append(item)
             continue
-        if _is_sealed(item):
+        if item.get("type") == "reasoning" and _is_sealed(item):
             changed = True
             losses.append(Loss(f"input[{position}]", "dropped", "the reasoning of another vendor means nothing here"))
             continue
@@ -115,8 +121,9 @@ def fitted_items(value: Any, rules: Rules) -> tuple[list[Any] | None, list[Loss]
 
 
 def _is_sealed(item: Mapping[str, Any]) -> bool:
+    """Whether a reasoning *item* holds another vendor's reasoning."""
     encrypted = item.get("encrypted_content")
-    return item.get("type") == "reasoning" and isinstance(encrypted, str) and unseal(encrypted) is not None
+    return isinstance(encrypted, str) and unseal(encrypted) is not None
 
 
 def _fitted_item(item: dict[str, Any], rules: Rules) -> dict[str, Any]:

@@ -271,6 +271,8 @@ def _write_shared(body: dict[str, Any], request: Request, rules: Rules, losses: 
     """What chat completions call the same, `store` where nothing is said of it, and the losses of all other fields."""
     if request.dialect != DIALECT:
         body["store"] = False
+    if not request.native:
+        return
     unread = dict(request.native)
     chat = dict(unread.pop("openai_chat", {}))
     for name in ("web_search_options", *(["reasoning_effort"] if "reasoning" in body else [])):

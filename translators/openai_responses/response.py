@@ -65,6 +65,7 @@ _REPEATED: Final = frozenset(
     }
 )
 """Fields of an answer that say what was asked."""
+_KNOWN: Final = _ANSWER_FIELDS | _REPEATED
 _SHARED_WITH_CHAT: Final[tuple[str, ...]] = ("moderation", "service_tier")
 """Fields of an answer that chat completions have under the same name."""
 
@@ -84,7 +85,8 @@ def parse_response(body: Mapping[str, Any]) -> Response:
         parts += parts_of(item)
         if item.get("type") == "message":
             for content in objects_in(item.get("content")):
-                logprobs += logprobs_of(content.get("logprobs")) or ()
+                if content.get("logprobs"):
+                    logprobs += logprobs_of(content["logprobs"]) or ()
     has_calls = any(isinstance(part, ToolCall) for part in parts)
     choice = Choice(
         parts=tuple(parts),
@@ -129,10 +131,11 @@ def finish_native(response: Mapping[str, Any]) -> Native:
 
 def response_native(response: Mapping[str, Any]) -> Native:
     """The fields of the response as a whole that say more than what was asked."""
-    known = _ANSWER_FIELDS | _REPEATED
-    fields = {name: value for name, value in response.items() if name not in known and value is not None}
+    fields = {name: value for name, value in response.items() if value is not None and name not in _KNOWN}
+    if not fields:
+        return NO_NATIVE
     shared: dict[str, Any] = {name: fields[name] for name in _SHARED_WITH_CHAT if name in fields}
-    native: dict[str, Mapping[str, Any]] = {DIALECT: fields} if fields else {}
+    native: dict[str, Mapping[str, Any]] = {DIALECT: fields}
     if shared:
         native["openai_chat"] = shared
     return native

@@ -52,7 +52,8 @@ def render_tools(tools: Iterable[tuple[int, Tool]], names: ToolNames, losses: li
             else:
                 rendered.append(own)
             continue
-        losses.extend(native_losses(place, _unread(tool), DIALECT, client))
+        if tool.native:
+            losses.extend(native_losses(place, _unread(tool), DIALECT, client))
         if tool.strict and (obstacle := strict_obstacle(client, tool.parameters)) is not None:
             losses.append(Loss(f"{place}.strict", "dropped", obstacle))
             tool = replace(tool, strict=None)  # noqa: PLW2901  the same tool, as the target takes it
@@ -89,7 +90,7 @@ def _function(tool: Tool, names: ToolNames, foreign: bool) -> dict[str, Any]:
             written["parameters"] |= {"required": [], "additionalProperties": False}
     if strict is not None:
         written["strict"] = strict
-    return {**written, **tool.native.get(DIALECT, {})}
+    return {**written, **tool.native.get(DIALECT, {})} if tool.native else written
 
 
 def _custom(tool: Tool, names: ToolNames) -> dict[str, Any]:

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from translators.counts import detail_count, main_counts
 from translators.neutral import Usage
+
+_INPUT_DETAILS: Final[Mapping[str, str]] = {
+    "cached_tokens": "cached_input_tokens",
+    "cache_write_tokens": "cache_write_tokens",
+    "audio_tokens": "audio_input_tokens",
+}
+_OUTPUT_DETAILS: Final[Mapping[str, str]] = {
+    "reasoning_tokens": "reasoning_tokens",
+    "audio_tokens": "audio_output_tokens",
+}
+"""Details of a usage, by their neutral names."""
 
 
 def usage_in(body: Mapping[str, Any]) -> Usage | None:
@@ -23,19 +34,21 @@ def parse_usage(raw: Mapping[str, Any]) -> Usage | None:
     counts = main_counts(raw, ("input_tokens", "prompt_tokens"), ("output_tokens", "completion_tokens"))
     if counts is None:
         return None
-    details = raw.get("input_tokens_details") or raw.get("prompt_tokens_details")
-    out_details = raw.get("output_tokens_details") or raw.get("completion_tokens_details")
     tokens_in, tokens_out = counts
-    return Usage(
-        input_tokens=tokens_in,
-        output_tokens=tokens_out,
-        cached_input_tokens=min(detail_count(details, "cached_tokens"), tokens_in),
-        cache_write_tokens=detail_count(details, "cache_write_tokens"),
-        reasoning_tokens=detail_count(out_details, "reasoning_tokens"),
-        audio_input_tokens=detail_count(details, "audio_tokens"),
-        audio_output_tokens=detail_count(out_details, "audio_tokens"),
-        raw=raw,
-    )
+    details: dict[str, Any] = {
+        **_details(raw.get("input_tokens_details") or raw.get("prompt_tokens_details"), _INPUT_DETAILS),
+        **_details(raw.get("output_tokens_details") or raw.get("completion_tokens_details"), _OUTPUT_DETAILS),
+    }
+    if details.get("cached_input_tokens", 0) > tokens_in:
+        details["cached_input_tokens"] = tokens_in
+    return Usage(tokens_in, tokens_out, **details, raw=raw)
+
+
+def _details(fields: Any, names: Mapping[str, str]) -> dict[str, int]:
+    """The counts in *fields* above 0, by their neutral names."""
+    if not isinstance(fields, dict):
+        return {}
+    return {names[name]: count for name in fields if name in names and (count := detail_count(fields, name))}
 
 
 def render_usage(usage: Usage) -> dict[str, Any]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from openai.types.responses.response_create_params import ResponseCreateParamsNonStreaming
 from pydantic import TypeAdapter
 
@@ -609,3 +612,57 @@ def test_what_a_model_refuses_is_taken_out_of_a_responses_clients_request_too() 
 
     assert not {"temperature", "truncation"} & rendered.body.keys()
     assert lost(rendered) == [("temperature", "dropped"), ("truncation", "dropped")]
+
+
+# --- shapes that are written at once ---------------------------------------------------------------
+
+_TEXTS: Any = st.lists(
+    st.builds(Text, st.text(max_size=3), st.sampled_from([(), ({"type": "file_citation"},)])), max_size=2
+)
+_PARTS: Any = {
+    "user": _TEXTS,
+    "system": _TEXTS,
+    "developer": _TEXTS,
+    "assistant": st.lists(
+        st.one_of(
+            st.builds(Text, st.text(max_size=3)),
+            st.builds(ToolCall, st.sampled_from(["a", "b" * 70]), st.just("f"), st.sampled_from(["", "{}"])),
+        ),
+        max_size=3,
+    ),
+    "tool": st.lists(
+        st.builds(
+            ToolResult, st.sampled_from(["a", "b" * 70]), _TEXTS.map(tuple), st.booleans(), st.sampled_from([None, "f"])
+        ),
+        max_size=2,
+    ),
+}
+_MESSAGES: Any = st.sampled_from(sorted(_PARTS)).flatmap(
+    lambda role: st.builds(
+        Message,
+        st.just(role),
+        _PARTS[role].map(tuple),
+        st.sampled_from([None, "Ada"]),
+        place=st.sampled_from(["", "p"]),
+    )
+)
+
+
+def looked_over(message: Message) -> Message:
+    """*message* with a native field set that is empty, which keeps it from being usual and loses nothing."""
+    return replace(
+        message, native={"nobody": {}}, parts=tuple(replace(part, native={"nobody": {}}) for part in message.parts)
+    )
+
+
+@given(
+    st.lists(_MESSAGES, max_size=4),
+    st.sampled_from(["openai_chat", "openai_responses", "anthropic", "gemini"]),
+    st.booleans(),
+)
+def test_what_is_written_at_once_is_written_as_with_care(messages: list[Message], client: str, knows: bool) -> None:
+    rules = Rules(dialect="openai_responses", developer_role=knows)
+    plain = Request(client, "m", tuple(messages))
+    careful = Request(client, "m", tuple(map(looked_over, messages)))
+
+    assert render_request(plain, rules) == render_request(careful, rules)

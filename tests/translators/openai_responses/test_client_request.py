@@ -3,6 +3,8 @@
 from typing import Any, get_type_hints
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from openai.types.responses.response_create_params import ResponseCreateParamsStreaming
 
 from translators.dialect import Rules
@@ -459,3 +461,87 @@ def test_functions_of_a_namespace_get_names_of_their_own_elsewhere() -> None:
     assert flat.messages[0].parts == (ToolCall("c", "crm__find", "{}"),)
     assert [(loss.field, loss.action) for loss in losses] == [("tools[1]", "emulated")]
     assert expanded(parsed()) == (parsed(), [])
+
+
+# --- shapes that are read at once ------------------------------------------------------------------
+
+_TEXTS = st.text(max_size=4)
+_ODD: Any = st.one_of(st.none(), st.booleans(), st.integers(0, 2), _TEXTS, st.just([]), st.just({"a": 1}))
+_CONTENTS: Any = st.one_of(
+    _TEXTS,
+    st.lists(
+        st.fixed_dictionaries(
+            {"type": st.sampled_from(["input_text", "output_text", "text", "refusal", "x", ["text"]]), "text": _TEXTS},
+            optional={"annotations": st.just([]), "tomorrow": st.just(1)},
+        ),
+        max_size=2,
+    ),
+    _ODD,
+)
+_ITEMS: Any = st.fixed_dictionaries(
+    {},
+    optional={
+        "type": st.sampled_from(["message", "function_call", "function_call_output", "web_search_call", "x", None, 1]),
+        "role": st.sampled_from(["user", "assistant", "system", "developer", "x", None, ["user"]]),
+        "content": _CONTENTS,
+        "call_id": st.one_of(st.sampled_from(["a", "b"]), _ODD),
+        "name": st.one_of(st.sampled_from(["f", "g"]), _ODD),
+        "arguments": st.one_of(_TEXTS, _ODD),
+        "output": _CONTENTS,
+        "id": st.one_of(st.sampled_from(["i", "j"]), _ODD),
+        "status": _ODD,
+    },
+)
+_TOOLS: Any = st.fixed_dictionaries(
+    {"type": st.sampled_from(["function", "custom", "web_search", None])},
+    optional={
+        "name": st.one_of(st.just("f"), _ODD),
+        "description": _ODD,
+        "parameters": st.one_of(st.just(SCHEMA), _ODD),
+        "strict": _ODD,
+    },
+)
+
+
+def read(items: list[Any], tools: list[Any]) -> str:
+    """All that is read of *items* and *tools*, with all places; or what is said against them."""
+    try:
+        request = parsed(input=items, tools=tools)
+    except BadRequest as error:
+        return f"{error.param} {error.code} {error.message}"
+    return repr(request).replace(", 'null': None", "").replace("'null': None", "")
+
+
+def looked_over(value: Any) -> Any:
+    """*value* with a null in each object and list of parts, which counts as absent and keeps it from being usual."""
+    if isinstance(value, dict):
+        told = {name: looked_over(inner) if name in ("content", "output") else inner for name, inner in value.items()}
+        return {**told, "null": None}
+    return [looked_over(inner) for inner in value] if isinstance(value, list) else value
+
+
+@given(st.lists(_ITEMS, min_size=1, max_size=4), st.lists(_TOOLS, max_size=2))
+def test_what_is_read_at_once_is_read_as_with_care(items: list[Any], tools: list[Any]) -> None:
+    assert read(items, tools) == read(looked_over(items), looked_over(tools))
+
+
+@pytest.mark.parametrize("value", [None, "", []])
+def test_an_empty_input_is_refused_by_name(value: Any) -> None:
+    with pytest.raises(BadRequest) as refusal:
+        parse_request({"model": "m", "input": value})
+
+    assert (refusal.value.param, refusal.value.code) == ("input", "missing_required_parameter")
+    assert "previous_response_id" in refusal.value.message
+
+
+@pytest.mark.parametrize("earlier", [{"prompt": {"id": "p"}}, {"previous_response_id": "r"}, {"conversation": "c"}])
+@pytest.mark.parametrize("value", [None, []])
+def test_an_empty_input_is_fine_after_something_earlier(value: Any, earlier: dict[str, Any]) -> None:
+    assert parse_request({"model": "m", "input": value, **earlier}).messages == ()
+
+
+def test_one_conversation_is_continued_by_one_name() -> None:
+    with pytest.raises(BadRequest, match="previous_response_id, found both") as refusal:
+        parsed(conversation={"id": "conv_1"}, previous_response_id="resp_1")
+
+    assert (refusal.value.param, refusal.value.code) == ("conversation", "mutually_exclusive_parameters")
