@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from translators.anthropic.arguments import object_of
-from translators.anthropic.marks import cache_mark, unread_native
+from translators.anthropic.marks import MARKS, cache_mark, unread_native
 from translators.anthropic.response import NAME
 from translators.anthropic.tools import CallIds, ToolNames
 from translators.codec import JsonError
@@ -78,7 +78,10 @@ class Rendering:
 
     def text(self, part: Text | Refusal, place: str) -> Block | None:
         """A text block; None when it is blank, which Anthropic refuses."""
-        if isinstance(part, Text) and part.annotations and "citations" not in part.native.get(NAME, {}):
+        if isinstance(part, Refusal):
+            if part.text.strip():
+                self.lose(place, "emulated", "the target has no refusals in its turns; sent as text")
+        elif part.annotations and "citations" not in part.native.get(NAME, {}):
             self.lose(self.called(place, "annotations"), "dropped", "the target takes back only citations of its own")
         return text_block(part.text, part.native, place, self)
 
@@ -92,9 +95,21 @@ class Rendering:
             )
 
 
+def plain_block(part: Part) -> Block | None:
+    """The block of a text that carries nothing else, as nearly all do; None for every other part.
+
+    It is what `user_block` and `assistant_block` give for it, without its place.
+    """
+    if isinstance(part, Text) and not part.native and not part.annotations and part.text.strip():
+        return {"type": "text", "text": part.text}
+    return None
+
+
 def user_block(part: Part, place: str, rendering: Rendering) -> Block | None:
     """A part of a user turn or a tool result; None for text that says nothing."""
     match part:
+        case Text(native=native) if not native:
+            return rendering.text(part, place)
         case Text() if "citations" in part.native.get(NAME, {}):
             name = native_field(rendering.request.dialect, place, NAME, "citations")
             rendering.lose(name, "dropped", "the target takes citations in its own turns only")
@@ -145,7 +160,13 @@ def text_block(text: str, native: Native, place: str, rendering: Rendering) -> B
     if text:
         rendering.lose(place, "dropped", "the target refuses text of blanks alone")
     elif native:
-        rendering.losses.extend(unread_native(place, native, rendering.request.dialect))
+        client = rendering.request.dialect
+        rendering.losses.extend(unread_native(place, native, client))
+        marks = [(dialect, name) for dialect, fields in native.items() for name in MARKS if name in fields]
+        rendering.losses.extend(
+            Loss(native_field(client, place, dialect, name), "dropped", "the target marks no empty text")
+            for dialect, name in marks
+        )
     return None
 
 
@@ -153,7 +174,8 @@ def thinking_block(part: Thinking, place: str, rendering: Rendering) -> Block | 
     """A block of thinking as it was signed; without a signature it would be refused."""
     fields = part.native.get(NAME, {})
     if "redacted_data" in fields:
-        return {"type": "redacted_thinking", "data": fields["redacted_data"]}
+        rest = {name: value for name, value in fields.items() if name != "redacted_data"}
+        return {"type": "redacted_thinking", "data": fields["redacted_data"], **rest}
     if fields.get("signature"):
         return {"type": "thinking", "thinking": part.text, **fields}
     rendering.lose(place, "dropped", "the target takes back only thinking that it has signed")
@@ -171,12 +193,13 @@ def tool_use_block(call: ToolCall, place: str, rendering: Rendering) -> Block:
         rendering.lose(name, "emulated", "the target's calls are objects; the text stands in a field")
         arguments: dict[str, Any] = {"input": call.arguments}
     else:
-        where = rendering.called(place, "arguments")
         try:
             arguments, repaired = object_of(call.arguments)
         except JsonError as error:
+            where = rendering.called(place, "arguments")
             raise BadRequest(f"{where}: {error}; expected a JSON object", where, "invalid_json") from error
         if repaired:
+            where = rendering.called(place, "arguments")
             rendering.lose(where, "emulated", "not a JSON object as sent; it was repaired")
     block = {
         "type": "tool_use",
@@ -190,19 +213,36 @@ def tool_use_block(call: ToolCall, place: str, rendering: Rendering) -> Block:
 def tool_result_block(result: ToolResult, safe_id: str, place: str, rendering: Rendering) -> Block:
     """What a call gave. A cache mark within it is moved to the result: nested blocks cannot carry one."""
     block: Block = {"type": "tool_result", "tool_use_id": safe_id}
-    inner = [
-        found
-        for where, part in result_placed(result, place, rendering.request.dialect)
-        if (found := user_block(part, where, rendering)) is not None
-    ]
-    marks = [mark for found in inner if (mark := found.pop("cache_control", None)) is not None]
+    inner = [found for part in result.parts if (found := plain_block(part)) is not None]
+    mark = None
+    if len(inner) < len(result.parts):
+        inner, mark = _inner_blocks(result, place, rendering)
     if inner:
         block["content"] = inner
     if result.is_error:
         block["is_error"] = True
-    if marks:
-        block["cache_control"] = marks[-1]
+    if mark is not None:
+        block["cache_control"] = mark
     return rendering.dress(block, result.native, place)
+
+
+def _inner_blocks(result: ToolResult, place: str, rendering: Rendering) -> tuple[list[Block], Any]:
+    """The blocks of *result* without their cache marks, and the last of these, which stands for all."""
+    inner: list[Block] = []
+    marks: list[tuple[str, Any]] = []
+    for where, part in result_placed(result, place, rendering.request.dialect):
+        block = user_block(part, where, rendering)
+        if block is None:
+            continue
+        if (mark := block.pop("cache_control", None)) is not None:
+            marks.append((where, mark))
+        inner.append(block)
+    if not marks:
+        return inner, None
+    for where, _ in marks[:-1]:
+        name = "cache_control" if rendering.request.dialect == NAME else "prompt_cache_breakpoint"
+        rendering.lose(f"{where}.{name}", "dropped", "the target takes one mark for a result; a later one is kept")
+    return inner, marks[-1][1]
 
 
 def image_block(image: Image, place: str, rendering: Rendering) -> Block:

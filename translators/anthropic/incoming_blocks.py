@@ -7,7 +7,7 @@ citation's index is unpacked again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -30,6 +30,8 @@ from translators.neutral import (
 from translators.sealed import unseal
 
 _ASSISTANT_ONLY: Final = frozenset({"thinking", "redacted_thinking", "tool_use"})
+CONTENT: Final = (str, list)
+"""What content may be: a plain text, or blocks."""
 
 
 def content_blocks(fields: Fields, key: str = "content") -> list[Fields]:
@@ -39,43 +41,132 @@ def content_blocks(fields: Fields, key: str = "content") -> list[Fields]:
         return [Fields({"type": "text", "text": value}, fields.at(key))]
     if not isinstance(value, list):
         raise fields.wrong(key, "a string or an array of blocks")
-    blocks = fields.objects(key)
-    for block in blocks:
-        block.needed_text("type")
-    return blocks
+    return [_block(block, f"{fields.at(key)}[{at}]") for at, block in enumerate(value)]
 
 
-def user_parts(blocks: Sequence[Fields], called: Mapping[str, str]) -> Iterator[Part]:
-    """The parts of a user's turn. *called* maps the ids of earlier calls to their tools' names."""
-    for block in blocks:
-        kind = block.get("type")
-        if kind in _ASSISTANT_ONLY:
-            raise block.wrong("type", "a block of a user's turn")
-        yield _result(block, called) if kind == "tool_result" else _spoken(block)
+def object_at(value: Any, place: str) -> Fields:
+    """*value*, which has to be an object, to be read with care."""
+    if not isinstance(value, dict):
+        raise BadRequest(f"{place}: expected an object, found {type_name(value)}", place, "invalid_type")
+    return Fields(value, place)
 
 
-def assistant_parts(blocks: Sequence[Fields]) -> Iterator[Part]:
-    """The parts of an assistant's turn."""
-    for block in blocks:
-        match block.get("type"):
-            case "thinking":
-                yield _thinking(block)
-            case "redacted_thinking":
-                yield _redacted(block)
-            case "tool_use":
-                yield _call(block)
-            case "tool_result":
-                raise block.wrong("type", "a block of an assistant's turn")
-            case _:
-                yield _spoken(block)
+def _block(value: Any, place: str) -> Fields:
+    block = object_at(value, place)
+    block.needed_text("type")
+    return block
 
 
-def system_parts(blocks: Sequence[Fields]) -> Iterator[Text]:
-    """The texts of instructions."""
-    for block in blocks:
-        if block.get("type") != "text":
-            raise block.wrong("type", "text, of which instructions consist")
-        yield _text(block)
+def user_parts(content: str | Sequence[Any], place: str, called: Mapping[str, str]) -> list[Part]:
+    """The parts of a user's turn, which stand at *place*. *called* maps ids of earlier calls to their tools' names."""
+    if isinstance(content, str):
+        return [Text(content, (), NO_NATIVE, place)]
+    return [
+        _plain_text(block, where := f"{place}[{at}]")
+        or _plain_result(block, where, called)
+        or _heard(block, where, called)
+        for at, block in enumerate(content)
+    ]
+
+
+def assistant_parts(content: str | Sequence[Any], place: str) -> list[Part]:
+    """The parts of an assistant's turn, which stand at *place*."""
+    if isinstance(content, str):
+        return [Text(content, (), NO_NATIVE, place)]
+    return [
+        _plain_text(block, where := f"{place}[{at}]") or _plain_call(block, where) or _said(block, where)
+        for at, block in enumerate(content)
+    ]
+
+
+def system_parts(content: str | Sequence[Any], place: str) -> list[Text]:
+    """The texts of instructions, which stand at *place*."""
+    if isinstance(content, str):
+        return [Text(content, (), NO_NATIVE, place)]
+    return [
+        _plain_text(block, where := f"{place}[{at}]") or _instruction(block, where) for at, block in enumerate(content)
+    ]
+
+
+# --- common shapes -------------------------------------------------------------------------------
+# Nearly all blocks have these, and they are read at once. Any other block gives None and is read with care; both ways
+# give equal parts.
+
+
+def _plain_text(block: Any, place: str) -> Text | None:
+    """A text and nothing else."""
+    if isinstance(block, dict) and len(block) == 2 and block.get("type") == "text":
+        text = block.get("text")
+        return Text(text, (), NO_NATIVE, place) if isinstance(text, str) else None
+    return None
+
+
+def _plain_call(block: Any, place: str) -> ToolCall | None:
+    """A call with its id, name and input alone."""
+    if not isinstance(block, dict) or len(block) != 4 or block.get("type") != "tool_use":
+        return None
+    call_id, name, arguments = block.get("id"), block.get("name"), block.get("input")
+    if not (isinstance(call_id, str) and call_id and isinstance(name, str) and name and isinstance(arguments, dict)):
+        return None
+    return ToolCall(call_id, name, dumps_text(arguments), "function", NO_NATIVE, place)
+
+
+def _plain_result(block: Any, place: str, called: Mapping[str, str]) -> ToolResult | None:
+    """A result with its call's id and content alone."""
+    if not isinstance(block, dict) or len(block) != 3 or block.get("type") != "tool_result":
+        return None
+    call_id, content = block.get("tool_use_id"), block.get("content")
+    if not isinstance(call_id, str) or not isinstance(content, CONTENT):
+        return None
+    parts = tuple(_result_parts(content, place + ".content"))
+    return ToolResult(call_id, parts, False, called.get(call_id), NO_NATIVE, place)
+
+
+# --- any shape -----------------------------------------------------------------------------------
+
+
+def _heard(value: Any, place: str, called: Mapping[str, str]) -> Part:
+    block = _block(value, place)
+    kind = value["type"]
+    if kind in _ASSISTANT_ONLY:
+        raise block.wrong("type", "a block of a user's turn")
+    return _result(block, called) if kind == "tool_result" else _spoken(block)
+
+
+def _said(value: Any, place: str) -> Part:
+    block = _block(value, place)
+    match value["type"]:
+        case "thinking":
+            return _thinking(block)
+        case "redacted_thinking":
+            return _redacted(block)
+        case "tool_use":
+            return _call(block)
+        case "tool_result":
+            raise block.wrong("type", "a block of an assistant's turn")
+        case _:
+            return _spoken(block)
+
+
+def _instruction(value: Any, place: str) -> Text:
+    block = _block(value, place)
+    if value["type"] != "text":
+        raise block.wrong("type", "text, of which instructions consist")
+    return _text(block)
+
+
+def _result_parts(content: str | Sequence[Any], place: str) -> list[Part]:
+    """What a call gave, which stands at *place*."""
+    if isinstance(content, str):
+        return [Text(content, (), NO_NATIVE, place)]
+    return [_plain_text(block, where := f"{place}[{at}]") or _given(block, where) for at, block in enumerate(content)]
+
+
+def _given(value: Any, place: str) -> Part:
+    block = _block(value, place)
+    if value["type"] in _ASSISTANT_ONLY or value["type"] == "tool_result":
+        raise block.wrong("type", "a block of a tool's result")
+    return _spoken(block)
 
 
 def _spoken(block: Fields) -> Part:
@@ -120,7 +211,7 @@ def _thinking(block: Fields) -> Thinking:
 
 
 def _redacted(block: Fields) -> Thinking:
-    return Thinking("", native_of({"redacted_data": block.needed_text("data")}), block.place)
+    return Thinking("", native_of({"redacted_data": block.needed_text("data"), **_rest(block)}), block.place)
 
 
 def _call(block: Fields) -> ToolCall:
@@ -133,11 +224,10 @@ def _call(block: Fields) -> ToolCall:
 
 def _result(block: Fields, called: Mapping[str, str]) -> ToolResult:
     call_id, is_error = block.needed_text("tool_use_id"), bool(block.flag("is_error"))
-    inner = content_blocks(block) if block.get("content") is not None else []
-    for part in inner:
-        if part.get("type") in {*_ASSISTANT_ONLY, "tool_result"}:
-            raise part.wrong("type", "a block of a tool's result")
-    parts = tuple(_spoken(part) for part in inner)
+    content = block.get("content")
+    if content is not None and not isinstance(content, CONTENT):
+        raise block.wrong("content", "a string or an array of blocks")
+    parts = tuple(_result_parts(content, block.at("content"))) if content is not None else ()
     return ToolResult(call_id, parts, is_error, called.get(call_id), native_of(_rest(block)), block.place)
 
 
@@ -194,11 +284,13 @@ def _read_source(source: Fields, kinds: tuple[str, ...]) -> Source:
 
 
 def _search_result(block: Fields) -> Text:
-    """As text, which every dialect takes; the block itself stands beside it."""
+    """As text, which every dialect takes; the block itself stands beside it, and the last cache mark in it."""
     title, address = block.needed_text("title"), block.needed_text("source")
-    texts = [inner.needed_text("text") for inner in content_blocks(block) if inner.get("type") == "text"]
-    native = native_of({"search_result": block.value})
-    return Text("\n".join([title, address, *texts]), native=native, place=block.place)
+    inner = content_blocks(block)
+    texts = [found.needed_text("text") for found in inner if found.get("type") == "text"]
+    marks = [found.value["cache_control"] for found in (*inner, block) if found.value.get("cache_control") is not None]
+    own = {"search_result": block.value, **({"cache_control": marks[-1]} if marks else {})}
+    return Text("\n".join([title, address, *texts]), native=native_of(own), place=block.place)
 
 
 def native_of(own: Mapping[str, Any]) -> Native:

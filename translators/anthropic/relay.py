@@ -56,20 +56,21 @@ def relay_request(raw: bytes, body: Mapping[str, Any], request: Request, rules: 
         if value is not None and value is not REMOVED:
             changes[other] = value
     changes.update((name, value) for name, value in rules.extra_body.items() if name not in body)
-    return RelayedRequest(splice(raw, changes) if changes else raw, tuple(losses))
+    return RelayedRequest(splice(raw, changes, body) if changes else raw, tuple(losses))
 
 
 def _refused(body: Mapping[str, Any], request: Request, rules: Rules) -> dict[str, str]:
     """The fields that the target answers with 400, each with the reason."""
     reasons = {_WIRE_NAMES.get(name, name): "the target refuses it" for name in sorted(rules.refuses)}
-    if rules.thinking == "effort" or _thinks(body):
+    if rules.refuses_while_thinking and (rules.thinking == "effort" or _thinks(body)):
         for name in sorted(rules.refuses_while_thinking):
             if not taken_while_thinking(request, name):
                 reasons.setdefault(_WIRE_NAMES.get(name, name), "the target refuses it while thinking")
     found = {name: reason for name, reason in reasons.items() if body.get(name) is not None and name not in _KEPT}
-    both = all(body.get(name) is not None and name not in found for name in ("temperature", "top_p"))
-    if rules.one_of_temperature_top_p and both:
-        found["top_p"] = "the target takes only one of temperature and top_p"
+    if rules.one_of_temperature_top_p:
+        both = all(body.get(name) is not None and name not in found for name in ("temperature", "top_p"))
+        if both:
+            found["top_p"] = "the target takes only one of temperature and top_p"
     return found
 
 
@@ -84,7 +85,7 @@ def _without_own(messages: Sequence[Any], rules: Rules, losses: list[Loss]) -> l
     changed = False
     for position, message in enumerate(messages):
         content = message.get("content")
-        if message.get("role") != "assistant" or not isinstance(content, list):
+        if message.get("role") != "assistant" or not isinstance(content, list) or not any(map(_may_be_own, content)):
             kept.append(message)
             continue
         place = f"messages[{position}].content"
@@ -100,6 +101,10 @@ def _without_own(messages: Sequence[Any], rules: Rules, losses: list[Loss]) -> l
         if blocks:
             kept.append({**message, "content": blocks})
     return kept if changed else None
+
+
+def _may_be_own(block: Mapping[str, Any]) -> bool:
+    return "signature" in block or "citations" in block
 
 
 def _fitted_block(block: dict[str, Any], place: str, rules: Rules, losses: list[Loss]) -> dict[str, Any] | None:
@@ -194,7 +199,7 @@ class StreamRelay:
         self._parser = StreamParser(rules)
         self._usage: Usage | None = None
         self._delta: dict[str, Any] | None = None
-        """The message_delta of a server that may have left out the usage; it waits for the proxy's own count."""
+        """The message_delta of a server that left out the usage; it waits for the proxy's own count."""
         self._ending_told = False
         self._finish: Finish | None = None
         self._stop = MESSAGE_STOP
@@ -287,7 +292,10 @@ class StreamRelay:
                 return self._named(event) if mended == fields else frame(dumps(mended), "message_start")
             if fields.get("type") == "message_delta":
                 self._ending_told = True
-                before, self._delta = self._held_delta(None), fields
+                before = self._held_delta(None)
+                if _is_whole_delta(fields):
+                    return before + self._named(event)
+                self._delta = fields
                 return before
         elif b'"content_block_start"' in event.data:
             fields = loads_object(event.data)
@@ -309,10 +317,9 @@ class StreamRelay:
         held, self._delta = self._delta, None
         if held is None:
             return b""
-        told = held.get("usage")
         if not isinstance(held.get("delta"), dict):
             held = {**held, "delta": {}}
-        if not isinstance(told, dict) or count_of(told.get("output_tokens")) is None:
+        if not _tells_output(held.get("usage")):
             held = {**held, "usage": render_usage(usage or self._usage, self._to)}
         return frame(dumps(held), "message_delta")
 
@@ -323,6 +330,15 @@ class StreamRelay:
             return _whole_frame(event.raw)
         kind = loads_object(event.data).get("type")
         return frame(event.data, kind if isinstance(kind, str) else "")
+
+
+def _is_whole_delta(event: Mapping[str, Any]) -> bool:
+    """Whether a message_delta has all that the SDK reads from it."""
+    return isinstance(event.get("delta"), dict) and _tells_output(event.get("usage"))
+
+
+def _tells_output(usage: Any) -> bool:
+    return isinstance(usage, dict) and count_of(usage.get("output_tokens")) is not None
 
 
 def _whole_frame(raw: bytes) -> bytes:

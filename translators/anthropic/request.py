@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields, replace
+from operator import attrgetter
 from typing import Any, Final
 
 from translators.anthropic.blocks import Rendering
 from translators.anthropic.response import NAME
-from translators.anthropic.thinking import plan_thinking
+from translators.anthropic.thinking import effort_while_off, plan_thinking
 from translators.anthropic.tools import ToolNames, render_tools
 from translators.anthropic.turns import Turns
 from translators.codec import dumps_text
@@ -42,6 +43,7 @@ _NO_EQUIVALENT: Final = (
     "verbosity",
     "metadata",
 )
+_values_without_equivalent: Final = attrgetter(*_NO_EQUIVALENT)
 # OpenAI's tiers and Anthropic's own; the others name a way to pay that Anthropic does not sell.
 _SERVICE_TIERS: Final[Mapping[str, str]] = {
     "auto": "auto",
@@ -65,14 +67,15 @@ def render_request(request: Request, rules: Rules) -> Rendered:
         Unsupported: a part or tool has no form there at all.
     """
     losses: list[Loss] = []
-    request = _without(request, rules.refuses, "the model refuses it", losses)
+    if rules.refuses:
+        request = _without(request, rules.refuses, "the model refuses it", losses)
     request = without_unmet_choice(request, lambda tool: NAME in tool.native, losses)
     rendering = Rendering(request, rules, ToolNames(request), losses=losses)
     turns = Turns(rendering)
     for index, message in enumerate(request.messages):
         turns.add(index, message)
     messages = turns.messages()
-    plan = plan_thinking(request, rules, _max_tokens(request, rules, losses), turns.continues_unsigned_tools(), losses)
+    plan = plan_thinking(request, rules, _max_tokens(request, rules, losses), turns.continues_unsigned_tools, losses)
     if plan.on:
         refused = [name for name in rules.refuses_while_thinking if not taken_while_thinking(request, name)]
         request = _without(request, refused, "the model refuses it while thinking", losses)
@@ -87,14 +90,28 @@ def render_request(request: Request, rules: Rules) -> Rendered:
         body["output_config"] = {**body.get("output_config", {}), **output}
     body |= _about_request(request, losses)
     _report_rest(request, losses)
-    _add_native(body, request.native.get(NAME, {}))
-    for name in sorted(rules.refuses & body.keys() - _NEEDED):
-        del body[name]
-        losses.append(Loss(field_of_wire(request, NAME, name), "dropped", "the model refuses it"))
+    if request.native:
+        _add_native(body, _undecided(request))
+    if rules.refuses:
+        for name in sorted(rules.refuses & body.keys() - _NEEDED):
+            del body[name]
+            losses.append(Loss(field_of_wire(request, NAME, name), "dropped", "the model refuses it"))
     _limit_cache_marks(body, request.dialect, losses)
     body |= rules.extra_body
-    body = {rules.rename.get(name, name): value for name, value in body.items()}
+    if rules.rename:
+        body = {rules.rename.get(name, name): value for name, value in body.items()}
     return Rendered(body, tuple(losses), dict(rules.headers), rendering.names.restored)
+
+
+def _undecided(request: Request) -> Mapping[str, Any]:
+    """This dialect's native fields of *request*, without an effort of which the plan for thinking has decided."""
+    native = request.native.get(NAME, {})
+    if effort_while_off(request) is None:
+        return native
+    config = {name: value for name, value in native["output_config"].items() if name != "effort"}
+    return {name: value for name, value in native.items() if name != "output_config"} | (
+        {"output_config": config} if config else {}
+    )
 
 
 def _without(request: Request, refused: Iterable[str], reason: str, losses: list[Loss]) -> Request:
@@ -119,18 +136,17 @@ def taken_while_thinking(request: Request, name: str) -> bool:
 
 def _max_tokens(request: Request, rules: Rules, losses: list[Loss]) -> int:
     """Anthropic demands a limit; 0 is one (it fills the prompt cache and writes nothing)."""
-    name = field_of(request, "max_output_tokens")
     wanted, ceiling = request.max_output_tokens, rules.max_output_tokens
-    if wanted is None and ceiling is None:
-        losses.append(
-            Loss(name, "emulated", f"the target needs a limit and the model's is unknown: {FALLBACK_MAX_TOKENS}")
-        )
+    if wanted is not None and (ceiling is None or wanted <= ceiling):
+        return wanted
+    name = field_of(request, "max_output_tokens")
+    if ceiling is None:
+        reason = f"the target needs a limit and the model's is unknown: {FALLBACK_MAX_TOKENS}"
+        losses.append(Loss(name, "emulated", reason))
         return FALLBACK_MAX_TOKENS
-    if wanted is None or ceiling is None:
-        return ceiling if wanted is None and ceiling is not None else int(wanted or 0)
-    if wanted > ceiling:
+    if wanted is not None:
         losses.append(Loss(name, "clamped", f"the model writes {ceiling} tokens at most"))
-    return min(wanted, ceiling)
+    return ceiling
 
 
 def _sampling(request: Request, rules: Rules, losses: list[Loss]) -> dict[str, Any]:
@@ -216,17 +232,19 @@ def _about_request(request: Request, losses: list[Loss]) -> dict[str, Any]:
 
 def _report_rest(request: Request, losses: list[Loss]) -> None:
     """The losses of fields that nothing above has read; a value that asks for the default loses nothing."""
-    losses.extend(
-        Loss(field_of(request, name), "dropped", "the target has no such field")
-        for name in _NO_EQUIVALENT
-        if getattr(request, name) not in (None, 0, False, {})
-    )
+    if any(values := _values_without_equivalent(request)):
+        losses.extend(
+            Loss(field_of(request, name), "dropped", "the target has no such field")
+            for name, value in zip(_NO_EQUIVALENT, values, strict=True)
+            if value
+        )
     if request.n is not None and request.n > 1:
         losses.append(Loss(field_of(request, "n"), "emulated", "Anthropic has no n: one call for each"))
     if request.modalities is not None and set(request.modalities) - {"text"}:
         losses.append(Loss(field_of(request, "modalities"), "dropped", "the target answers in text alone"))
-    losses.extend(request_native_losses(request, NAME))
-    if request.reasoning is not None:
+    if request.native:
+        losses.extend(request_native_losses(request, NAME))
+    if request.reasoning is not None and request.reasoning.native:
         place = field_of(request, "reasoning")
         losses.extend(native_losses(place, request.reasoning.native, NAME, request.dialect))
 
@@ -244,10 +262,8 @@ def _add_native(body: dict[str, Any], native: Mapping[str, Any]) -> None:
 
 def _limit_cache_marks(body: Mapping[str, Any], dialect: str, losses: list[Loss]) -> None:
     """Leave the last marks, which cover the longest prefixes; more than four are answered with 400."""
-    blocks = [*body.get("tools", ()), *body.get("system", ())]
-    for message in body["messages"]:
-        blocks.extend(message["content"])
-    marked = [block for block in blocks if "cache_control" in block]
+    marked = [block for name in ("tools", "system") for block in body.get(name, ()) if "cache_control" in block]
+    marked += [block for message in body["messages"] for block in message["content"] if "cache_control" in block]
     surplus = len(marked) - (MAX_CACHE_MARKS - ("cache_control" in body))
     for block in marked[: max(surplus, 0)]:
         del block["cache_control"]

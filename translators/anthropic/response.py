@@ -7,7 +7,7 @@ are not known here are Opaque.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from translators.anthropic.error import error_in
@@ -82,6 +82,8 @@ def part_of(block: Mapping[str, Any]) -> Part:
     match block.get("type"):
         case "text":
             text = _text(block.get("text"))
+            if len(block) == 2 and "text" in block:
+                return Text(text, (), NO_NATIVE)
             citations: list[Mapping[str, Any]] = [
                 item for item in block.get("citations") or () if isinstance(item, dict)
             ]
@@ -135,19 +137,18 @@ def text_native(citations: list[Mapping[str, Any]], block: Mapping[str, Any] = N
     return {NAME: fields} if fields else NO_NATIVE
 
 
-def finish_reason(stop_reason: Any, parts: Iterable[Part]) -> FinishReason:
+def finish_reason(stop_reason: Any, parts: Sequence[Part]) -> FinishReason:
     """The neutral word for *stop_reason*.
 
     Raises:
         BadAnswer: the reason is not known and nothing was said, so that no reading of it is safe.
     """
-    parts = tuple(parts)
     reason = _FINISH_REASONS.get(stop_reason) if isinstance(stop_reason, str) else None
     if reason is None and not parts:
         raise BadAnswer(f"an empty answer with the stop reason {stop_reason!r}")
-    if reason in (None, "stop"):
-        return "tool_calls" if any(isinstance(part, ToolCall) for part in parts) else "stop"
-    return reason
+    if reason is not None and reason != "stop":
+        return reason
+    return "tool_calls" if any(isinstance(part, ToolCall) for part in parts) else "stop"
 
 
 def finish_native(message: Mapping[str, Any]) -> Native:
@@ -162,8 +163,7 @@ def finish_native(message: Mapping[str, Any]) -> Native:
 
 def refusal_of(message: Mapping[str, Any]) -> Refusal | None:
     """The vendor's explanation of a refusal, else its category; None when it gave neither or did not refuse."""
-    details = message.get("stop_details")
-    if message.get("stop_reason") != "refusal" or not isinstance(details, dict):
+    if message.get("stop_reason") != "refusal" or not isinstance(details := message.get("stop_details"), dict):
         return None
     text = _text(details.get("explanation")) or _text(details.get("category"))
     return Refusal(text) if text else None

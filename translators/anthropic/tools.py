@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from translators.dialect import Rules
 from translators.errors import BadRequest, Unsupported
 from translators.json_schema import anthropic_output_schema
 from translators.losses import Loss, field_of, tool_parameters, tool_place
-from translators.neutral import Request, Tool, ToolCall, ToolChoice
+from translators.neutral import Request, Tool, ToolCall
 
 # "tools.0.custom.name: String should match pattern '^[a-zA-Z0-9_-]{1,128}$'" (the API's own 400, 2026)
 _LEGAL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
@@ -30,11 +30,15 @@ class ToolNames:
     def __init__(self, request: Request) -> None:
         names = dict.fromkeys(_all_names(request))
         self._wire = {name: name for name in names if _LEGAL_NAME.fullmatch(name)}
+        self._renamed: dict[str, str] = {}
+        if len(self._wire) == len(names):
+            return
         taken = set(self._wire)
         for name in names:
             if name not in self._wire:
-                self._wire[name] = _unused(_ILLEGAL_CHARACTER.sub("_", name)[:_MAX_NAME] or "tool", taken)
-                taken.add(self._wire[name])
+                wire = _unused(_ILLEGAL_CHARACTER.sub("_", name)[:_MAX_NAME] or "tool", taken)
+                taken.add(wire)
+                self._wire[name], self._renamed[wire] = wire, name
 
     def wire(self, name: str) -> str:
         """What the target is told."""
@@ -43,18 +47,20 @@ class ToolNames:
     @property
     def restored(self) -> dict[str, str]:
         """Renamed tools: legal name to the client's."""
-        return {wire: name for name, wire in self._wire.items() if wire != name}
+        return self._renamed
 
 
-def _all_names(request: Request) -> Iterable[str]:
-    for tool in request.tools:
-        yield _spoken_name(tool)
-    for message in request.messages:
-        for part in message.parts:
-            if isinstance(part, ToolCall):
-                yield part.name
-    if request.tool_choice is not None:
-        yield from request.tool_choice.names
+def _all_names(request: Request) -> list[str]:
+    defined = [_spoken_name(tool) for tool in request.tools]
+    called = [
+        part.name
+        for message in request.messages
+        if message.role == "assistant"
+        for part in message.parts
+        if isinstance(part, ToolCall)
+    ]
+    chosen = request.tool_choice.names if request.tool_choice is not None else ()
+    return [*defined, *called, *chosen]
 
 
 def _spoken_name(tool: Tool) -> str:
@@ -86,10 +92,14 @@ class CallIds:
 
     def call(self, client_id: str) -> str:
         """The safe id of a new call."""
-        legal = client_id if _LEGAL_ID.fullmatch(client_id) else _ILLEGAL_CHARACTER.sub("_", client_id) or "call"
-        safe = _unused(legal, self.used)
+        safe = client_id if _LEGAL_ID.fullmatch(client_id) else _ILLEGAL_CHARACTER.sub("_", client_id) or "call"
+        if safe in self.used:
+            safe = _unused(safe, self.used)
         self.used.add(safe)
-        self.open.setdefault(client_id, []).append(safe)
+        if client_id in self.open:
+            self.open[client_id].append(safe)
+        else:
+            self.open[client_id] = [safe]
         return safe
 
     def result(self, client_id: str) -> str | None:
@@ -104,13 +114,11 @@ def render_tools(
     request: Request, rules: Rules, names: ToolNames, thinking_on: bool, losses: list[Loss]
 ) -> dict[str, Any]:
     """The body's `tools` and `tool_choice`."""
-    choice = request.tool_choice
-    parallel = field_of(request, "parallel_tool_calls")
     if not request.tools:
         if request.parallel_tool_calls is False:
-            losses.append(Loss(parallel, "dropped", "the request has no tools"))
+            losses.append(Loss(field_of(request, "parallel_tool_calls"), "dropped", "the request has no tools"))
         return _tools_of_history(request, names, losses)
-    kept = _kept(request.tools, choice, field_of(request, "tool_choice"))
+    kept = _kept(request)
     definitions = _definitions(request, kept, names, losses)
     if not definitions:
         return _tools_of_history(request, names, losses)
@@ -119,7 +127,7 @@ def render_tools(
         wire_choice = wire_choice or {"type": "auto"}
         if wire_choice["type"] != "none":
             wire_choice["disable_parallel_tool_use"] = True
-    return {"tools": definitions, **({"tool_choice": wire_choice} if wire_choice else {})}
+    return {"tools": definitions, "tool_choice": wire_choice} if wire_choice else {"tools": definitions}
 
 
 def _tools_of_history(request: Request, names: ToolNames, losses: list[Loss]) -> dict[str, Any]:
@@ -137,13 +145,14 @@ def _tools_of_history(request: Request, names: ToolNames, losses: list[Loss]) ->
     }
 
 
-def _kept(tools: tuple[Tool, ...], choice: ToolChoice | None, place: str) -> list[tuple[int, Tool]]:
-    """The tools that *choice*, which stands at *place*, leaves, each with its position in the request."""
-    placed = list(enumerate(tools))
+def _kept(request: Request) -> list[tuple[int, Tool]]:
+    """The tools that the request's choice leaves, each with its position."""
+    placed, choice = list(enumerate(request.tools)), request.tool_choice
     if choice is None or not choice.names:
         return placed
-    missing = set(choice.names) - {_spoken_name(tool) for tool in tools}
+    missing = set(choice.names) - {_spoken_name(tool) for tool in request.tools}
     if missing:
+        place = field_of(request, "tool_choice")
         raise BadRequest(f"{place}: {', '.join(sorted(missing))} is not among the tools", place, "invalid_value")
     if choice.kind == "named" and len(choice.names) == 1:
         return placed
@@ -165,7 +174,8 @@ def _definitions(
             else:
                 losses.append(Loss(place, "dropped", f"the target has no tool {tool.name}"))
             continue
-        losses.extend(unread_native(place, tool.native, request.dialect))
+        if tool.native:
+            losses.extend(unread_native(place, tool.native, request.dialect))
         if tool.strict:
             strict_tools += 1
             if strict_tools > MAX_STRICT_TOOLS:
@@ -191,6 +201,8 @@ def _definition(tool: Tool, place: str, dialect: str, names: ToolNames, losses: 
         definition["description"] = tool.description
     if tool.strict:
         definition["strict"] = True
+    if not tool.native:
+        return definition
     if (mark := cache_mark(tool.native, place, losses)) is not None:
         definition["cache_control"] = mark
     return {**tool.native.get(NAME, {}), **definition}

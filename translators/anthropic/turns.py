@@ -15,17 +15,21 @@ from translators.anthropic.blocks import (
     assistant_block,
     document_block,
     image_block,
+    plain_block,
     text_block,
     tool_result_block,
+    tool_use_block,
     user_block,
 )
 from translators.anthropic.marks import cache_mark, unread_native
 from translators.anthropic.response import NAME
 from translators.errors import BadRequest, Unsupported
-from translators.losses import field_of, message_place, placed
+from translators.losses import Loss, field_of, message_place, placed
 from translators.neutral import Document, Image, Message, Part, Text, ToolCall, ToolResult
 
 _SPOKEN: Final = frozenset({"text", "thinking", "redacted_thinking"})
+_UNMARKABLE: Final = ("thinking", "redacted_thinking")
+_CARRIED: Final = (Image, Document)
 
 
 @dataclass(slots=True)
@@ -34,13 +38,9 @@ class _Turn:
 
     role: Literal["system", "user", "assistant"]
     last: int
+    blocks: list[Block]
     results: list[Block] = field(default_factory=list)
-    blocks: list[Block] = field(default_factory=list)
     calls: dict[str, str] = field(default_factory=dict)
-
-    def wire(self) -> dict[str, Any]:
-        """The turn as a message of the body."""
-        return {"role": self.role, "content": [*self.results, *self.blocks]}
 
 
 @dataclass(slots=True)
@@ -54,27 +54,38 @@ class Turns:
 
     def add(self, index: int, message: Message) -> None:
         """Message *index* of the request."""
-        place = self._place(index)
-        rendering = self.rendering
         if message.name is not None:
-            rendering.lose(f"{place}.name", "dropped", "the target has no names of participants")
+            self.rendering.lose(f"{self._place(index)}.name", "dropped", "the target has no names of participants")
+        if message.native:
+            self._report_native(index, message)
+        match message.role:
+            case "user":
+                written = self._add_user(index, message)
+            case "assistant":
+                written = self._add_assistant(index, message)
+            case "tool":
+                written = self._add_results(index)
+            case "system" | "developer":
+                written = self._add_system(index)
+        if message.native:
+            self._mark(written, index, message)
+
+    def _report_native(self, index: int, message: Message) -> None:
+        place, rendering = self._place(index), self.rendering
         rendering.losses.extend(unread_native(place, message.native, rendering.request.dialect))
         for name in message.native.get(NAME, {}):
             if name != "cache_control":
                 rendering.lose(f"{place}.{name}", "dropped", "messages are written anew, with role and content alone")
-        match message.role:
-            case "system" | "developer":
-                written = self._add_system(index, message)
-            case "tool":
-                written = self._add_results(index, message)
-            case "assistant":
-                written = self._add_assistant(index, message)
-            case "user":
-                written = self._add_user(index, message)
-        mark = cache_mark(message.native, place, rendering.losses)
-        markable = [block for block in written if block["type"] not in ("thinking", "redacted_thinking")]
+
+    def _mark(self, written: list[Block], index: int, message: Message) -> None:
+        """The cache mark of the whole message, on the last of its blocks that can carry one."""
+        mark = cache_mark(message.native, self._place(index), self.rendering.losses)
+        markable = [block for block in written if block["type"] not in _UNMARKABLE]
         if mark is not None and markable:
             markable[-1].setdefault("cache_control", mark)
+        elif mark is not None:
+            place = f"{self._place(index)}.cache_control"
+            self.rendering.lose(place, "dropped", "the message has no block that could be marked")
 
     def messages(self) -> list[dict[str, Any]]:
         """The body's messages.
@@ -82,15 +93,19 @@ class Turns:
         Raises:
             BadRequest: there is nothing to send, or the target does not continue an assistant's turn.
         """
-        for place, _ in self.carried:
-            self.rendering.lose(place, "dropped", "the target takes such parts in user turns only, and none follows")
+        if self.carried:
+            reason = "the target takes such parts in user turns only, and none follows"
+            self.rendering.losses.extend(Loss(place, "dropped", reason) for place, _ in self.carried)
         if not self.turns:
             self._system_alone()
         self._fill_results()
         last = self.turns[-1]
         if last.role == "assistant":
             self._end_in_prefill(last)
-        return [turn.wire() for turn in self.turns]
+        return [
+            {"role": turn.role, "content": [*turn.results, *turn.blocks] if turn.results else turn.blocks}
+            for turn in self.turns
+        ]
 
     def _place(self, index: int) -> str:
         return message_place(self.rendering.request.messages[index], index)
@@ -103,10 +118,9 @@ class Turns:
         assistants = [turn for turn in self.turns if turn.role == "assistant"]
         if not assistants or not self.turns[-1].results:
             return False
-        return assistants[-1].blocks[0]["type"] not in ("thinking", "redacted_thinking")
+        return assistants[-1].blocks[0]["type"] not in _UNMARKABLE
 
-    def _add_system(self, index: int, message: Message) -> list[Block]:
-        place = self._place(index)
+    def _add_system(self, index: int) -> list[Block]:
         written: list[Block] = []
         for position, part in self._placed(index):
             if not isinstance(part, Text):
@@ -116,45 +130,56 @@ class Turns:
         if not self.turns:
             self.system.extend(written)
         elif written and self.rendering.rules.system_in_messages:
-            self._turn("system", index).blocks.extend(written)
+            self._extend("system", index, written)
         elif written:
-            self.rendering.lose(f"{place}.role", "emulated", "the target takes no later system message; sent as user")
-            self._turn("user", index).blocks.extend(written)
+            reason = "the target takes no later system message; sent as user"
+            self.rendering.lose(f"{self._place(index)}.role", "emulated", reason)
+            self._extend("user", index, written)
         return written
 
     def _add_user(self, index: int, message: Message) -> list[Block]:
-        written = [
-            block
-            for place, part in self._placed(index)
-            if (block := user_block(part, place, self.rendering)) is not None
-        ]
+        written: list[Block] = []
+        where: list[tuple[str, Part]] = []
+        for at, part in enumerate(message.parts):
+            block = plain_block(part)
+            if block is None:
+                where = where or self._placed(index)
+                block = user_block(part, where[at][0], self.rendering)
+            if block is not None:
+                written.append(block)
         if written:
-            self._turn("user", index).blocks.extend(written)
+            self._extend("user", index, written)
         return written
 
     def _add_assistant(self, index: int, message: Message) -> list[Block]:
         written: list[Block] = []
         calls: dict[str, str] = {}
+        where: list[tuple[str, Part]] = []
         new = not self.turns or self.turns[-1].role != "assistant"
-        has_calls = any(isinstance(part, ToolCall) for part in message.parts)
-        if new and has_calls:
-            self.rendering.ids.begin_turn()
-        for place, part in self._placed(index):
-            if isinstance(part, Image | Document):
-                self._carry(part, place)
-                continue
-            block = assistant_block(part, place, self.rendering)
+        begun = False
+        for at, part in enumerate(message.parts):
+            block = plain_block(part)
             if block is None:
-                continue
-            written.append(block)
-            if isinstance(part, ToolCall):
-                calls[block["id"]] = place
+                where = where or self._placed(index)
+                place = where[at][0]
+                if isinstance(part, _CARRIED):
+                    self._carry(part, place)
+                elif isinstance(part, ToolCall):
+                    if new and not begun:
+                        begun = True
+                        self.rendering.ids.begin_turn()
+                    block = tool_use_block(part, place, self.rendering)
+                    calls[block["id"]] = place
+                else:
+                    block = assistant_block(part, place, self.rendering)
+            if block is not None:
+                written.append(block)
         if written:
-            if new and not has_calls:
+            if new and not begun:
                 self.rendering.ids.begin_turn()
-            turn = self._turn("assistant", index)
-            turn.blocks.extend(written)
-            turn.calls.update(calls)
+            turn = self._extend("assistant", index, written)
+            if calls:
+                turn.calls.update(calls)
         return written
 
     def _carry(self, part: Image | Document, place: str) -> None:
@@ -162,7 +187,7 @@ class Turns:
         render: Any = image_block if isinstance(part, Image) else document_block
         self.carried.append((place, render(part, place, self.rendering)))
 
-    def _add_results(self, index: int, message: Message) -> list[Block]:
+    def _add_results(self, index: int) -> list[Block]:
         written: list[Block] = []
         for place, part in self._placed(index):
             if not isinstance(part, ToolResult):
@@ -184,24 +209,30 @@ class Turns:
 
     def _result_turn(self, index: int) -> _Turn:
         """The user turn right after the last assistant turn, even where a system message came between."""
-        after = max(at for at, turn in enumerate(self.turns) if turn.role == "assistant") + 1
+        after = len(self.turns)
+        while self.turns[after - 1].role != "assistant":
+            after -= 1
         if after == len(self.turns):
-            return self._turn("user", index)
+            return self._extend("user", index, [])
         if self.turns[after].role != "user":
-            self.turns.insert(after, _Turn("user", index))
+            self.turns.insert(after, _Turn("user", index, []))
         return self.turns[after]
 
-    def _turn(self, role: Literal["system", "user", "assistant"], index: int) -> _Turn:
-        """The newest turn, which is a new one unless it is of *role* already."""
-        if not self.turns or self.turns[-1].role != role:
-            self.turns.append(_Turn(role, index))
-            if role == "user":
-                for place, block in self.carried:
-                    self.rendering.lose(place, "emulated", "the target takes it in user turns only; moved to the next")
-                    self.turns[-1].blocks.append(block)
-                self.carried.clear()
-        self.turns[-1].last = index
-        return self.turns[-1]
+    def _extend(self, role: Literal["system", "user", "assistant"], index: int, written: list[Block]) -> _Turn:
+        """The newest turn with *written* at its end; it is a new one unless it is of *role* already."""
+        if self.turns and self.turns[-1].role == role:
+            turn = self.turns[-1]
+            turn.last = index
+            turn.blocks += written
+            return turn
+        if role == "user" and self.carried:
+            reason = "the target takes it in user turns only; moved to the next"
+            self.rendering.losses.extend(Loss(place, "emulated", reason) for place, _ in self.carried)
+            written = [*(block for _, block in self.carried), *written]
+            self.carried.clear()
+        turn = _Turn(role, index, written)
+        self.turns.append(turn)
+        return turn
 
     def _system_alone(self) -> None:
         """Anthropic wants a turn: where all is system text, its last block is the user's."""
@@ -209,7 +240,7 @@ class Turns:
         if not self.system:
             raise BadRequest(f"{name}: nothing in them says anything", name, "invalid_value")
         self.rendering.lose(name, "emulated", "the target needs a user turn; the last system text is sent as one")
-        self.turns.append(_Turn("user", 0, blocks=[self.system.pop()]))
+        self.turns.append(_Turn("user", 0, [self.system.pop()]))
 
     def _fill_results(self) -> None:
         """An error for every call that has no result."""
@@ -218,7 +249,7 @@ class Turns:
             if not turn.calls:
                 continue
             if at + 1 == len(self.turns) or self.turns[at + 1].role != "user":
-                self.turns.insert(at + 1, _Turn("user", turn.last))
+                self.turns.insert(at + 1, _Turn("user", turn.last, []))
             results = self.turns[at + 1].results
             answered = {result["tool_use_id"] for result in results}
             for safe_id, place in turn.calls.items():

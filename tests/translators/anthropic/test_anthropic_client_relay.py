@@ -239,10 +239,25 @@ def test_a_stream_passes_byte_for_byte_at_any_split_but_its_end_waits(cuts: list
 
 
 @given(st.lists(st.integers(0, 2000), max_size=8))
-def test_a_readable_stream_of_another_server_is_told_whole_too(cuts: list[int]) -> None:
+def test_a_readable_stream_of_another_server_keeps_every_byte_too(cuts: list[int]) -> None:
     frames, _, relay = fed(BEFORE_STOP + STOP, cuts, OTHER)
 
-    assert accumulated(frames + relay.close(b"{}", Usage(1, 1))) == accumulated(BEFORE_STOP + STOP)
+    assert frames == BEFORE_STOP
+    assert relay.close(b"{}", Usage(1, 1)) == b": modelport {}\n\n" + STOP
+
+
+def test_only_the_message_delta_that_lacks_its_usage_is_written_anew() -> None:
+    bare = b'event: message_delta\ndata: {"type":"message_delta", "delta":{"stop_reason":"end_turn"}}\n\n'
+    whole = b'event: message_delta\ndata: {"type":"message_delta", "delta":{}, "usage":{"output_tokens":7}}\n\n'
+    begun = BEFORE_STOP[: BEFORE_STOP.index(b"event: message_delta")]
+
+    frames, _, relay = fed(begun + bare + whole + STOP, [], OTHER)
+
+    assert frames.startswith(begun)
+    first, second = frames[len(begun) :].split(b"\n\n", 1)
+    assert json.loads(first.split(b"data: ")[1])["usage"]["output_tokens"] == 7
+    assert second == whole
+    assert relay.close() == STOP
 
 
 def test_a_stream_that_lacks_its_end_gets_one() -> None:

@@ -16,6 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from translators.anthropic import render_request
+from translators.anthropic.blocks import Rendering, assistant_block, plain_block, user_block
+from translators.anthropic.tools import ToolNames
 from translators.dialect import Rendered, Rules
 from translators.errors import BadRequest, Unsupported
 from translators.neutral import (
@@ -651,13 +653,13 @@ THINKING = [
         "28-budget-to-effort",
         thinks(budget_tokens=10000),
         {"thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}},
-        (("reasoning_effort", "emulated"),),
+        (("thinking.budget_tokens", "emulated"),),
     ),
     Case(
         "28-open-budget-to-effort",
         thinks(budget_tokens=-1),
         {"output_config": {"effort": "medium"}},
-        (("reasoning_effort", "emulated"),),
+        (("thinking.budget_tokens", "emulated"),),
     ),
     Case(
         "29-no-xhigh",
@@ -668,9 +670,9 @@ THINKING = [
     ),
     Case(
         "29-effort-capped-without-thinking",
-        thinks("none", native={"anthropic": {"effort": "max"}}),
+        replace(thinks("none"), native={"anthropic": {"output_config": {"effort": "max"}}}),
         {"thinking": {"type": "disabled"}, "output_config": {"effort": "high"}},
-        (("reasoning_effort", "clamped"),),
+        (("output_config.effort", "clamped"),),
         replace(RULES, effort_cap_without_thinking="high"),
     ),
 ]
@@ -986,6 +988,7 @@ CONTENT = [
         (
             ("messages[1].reasoning_content", "dropped"),
             ("messages[1].extra_content.google.thought_signature", "dropped"),
+            ("messages[1].refusal", "emulated"),
             ("messages[1].content[1]", "emulated"),
             ("messages[1].content[2]", "dropped"),
             ("messages[2].name", "dropped"),
@@ -1218,3 +1221,13 @@ def test_any_conversation_is_refused_or_well_formed(messages: list[Message], sys
         assert sorted(calls) == sorted(block.get("tool_use_id", "") for block in answers)
         answered += len(calls)
     assert answered == sum(block["type"] == "tool_result" for block in blocks)
+
+
+@given(st.text(" \n\tab\u00e9", max_size=6))
+def test_a_plain_text_is_the_block_that_its_role_gives_it(words: str) -> None:
+    rendering = Rendering(ask(), RULES, ToolNames(ask()))
+
+    plain = plain_block(Text(words))
+
+    assert plain == user_block(Text(words), "", rendering) == assistant_block(Text(words), "", rendering)
+    assert (plain is None) == (not words.strip())
