@@ -12,15 +12,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 from proxy.asked import Asked
 from proxy.backends.backend import Answer, Backend, BackendError, Call
+from proxy.conforming import must_be_checked, taken_out
 from proxy.continuing import Continued, can_continue
 from proxy.exchange import Attempt, Exchange, rate_limit_headers
 from proxy.live import Live, Pieces
 from proxy.prepare import Prepared
 from proxy.setup import Key
+from proxy.unfencing import Unfencer, Watched
 from proxy.whole import read_whole
 from proxy.wire import Translated
 from routing.errors import AttemptFailed
@@ -46,6 +49,8 @@ class Committed:
     """What each of *attempts* gave of *response*, where it is not one choice each."""
     notes: Sequence[Loss] = ()
     """What is to be said of how a whole answer was made."""
+    said: list[Loss] = field(default_factory=list)
+    """What was done to a stream on its way."""
     payload: bytes | None = None
     """The whole answer in the client's dialect, when it was relayed."""
     live: Live | None = None
@@ -83,6 +88,7 @@ class Asker:
         *,
         continuations: int,
         report_losses: bool,
+        unfences: bool,
         clean: Callable[[str, Failure], Failure],
         clean_text: Callable[[str], str],
         now: Callable[[], float] = time.monotonic,
@@ -92,6 +98,7 @@ class Asker:
         self._backends = backends
         self._continuations = continuations
         self._report_losses = report_losses
+        self._unfences = unfences
         self._clean = clean
         self._clean_text = clean_text
         self._now = now
@@ -131,7 +138,7 @@ class Asker:
         committed.attempts.append(attempt)
         if onto is None:
             self._exchange.target = prepared.target
-            self._exchange.losses = tuple(prepared.losses)
+            self._exchange.losses = (*prepared.losses, *committed.said)
             self._exchange.report_losses = self._report_losses
         return committed
 
@@ -208,22 +215,39 @@ class Asker:
         return first.lstrip()[:1] != b"{"
 
     async def _new_live(self, pieces: Pieces, prepared: Prepared, committed: Committed) -> Live:
-        wire = await self._wire(prepared)
+        wire = await self._wire(prepared, committed)
         if isinstance(wire, Continued):
             committed.continued = wire
         return Live(pieces, wire, lambda failure: self._clean(prepared.spec.name, failure))
 
-    async def _wire(self, prepared: Prepared) -> StreamRelay:
+    async def _wire(self, prepared: Prepared, committed: Committed) -> StreamRelay:
         asked = self._asked
-        if prepared.verbatim:
+        one_choice = asked.request.n in (None, 1)
+        # A response that its vendor keeps has the vendor's ids, which a translation would not have.
+        unfences = (
+            self._unfences and not (prepared.verbatim and asked.memory) and must_be_checked(asked.request, prepared)
+        )
+        if prepared.verbatim and not unfences:
             return asked.dialect.StreamRelay(prepared.rules, asked.reply_to())
         counted = 0
         if asked.wants_count:
             model = family(prepared.target.model)
             counted = (await asyncio.to_thread(estimate_request, asked.request, model)).tokens
-        one_choice = asked.request.n in (None, 1)
         kind = Continued if one_choice and self.continues(asked.request, prepared) else Translated
-        return kind(prepared.dialect.StreamParser(prepared.rules), asked.renderer(counted), _restorer(prepared))
+
+        def translated() -> Translated:
+            unfencer = Unfencer(partial(self._unfenced, committed)) if unfences else None
+            parser = prepared.dialect.StreamParser(prepared.rules)
+            return kind(parser, asked.renderer(counted), _restorer(prepared), unfencer)
+
+        if prepared.verbatim and one_choice:
+            return Watched(asked.dialect.StreamRelay(prepared.rules, asked.reply_to()), translated)
+        return translated()
+
+    def _unfenced(self, committed: Committed) -> None:
+        if not committed.said:
+            committed.said.append(taken_out(self._asked.request))
+            self._exchange.losses = (*self._exchange.losses, *committed.said)
 
 
 def _restorer(prepared: Prepared) -> Restorer:

@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any, Final, TypeVar
 
 from proxy.asked import Asked
 from proxy.asking import Asker, Committed
 from proxy.backends.backend import Backend
 from proxy.config.model import StructuredSettings
-from proxy.conforming import asked_again, broken_calls, judged, must_be_checked, not_fitting
+from proxy.conforming import Judged, asked_again, broken_calls, judged, mended, must_be_checked, not_fitting
 from proxy.continuing import Sequel, followed
 from proxy.controls import LossMode
 from proxy.errors import Refused, refused
 from proxy.exchange import Exchange
-from proxy.healing import Healer, Treatment, says_otherwise
-from proxy.media import Fetch
-from proxy.prepare import Prepared, prepare, refuse_losses
+from proxy.healing import Healer, Treatment
+from proxy.media import Fetch, Fetched
+from proxy.prepare import Prepared, differences, prepare, refuse_losses
 from proxy.providers import ProviderSpec
 from proxy.setup import Key
 from proxy.structured import repair_request
@@ -37,6 +38,11 @@ from translators.errors import BadRequest
 from translators.losses import Loss
 from translators.neutral import Failure, Request, Response
 from translators.vaulted import Found
+
+T = TypeVar("T")
+
+MOST_REPAIRS_AT_ONCE: Final = 8
+"""Choices that are asked for again side by side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +82,7 @@ class Attempter:
         self._repair = structured.repair
         self._continuations = continuations
         self._recalled = recalled
-        self._fetch = fetch
+        self._fetch = Fetched(fetch).fetch
         self._now = now
         self._asker = Asker(
             asked,
@@ -84,6 +90,7 @@ class Attempter:
             backends,
             continuations=continuations,
             report_losses=losses != "ignore",
+            unfences=structured.validate_answers,
             clean=clean,
             clean_text=clean_text,
             now=now,
@@ -113,7 +120,7 @@ class Attempter:
                     raise
                 prepared = mended
                 continue
-            treatment.worked()
+            treatment.worked(prepared)
             if committed.notes:
                 self._say(committed, committed.notes)
             return await self._fitting(committed, key, deadline)
@@ -123,7 +130,7 @@ class Attempter:
     ) -> Prepared | None:
         """The request as the target may take it after all; None when there is nothing else to be said."""
         target = refused_one.target
-        if self._tells_in_full(failure) or treatment.try_again(failure, refused_one):
+        if self._tells_in_full(failure, target.provider) or treatment.try_again(failure, refused_one):
             prepared = await self._prepared(target, deadline, treatment)
             if prepared.sent != refused_one.sent:
                 return prepared
@@ -132,16 +139,17 @@ class Attempter:
                 prepared = await self._prepared(target, deadline, treatment)
             except BadRequest:
                 return None  # the vendor's own words tell more
-            if set(prepared.losses) - set(refused_one.losses) or says_otherwise(prepared.body, refused_one.body):
+            if unlike := differences(prepared, refused_one):
+                treatment.renders(failure, refused_one, unlike)
                 return prepared
         return None
 
-    def _tells_in_full(self, failure: Failure) -> bool:
-        """Whether the vendor has forgotten what the request refers to, and it can be told instead."""
-        memory = self._asked.memory
-        if memory is None or memory.past is None or memory.forgotten or failure.code != "previous_response_not_found":
+    def _tells_in_full(self, failure: Failure, provider: str) -> bool:
+        """Whether the vendor does not know what the request refers to, and it can be told instead."""
+        told = self._asked.memory.told_otherwise(failure, provider) if self._asked.memory else None
+        if told is None:
             return False
-        self._asked = replace(self._asked, memory=replace(memory, forgotten=True))
+        self._asked = replace(self._asked, memory=told)
         return True
 
     async def _prepared(self, target: Target, deadline: float, treatment: Treatment) -> Prepared:
@@ -179,20 +187,46 @@ class Attempter:
         if verdict.response is not response:
             committed.response, committed.payload = verdict.response, None
         losses = [*self._exchange.losses, *verdict.losses]
-        if verdict.wrong and self._repair and len(response.choices) == 1:
-            try:
-                again = await self._asked_again(committed.prepared, response, verdict.wrong, key, deadline)
-            except (AttemptFailed, BadRequest):
-                again = None
-            if again is not None and again.response is not None:
-                losses.extend((asked_again(request), *again.notes))
-                committed, verdict = again, judged(again.response, request)
-                committed.response, committed.payload = verdict.response, None
+        if verdict.wrong and self._repair:
+            again = await self._repaired(committed, verdict, key, deadline)
+            if again:
+                committed = _joined(committed, verdict.response, again)
+                losses.append(asked_again(request, len(again)))
+                losses.extend(note for one in again.values() for note in one.notes)
+                verdict = judged(mended(verdict.response, {at: _said(one) for at, one in again.items()}), request)
+                committed.response = verdict.response
                 losses.extend(verdict.losses)
         if verdict.wrong:
             losses.append(not_fitting(request, verdict.wrong))
-        self._exchange.losses = tuple(losses)
+        self._exchange.losses = tuple(dict.fromkeys(losses))
         return committed
+
+    async def _repaired(
+        self, committed: Committed, verdict: Judged, key: Key | None, deadline: float
+    ) -> dict[int, Committed]:
+        """What the target says when it is asked once more, for each choice that does not fit; without those that fail.
+
+        Raises:
+            LedgerUnavailable: a call could not be booked.
+        """
+        prepared = committed.prepared
+        for attempt in committed.attempts:
+            attempt.has_ended(attempt.usage)
+        gate = asyncio.Semaphore(1 if prepared.spec.one_at_a_time else MOST_REPAIRS_AT_ONCE)
+
+        async def one(place: int, wrong: Sequence[str]) -> Committed | None:
+            choice = replace(verdict.response.choices[place], index=0)
+            async with gate:
+                try:
+                    response = replace(verdict.response, choices=(choice,))
+                    again = await self._asked_again(prepared, response, wrong, key, deadline)
+                except (AttemptFailed, BadRequest):
+                    return None
+                return again if again.response is not None and again.response.choices else None
+
+        misfits = verdict.misfits
+        answers = await self._side_by_side([one(place, wrong) for place, wrong in misfits.items()])
+        return {place: answer for place, answer in zip(misfits, answers, strict=True) if answer is not None}
 
     async def _asked_again(
         self, first: Prepared, response: Response, wrong: Sequence[str], key: Key | None, deadline: float
@@ -269,27 +303,17 @@ class Attempter:
             self._say(committed, sequel.notes)
 
     def _say(self, committed: Committed, notes: Sequence[Loss]) -> None:
-        self._exchange.losses = tuple(dict.fromkeys((*committed.prepared.losses, *notes)))
+        self._exchange.losses = tuple(dict.fromkeys((*committed.prepared.losses, *committed.said, *notes)))
 
     async def _fan_out(self, question: _Question, prepared: Prepared, key: Key | None, deadline: float) -> Committed:
         """Ask as often as choices are wanted, and join the answers (WIRE case 6)."""
-        before = len(self._exchange.attempts)
         gate = asyncio.Semaphore(1 if prepared.spec.one_at_a_time else prepared.fan_out)
 
         async def one() -> Committed:
             async with gate:
                 return await self._full(question, prepared, key, deadline)
 
-        calls = [asyncio.ensure_future(one()) for _ in range(prepared.fan_out)]
-        try:
-            answers = await asyncio.gather(*calls)
-        except BaseException:
-            for call in calls:
-                call.cancel()
-            await asyncio.gather(*calls, return_exceptions=True)
-            for attempt in self._exchange.attempts[before:]:
-                attempt.abandoned = True
-            raise
+        answers = await self._side_by_side([one() for _ in range(prepared.fan_out)])
         for answer in answers:
             await answer.close()
         return Committed(
@@ -301,6 +325,39 @@ class Attempter:
             gave=[part for answer in answers if answer.response for part in answer.shares(answer.response)],
             notes=[note for answer in answers for note in answer.notes],
         )
+
+    async def _side_by_side(self, calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+        """What all of *calls* give; when one fails the others are given up, and booked so."""
+        before = len(self._exchange.attempts)
+        running = [asyncio.ensure_future(call) for call in calls]
+        try:
+            return await asyncio.gather(*running)
+        except BaseException:
+            for call in running:
+                call.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+            for attempt in self._exchange.attempts[before:]:
+                attempt.abandoned = True
+            raise
+
+
+def _said(committed: Committed) -> Response:
+    if committed.response is None:
+        raise AssertionError("what is asked for in one piece comes in one piece")
+    return committed.response
+
+
+def _joined(first: Committed, response: Response, again: Mapping[int, Committed]) -> Committed:
+    """*first*, which gave *response*, and the calls that mended its choices: one answer, yet to be put together."""
+    last = list(again.values())[-1]
+    return Committed(
+        first.exchange,
+        [*first.attempts, *(attempt for one in again.values() for attempt in one.attempts)],
+        last.prepared,
+        last.headers,
+        response=response,
+        gave=[*first.shares(response), *(part for one in again.values() for part in one.shares(_said(one)))],
+    )
 
 
 def _failure(error: AttemptFailed | BadRequest | Refused | LedgerUnavailable) -> Failure:

@@ -173,13 +173,13 @@ class Catalogue:
             )
         self._remember(rule)
 
-    def used(self, target: Target, request: Request) -> None:
-        """*request* was answered by *target*: count the lessons that it needed."""
+    def used(self, target: Target, request: Request, unlike: frozenset[str] = frozenset()) -> None:
+        """*request*, not relayed because of *unlike*, was answered by *target*: count the lessons that it needed."""
         rules = self._lessons.get((target.provider, target.model))
         if not rules:
             return
         for index, rule in enumerate(rules):
-            if concerns(rule.change, request):
+            if concerns(rule.change, request, unlike):
                 rules[index] = replace(rule, uses=rule.uses + 1)
                 self._learned.used(rule)
 
@@ -228,8 +228,13 @@ class Catalogue:
                 _left_out(error)
 
 
-def concerns(change: Mapping[str, Any], request: Request) -> bool:
-    """Whether *request* may go out differently because of *change*: what is refused has to be in it."""
+def concerns(change: Mapping[str, Any], request: Request, unlike: frozenset[str] = frozenset()) -> bool:
+    """Whether *request*, not relayed because of *unlike*, may go out differently because of *change*.
+
+    What is refused has to be in it.
+    """
+    if change.keys() == {"not_relayed"}:
+        return not unlike.isdisjoint(change["not_relayed"])
     if not change.keys() <= _REFUSALS:
         return True
     native = request.native.get(request.dialect, {})

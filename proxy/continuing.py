@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from typing_extensions import override
 
+from proxy.unfencing import Unfencer
 from proxy.whole import summed
 from proxy.wire import Translated, is_content
 from routing.errors import AttemptFailed
@@ -317,8 +318,10 @@ class Continued(Translated):
     What a later call says is kept back until its first content: up to there it may fail without a trace.
     """
 
-    def __init__(self, parser: StreamParser, renderer: StreamRenderer, restorer: Restorer) -> None:
-        super().__init__(parser, renderer, restorer)
+    def __init__(
+        self, parser: StreamParser, renderer: StreamRenderer, restorer: Restorer, unfencer: Unfencer | None = None
+    ) -> None:
+        super().__init__(parser, renderer, restorer, unfencer)
         self._so_far: Response | None = None
         self._waiting: list[Event] = []
         self.seam = Seam()
@@ -354,9 +357,6 @@ class Continued(Translated):
         opening = self.seam.open(self._so_far)
         self._so_far = None
         return self._rendered([*opening, *self.seam.events(self._waiting)])
-
-    def _rendered(self, events: Sequence[Event]) -> Relayed:
-        return Relayed(self._renderer.render(events) if events else b"", events)
 
 
 def _added(one: Usage | None, other: Usage | None) -> Usage | None:

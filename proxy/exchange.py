@@ -262,6 +262,7 @@ class Exchange:
             status=status,
             target=self.target.name if self.target else None,
             cache=self.cache,
+            stream=self.stream,
             saved_nanousd=self.saved_nanousd,
             latency_ms=round((time.perf_counter() - self._started) * 1000, 3),
             first_event_ms=self.first_event_ms,

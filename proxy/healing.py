@@ -3,7 +3,8 @@
 400 that names a parameter --lesson--> asked again under changed rules --answered--> remembered
                                                                      --refused---> forgotten
 400 about a signature      --------> asked again without the conversation's signed reasoning
-400 to a client's own bytes -------> asked again as the model's rules would have it, if they say otherwise
+400 to a client's own bytes -------> asked again as the model's rules would have it, if they say otherwise;
+                                     --answered--> remembered, and from then on not relayed where they say otherwise
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from proxy.prepare import Prepared
 from routing.catalog import Known, Overlay
 from routing.healing import Lesson, understood
 from routing.targets import Target
-from translators.codec import loads_object
 from translators.neutral import Failure, Request
 from translators.vaulted import Found, keys_wanted
 
@@ -47,14 +47,15 @@ class Taught:
 class Healer:
     """What treatments need: the rules they change, and where a proven lesson is kept. *keep* must not wait.
 
-    *used* hears of every request that a target has answered, to count the lessons that served it.
+    *used* hears of every request that a target has answered, and for which fields it was not relayed, to count the
+    lessons that served it.
     """
 
     overlay: Overlay
     keep: Callable[[Taught], None]
     clean: Callable[[str], str]
     enabled: bool = True
-    used: Callable[[Target, Request], None] = lambda _target, _request: None
+    used: Callable[[Target, Request, frozenset[str]], None] = lambda _target, _request, _unlike: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +64,6 @@ class _Nobodys:
 
     origin: str = ""
     value: bytes = b""
-
-
-_SPOKEN: Final = frozenset(
-    {"stream", "stream_options", "model", "messages", "contents", "input", "system", "instructions", "tools"}
-)
-"""What may be written in several ways that mean the same."""
-
-
-def says_otherwise(body: bytes, other: bytes) -> bool:
-    """Whether two requests of one dialect differ in what is asked beside the conversation; `false` asks nothing."""
-    one, two = loads_object(body), loads_object(other)
-    names = (one.keys() | two.keys()) - _SPOKEN
-    return any((one.get(name) or None) != (two.get(name) or None) for name in names)
 
 
 @dataclass(slots=True)
@@ -103,16 +91,11 @@ class Treatment:
             self._stripped = True
             self.recalled = dict.fromkeys(keys, _Nobodys())
             return bool(keys)
-        overlay, target = self.healer.overlay, self.target
-        known = overlay.of(target.provider, target.model)
+        known = self.healer.overlay.of(self.target.provider, self.target.model)
         lesson = understood(failure, self.request, prepared.rules, known.lessons)
         if lesson is None:
             return False
-        if self._before is None:
-            self._before = known
-        overlay.put(target.provider, target.model, lesson.change)
-        evidence = self.healer.clean(failure.message)
-        self._unproven.append(Taught(target, prepared.rules.dialect, lesson, evidence, failure.status))
+        self._learn(lesson, failure, prepared)
         return True
 
     def may_render(self, failure: Failure, prepared: Prepared) -> bool:
@@ -122,6 +105,21 @@ class Treatment:
             return False
         self.relays = False
         return True
+
+    def renders(self, failure: Failure, prepared: Prepared, unlike: frozenset[str]) -> None:
+        """It is sent what its rules make of the request, which differs from the client's bytes in *unlike*."""
+        names = _blamed(failure, unlike)
+        reason = f"the target's rules are followed where a client's own {', '.join(names)} was refused"
+        self._learn(Lesson({"not_relayed": names}, names[0], reason), failure, prepared)
+
+    def _learn(self, lesson: Lesson, failure: Failure, prepared: Prepared) -> None:
+        """Let *lesson* be in force, and have it kept once it has worked."""
+        overlay, target = self.healer.overlay, self.target
+        if self._before is None:
+            self._before = overlay.of(target.provider, target.model)
+        overlay.put(target.provider, target.model, lesson.change)
+        evidence = self.healer.clean(failure.message)
+        self._unproven.append(Taught(target, prepared.rules.dialect, lesson, evidence, failure.status))
 
     def failed(self) -> None:
         """It did not help: the rules are again what they were."""
@@ -133,9 +131,20 @@ class Treatment:
         before = self._before if facts == self._before.facts else replace(self._before, facts=facts)
         self.healer.overlay.put_back(provider, model, before)
 
-    def worked(self) -> None:
+    def worked(self, prepared: Prepared) -> None:
         """The target answered: what was learned on the way is kept."""
-        self.healer.used(self.target, self.request)
+        self.healer.used(self.target, self.request, prepared.unlike)
         for taught in self._unproven:
             log.warning("%s: %s (learned from its own refusal)", taught.target.name, taught.lesson.reason)
             self.healer.keep(taught)
+
+
+def _blamed(failure: Failure, unlike: frozenset[str]) -> list[str]:
+    """Those of *unlike* that the refusal speaks of; all of them where it speaks of none."""
+    words = set(re.findall(r"[a-z]+", f"{failure.param or ''} {failure.message}".lower().replace("_", "")))
+    return sorted(name for name in unlike if _last_word(name) in words) or sorted(unlike)
+
+
+def _last_word(place: str) -> str:
+    """The name at the end of a place (`messages[].cache_control`), as `_blamed` compares them."""
+    return place.rpartition(".")[2].removesuffix("[]").replace("_", "").lower()

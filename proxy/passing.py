@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -50,6 +51,8 @@ THREAD_BYTES: Final = 256 * 1024
 """A longer answer is parsed in a thread."""
 USAGE_BYTES: Final = 8 * 1024 * 1024
 """Of a JSON answer, to read its usage from; a larger one is booked without."""
+HEAD_BYTES: Final = 64
+"""By which events are told that are not declared as such."""
 MAX_ANSWER: Final = 16 * 1024**3
 NO_MODEL: Final = "-"
 """What the ledger says where no model is named."""
@@ -57,6 +60,12 @@ NO_MODEL: Final = "-"
 SENT: Final = ("content-type", "accept", "openai-beta", "anthropic-beta", "anthropic-version", "range")
 """Headers of the client that the provider gets. The client's own credentials are never among them."""
 RETURNED: Final = ("content-type", "content-disposition", "content-range", "accept-ranges", "openai-processing-ms")
+
+UNTRUSTED: Final[Mapping[str, str]] = {
+    "x-content-type-options": "nosniff",
+    "content-security-policy": "sandbox; default-src 'none'",
+}
+"""With every answer: a browser that is led here must not run what a vendor, or a file kept there, says."""
 
 FREE: Final = frozenset({"files", "uploads", "models"})
 """First words of paths whose calls cost nothing by themselves; so does everything that only reads or deletes."""
@@ -67,7 +76,12 @@ NOTHING_WAS_DONE: Final = frozenset({"authentication", "permission", "billing", 
 UNMETERED: Final = frozenset({"images", "audio"})
 """Their tokens are not all of one price, so that a price for text would be wrong: the cost stays unknown."""
 
-_FORM_MODEL = re.compile(rb'name="model"(?:\r\n[^\r\n]+)*\r\n\r\n([^\r\n]{1,256})\r\n')
+_CREDENTIALS: Final = frozenset({"key"})
+"""Words of a query that say who asks: they stay here."""
+SLOWEST: Final = 16 * 1024
+"""Bytes a second that an answer has to come with once its time is over: large files take long, dribbles do not."""
+MAYBE_STREAMS: Final = frozenset({"", "application/json", "text/plain", "application/octet-stream"})
+"""Types under which servers send events that they do not declare."""
 
 
 @dataclass(slots=True)
@@ -83,6 +97,8 @@ class Parcel:
     model: str | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
     """The body's JSON, when it is an object."""
+    form_model: re.Pattern[bytes] | None = None
+    """Finds the field `model` of a form."""
     spent: bool = False
     """Whether *rest* has been sent to somebody and cannot be sent again."""
 
@@ -105,7 +121,7 @@ class Parcel:
             changes["modelport"] = REMOVED
         if changes:
             return splice(self.body, changes)
-        if self.model is not None and not self.fields and (found := _FORM_MODEL.search(self.body)):
+        if self.model is not None and self.form_model and (found := self.form_model.search(self.body)):
             start, end = found.span(1)
             return self.body[:start] + model.encode() + self.body[end:]
         return self.body
@@ -158,11 +174,11 @@ async def pass_on(services: Services, incoming: Incoming) -> web.StreamResponse:
 async def _parcel(services: Services, incoming: Incoming, provider: str | None) -> Parcel:
     request = incoming.http
     path = request.rel_url.raw_path
-    if any(unquote(part) in {".", ".."} or "/" in unquote(part) or "\\" in unquote(part) for part in path.split("/")):
+    if any(leads_elsewhere(unquote(part)) for part in path.split("/")):
         raise refused(400, "the path must not lead elsewhere (. or ..)", code="invalid_path")
     if "upgrade" in request.headers.get("Connection", "").lower():
         raise refused(501, f"{path[:200]}: WebSocket connections are not relayed", code="not_supported")
-    query = f"?{request.rel_url.raw_query_string}" if request.rel_url.raw_query_string else ""
+    query = _query(request.rel_url.raw_query_string)
     headers = {name: request.headers[name] for name in SENT if name in request.headers}
     if request.can_read_body:
         headers.setdefault("content-type", "application/octet-stream")
@@ -179,6 +195,17 @@ async def _parcel(services: Services, incoming: Incoming, provider: str | None) 
         await _find_form_model(parcel, incoming, services.max_body)
     parcel.controls = read_controls(request.headers, {"modelport": parcel.fields.get("modelport")})
     return parcel
+
+
+def leads_elsewhere(step: str) -> bool:
+    """Whether a step of a path, unquoted, is not just a name below the one before it."""
+    return step.partition(";")[0] in {".", ".."} or not step.isprintable() or "/" in step or "\\" in step
+
+
+def _query(raw: str) -> str:
+    """What the provider gets of the query."""
+    kept = [each for each in raw.split("&") if each and unquote(each.partition("=")[0]) not in _CREDENTIALS]
+    return f"?{'&'.join(kept)}" if kept else ""
 
 
 def _fields(body: bytes, *, needed: bool) -> dict[str, Any]:
@@ -214,20 +241,54 @@ async def _uploaded(incoming: Incoming, limit: int, received: int) -> AsyncItera
         raise refused(408, f"the body did not come within {UPLOAD_S:g} s", kind="timeout", code="slow_body") from error
 
 
+def model_field(content_type: str) -> re.Pattern[bytes] | None:
+    """What finds the value of the field `model` in a form of *content_type*; None when that is no form.
+
+    The field stands right behind the form's own boundary, so that nothing within a file is taken for it.
+    """
+    found = re.search(r'boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', content_type, re.IGNORECASE)
+    if found is None:
+        return None
+    boundary = re.escape((found[1] or found[2]).encode())
+    headers = rb"(?:[^\r\n]{1,1000}\r\n){0,8}?"
+    named = rb'content-disposition: ?form-data; ?name="?model"?\r\n'
+    return re.compile(
+        rb"(?:\A|\r\n)--"
+        + boundary
+        + rb"\r\n"
+        + headers
+        + rb"(?i:"
+        + named
+        + rb")"
+        + headers
+        + rb"\r\n([^\r\n]{1,256})\r\n"
+    )
+
+
+def grown(size: int, searched: int) -> bool:
+    """Whether a form of *size* bytes is worth another look, of which *searched* have been looked through."""
+    return size - searched >= searched // 8
+
+
 async def _find_form_model(parcel: Parcel, incoming: Incoming, limit: int) -> None:
     """Read a form until its field `model` is there; what follows stays to be streamed.
 
-    The SDKs write it before the files; a form that has it last is read whole.
+    The SDKs write it before the files; a form that has it last is read whole. It is looked for only when the form has
+    `grown`, so that a form in small pieces costs no more than one in large ones.
     """
     begun = bytearray()
     rest = aiter(_uploaded(incoming, limit, 0))
-    while not _FORM_MODEL.search(begun, max(0, len(begun) - OVERLAP)):
-        piece = await anext(rest, b"")
-        if not piece:
-            break
+    pattern = parcel.form_model = model_field(incoming.http.headers.get("content-type", ""))
+    searched, found = 0, None
+    while found is None and (piece := await anext(rest, b"")):
         begun += piece
+        if pattern and grown(len(begun), searched):
+            found = pattern.search(begun, max(0, searched - OVERLAP))
+            searched = len(begun)
+    if pattern and found is None:
+        found = pattern.search(begun, max(0, searched - OVERLAP))
     parcel.body, parcel.rest = bytes(begun), rest
-    if found := _FORM_MODEL.search(begun):
+    if found:
         parcel.model = found[1].decode("utf-8", "replace")
 
 
@@ -249,10 +310,13 @@ def _route(setup: Setup, parcel: Parcel, provider: str | None, incoming: Incomin
         return Route(target.name, "failover", (target,))
     if parcel.model:
         return resolve(setup, parcel.model, parcel.controls)
-    hint = f"; a request that names a model, or a provider by {PROVIDER_HEADER}, is passed on to it"
-    raise refused(
-        404, f"there is nothing at {parcel.method} {parcel.path[:200]}{hint}", kind="not_found", code="unknown_url"
+    known = ", ".join(each.name for each in setup.enabled)
+    hint = (
+        "to have it passed on, name a model (`model` in the JSON body, the form or the query), "
+        f"or a provider (the header {PROVIDER_HEADER}: one of {known})"
     )
+    told = f"there is nothing at {parcel.method} {parcel.path[:200]}; {hint}"
+    raise refused(404, told, kind="not_found", code="unknown_url")
 
 
 def _new_exchange(services: Services, setup: Setup, incoming: Incoming, parcel: Parcel, route: Route) -> Exchange:
@@ -292,10 +356,8 @@ class _Attempts:
             attempt.http_status = answer.status
             self.exchange.vendor_headers = rate_limit_headers(answer.headers, self.setup.redactor.clean)
             if answer.status >= 400:
-                raw = await answer.read()
-                raise AttemptFailed(
-                    BACKENDS[spec.dialect].parse_error(answer.status, raw[:MAX_ERROR_BYTES], answer.headers)
-                )
+                raw = await _beginning(answer, MAX_ERROR_BYTES)
+                raise AttemptFailed(BACKENDS[spec.dialect].parse_error(answer.status, raw, answer.headers))
         except (BackendError, AttemptFailed) as error:
             await stack.aclose()
             self.exchange.failed(attempt, error.failure)
@@ -339,6 +401,16 @@ def _understood(headers: Mapping[str, str], spec: ProviderSpec) -> dict[str, str
     return {name: value for name, value in headers.items() if not (foreign and name.startswith(foreign))}
 
 
+async def _beginning(answer: Answer, most: int) -> bytes:
+    """As much of an answer as fits into *most* bytes: of files, answers may be of any size."""
+    begun = bytearray()
+    async for piece in answer.pieces():
+        begun += piece[: most - len(begun)]
+        if len(begun) >= most:
+            break
+    return bytes(begun)
+
+
 async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     if first:
         yield first
@@ -355,7 +427,7 @@ async def _deliver(
     """The answer's bytes, the last one after the books are closed."""
     answer = passing.answer
     headers = {name: answer.headers[name] for name in RETURNED if name in answer.headers}
-    told = {**headers, **exchange.vendor_headers, **exchange.headers(final=False), "x-content-type-options": "nosniff"}
+    told = {**headers, **exchange.vendor_headers, **exchange.headers(final=False), **UNTRUSTED}
     stream = web.StreamResponse(status=answer.status, headers=told)
     length = answer.headers.get("content-length", "")
     if length.isdigit() and answer.headers.get("content-encoding", "identity") == "identity":
@@ -368,10 +440,13 @@ async def _deliver(
     try:
         async for piece in answer.pieces():
             meter.add(piece)
+            if meter.too_slow(time.monotonic() - exchange.deadline, passing.attempt.elapsed_ms() / 1000):
+                raise BackendError(Failure("timeout", "the answer did not end in time", 504))
             await stream.write(held + piece[:-1])
             held = piece[-1:]
     except BackendError as error:
         status, failure = "interrupted", error.failure
+    exchange.stream = meter.streams
     passing.attempt.usage = await meter.usage()
     await _price(services, parcel, passing.attempt)
     await passing.stack.aclose()
@@ -396,17 +471,31 @@ class Meter:
     """Reads usage out of an answer that passes by: of a JSON object, or of the last event that tells any."""
 
     def __init__(self, content_type: str) -> None:
-        self._streams = content_type.startswith("text/event-stream")
-        self._reads = self._streams or content_type.startswith("application/json")
+        self._declared = content_type.partition(";")[0].strip().lower()
+        self._reads = self._declared == "text/event-stream" or self._declared in MAYBE_STREAMS
+        self._head = b""
         self._seen = bytearray()
+        self._received = 0
+
+    @property
+    def streams(self) -> bool:
+        """Whether it is an event stream, declared or not."""
+        undeclared = self._declared in MAYBE_STREAMS and self._head.lstrip().startswith((b"data:", b"event:"))
+        return undeclared or self._declared == "text/event-stream"
+
+    def too_slow(self, late_s: float, elapsed_s: float) -> bool:
+        """Whether an answer that should have ended *late_s* ago, and has come for *elapsed_s*, only dribbles."""
+        return late_s > 0 and self._received < SLOWEST * elapsed_s
 
     def add(self, piece: bytes) -> None:
         """The next bytes of the answer."""
+        self._received += len(piece)
+        self._head += piece[: max(0, HEAD_BYTES - len(self._head))]
         if not self._reads:
             return
         self._seen += piece
         if len(self._seen) > USAGE_BYTES:
-            if self._streams:
+            if self.streams:
                 del self._seen[: -USAGE_BYTES // 2]
             else:
                 self._reads = False
@@ -422,7 +511,7 @@ class Meter:
 
     def _usage(self) -> Usage | None:
         texts = [bytes(self._seen)]
-        if self._streams:
+        if self.streams:
             lines = bytes(self._seen).splitlines()
             texts = [line[5:] for line in reversed(lines) if line.startswith(b"data:") and b'"usage"' in line]
         for text in texts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 from proxy.asked import Asked
 from proxy.controls import LossMode
@@ -13,7 +13,7 @@ from proxy.errors import refused
 from proxy.media import Fetch, inline_remote
 from proxy.providers import ProviderSpec
 from routing.targets import Target
-from translators.codec import REMOVED, dumps, splice
+from translators.codec import REMOVED, dumps, loads_object, splice
 from translators.custom_tools import as_functions, custom_names
 from translators.dialect import BackendDialect, Rules
 from translators.dialects import SPOKEN
@@ -45,11 +45,26 @@ class Prepared:
     """Whether the answer is asked for as a stream."""
     fan_out: int = 1
     """How many requests it takes to get as many choices as the client wants."""
+    unlike: frozenset[str] = frozenset()
+    """For which `Rules.not_relayed` the client's bytes were not sent as they came."""
 
     @property
     def sent(self) -> tuple[str, bytes, Mapping[str, str]]:
         """All that reaches the backend."""
         return self.path, self.body, self.headers
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """Where a request goes, and how. *lost* is what was lost before it was put into words for the target."""
+
+    asked: Asked
+    target: Target
+    spec: ProviderSpec
+    rules: Rules
+    spoken: str
+    stream: bool
+    lost: Sequence[Loss]
 
 
 async def prepare(
@@ -73,11 +88,10 @@ async def prepare(
     """
     spoken = dialect_for(asked.request, spec, target.model)
     rules = spec.rules(target.model, spoken)
-    dialect = SPOKEN[spoken]
     remembered: Sequence[Loss] = ()
     if asked.memory:
         asked, remembered = asked.memory.facing(asked, spec, spoken, may_relay=may_relay)
-    stream = asked.request.stream and not whole
+    way = _Way(asked, target, spec, rules, spoken, asked.request.stream and not whole, remembered)
     request = asked.request
     if request.dialect != spoken or not rules.image_urls or not may_relay:
         # What a client says in the vendor's own dialect the vendor takes; a server that fetches nothing still does not.
@@ -87,43 +101,112 @@ async def prepare(
             request, recalled, spoken, lambda origin: knows_again(origin, target, spoken), rules.reasoning_replay
         )
     if may_relay and request is asked.request and request.dialect == spoken and ids_fit(request):
-        relayed = asked.dialect.relay_request(asked.raw, asked.body, request, rules, target.model)
-        unstreamed = {"stream": False, "stream_options": REMOVED} if stream is not request.stream else {}
-        body = splice(relayed.body, unstreamed) if "stream" in asked.body and unstreamed else relayed.body
-        path = spec.path(spoken, target.model, stream=stream)
-        headers = {**rules.headers, **asked.forward}
-        losses = [*remembered, *relayed.losses]
-        return Prepared(target, spec, rules, dialect, path, body, losses, headers, verbatim=True, stream=stream)
-    outward: Sequence[Loss] = ()
+        relayed = _relayed(way)
+        unlike = _unlike(way, relayed) if rules.not_relayed and not asked.memory else frozenset()
+        if not unlike:
+            return relayed
+        request = await inline_remote(request, rules, fetch)
+        return replace(_rendered(way, request), unlike=unlike)
+    return _rendered(way, request)
+
+
+def _relayed(way: _Way) -> Prepared:
+    """The client's own bytes, with what must change."""
+    asked, request, rules = way.asked, way.asked.request, way.rules
+    relayed = asked.dialect.relay_request(asked.raw, asked.body, request, rules, way.target.model)
+    body = relayed.body
+    if "stream" in asked.body and way.stream is not request.stream:
+        body = splice(body, {"stream": False, "stream_options": REMOVED})
+    return Prepared(
+        way.target,
+        way.spec,
+        rules,
+        SPOKEN[way.spoken],
+        way.spec.path(way.spoken, way.target.model, stream=way.stream),
+        body,
+        [*way.lost, *relayed.losses],
+        {**rules.headers, **asked.forward},
+        verbatim=True,
+        stream=way.stream,
+    )
+
+
+def _rendered(way: _Way, request: Request) -> Prepared:
+    """*request*, which is the client's or grew out of it, as the target's rules have it."""
+    dialect, spoken, rules = SPOKEN[way.spoken], way.spoken, way.rules
+    lost = [*way.lost]
     if request.dialect != spoken:
         request, outward = for_others(real_wishes(request))
+        lost.extend(outward)
     fan_out = 1 if dialect.TAKES_N else request.n or 1
     if fan_out > MOST_CHOICES:
         place = field_of(request, "n")
         raise BadRequest(f"{place}: expected at most {MOST_CHOICES}, found {fan_out}", place, "invalid_value")
-    n = None if fan_out > 1 else request.n
     custom = frozenset() if dialect.TAKES_CUSTOM_TOOLS else custom_names(request)
-    request, custom_losses = as_functions(request) if custom else (request, [])
-    stream = stream and fan_out == 1
-    rendered = dialect.render_request(replace(request, model=target.model, n=n, stream=stream), rules)
-    emulated = [
-        Loss(field_of(asked.request, "n"), "emulated", f"{spoken} gives one answer; it is asked {fan_out} times")
-    ]
-    forward = asked.forward if request.dialect == spoken else {}
+    if custom:
+        request, custom_losses = as_functions(request)
+        lost.extend(custom_losses)
+    n = None if fan_out > 1 else request.n
+    stream = way.stream and fan_out == 1
+    rendered = dialect.render_request(replace(request, model=way.target.model, n=n, stream=stream), rules)
+    lost.extend(rendered.losses)
+    if fan_out > 1:
+        place = field_of(way.asked.request, "n")
+        lost.append(Loss(place, "emulated", f"{spoken} gives one answer; it is asked {fan_out} times"))
+    forward = way.asked.forward if request.dialect == spoken else {}
     return Prepared(
-        target,
-        spec,
+        way.target,
+        way.spec,
         rules,
         dialect,
-        spec.path(spoken, target.model, stream=stream),
+        way.spec.path(spoken, way.target.model, stream=stream),
         dumps(rendered.body),
-        [*remembered, *outward, *custom_losses, *rendered.losses, *(emulated if fan_out > 1 else ())],
+        lost,
         {**rules.headers, **rendered.headers, **forward},
         rendered.tool_names,
         custom,
         stream=stream,
         fan_out=fan_out,
     )
+
+
+def _unlike(way: _Way, relayed: Prepared) -> frozenset[str]:
+    """In which fields that the target has refused before its rules say something else than the client."""
+    try:
+        rendered = _rendered(way, way.asked.request)
+    except BadRequest:
+        return frozenset()  # the vendor's own words will tell more
+    return differences(rendered, relayed) & way.rules.not_relayed
+
+
+_SPOKEN: Final = frozenset(
+    {"stream", "stream_options", "model", "messages", "contents", "input", "system", "instructions", "tools"}
+)
+"""What may be written in several ways that mean the same."""
+_ROOMS: Final = frozenset({"generationConfig", "output_config"})
+"""Fields that only hold others together, which are looked at one by one."""
+_POSITIONS: Final = re.compile(r"\[\d+\]")
+
+
+def differences(rendered: Prepared, relayed: Prepared) -> frozenset[str]:
+    """In what two requests of one dialect differ.
+
+    Fields of the body beside the conversation (`thinking`, `output_config.effort`), and what only *rendered* has lost,
+    by its place without positions (`messages[].cache_control`). A field that is `false` asks nothing.
+    """
+    one, other = _wishes(loads_object(rendered.body)), _wishes(loads_object(relayed.body))
+    fields = {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)}
+    lost = {_POSITIONS.sub("[]", loss.field) for loss in set(rendered.losses) - set(relayed.losses)}
+    return frozenset(fields | lost)
+
+
+def _wishes(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What *body* asks beside the conversation, by name."""
+    found = {name: value for name, value in body.items() if value and name not in _SPOKEN | _ROOMS}
+    for room in _ROOMS & body.keys():
+        if isinstance(inside := body[room], dict):
+            found.update({f"{room}.{name}": value for name, value in inside.items() if value})
+    return found
 
 
 MOST_CHOICES: Final = 128

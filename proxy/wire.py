@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from typing_extensions import override
 
+from proxy.unfencing import Unfencer
 from translators.custom_tools import Restorer
 from translators.dialect import Relayed, StreamParser, StreamRelay, StreamRenderer
 from translators.neutral import (
@@ -27,12 +28,18 @@ from translators.neutral import (
 
 
 class Translated(StreamRelay):
-    """Parse, give tools the client's names and types back, render; see `translators.dialect.StreamRelay`."""
+    """Parse, give tools the client's names and types back, render; see `translators.dialect.StreamRelay`.
 
-    def __init__(self, parser: StreamParser, renderer: StreamRenderer, restorer: Restorer) -> None:
+    With an *unfencer* JSON comes without the fence around it.
+    """
+
+    def __init__(
+        self, parser: StreamParser, renderer: StreamRenderer, restorer: Restorer, unfencer: Unfencer | None = None
+    ) -> None:
         self._parser = parser
         self._renderer = renderer
         self._restorer = restorer
+        self._unfencer = unfencer
 
     @override
     def feed(self, piece: bytes) -> Relayed:
@@ -54,6 +61,11 @@ class Translated(StreamRelay):
     def _step(self, events: Sequence[Event]) -> Relayed:
         if not self._restorer.idle:
             events = self._restorer.events(events)
+        return self._rendered(events)
+
+    def _rendered(self, events: Sequence[Event]) -> Relayed:
+        if self._unfencer is not None:
+            events = self._unfencer.events(events)
         return Relayed(self._renderer.render(events) if events else b"", events)
 
 

@@ -2,9 +2,9 @@
 
 Layers, later over earlier: the dialect's defaults, every row whose pattern matches the model (in file order), what
 the vendor's own list of models says, the provider row's quirks, and what the vendor's refusals have taught.
-A row replaces a field; mappings are merged. Quirks speak for a server, whatever the model: their `refuses` add, their
-`modalities` restrict, the rest replaces. The list and the lessons speak for one model of one provider and stand in an
-`Overlay`; their `refuses` add, the rest replaces.
+A row replaces a field; mappings are merged. Quirks speak for a server, whatever the model: what they refuse adds,
+their `modalities` restrict, the rest replaces. The list and the lessons speak for one model of one provider and stand
+in an `Overlay`; what they refuse adds, the rest replaces.
 
 Model ids are compared in one spelling, see `plain`.
 """
@@ -26,7 +26,7 @@ from routing.errors import BadRow
 from translators.dialect import Rules
 
 NO_QUIRKS: Final[Mapping[str, Any]] = MappingProxyType({})
-ADDED: Final = frozenset({"refuses", "refuses_while_thinking"})
+ADDED: Final = frozenset({"refuses", "refuses_while_thinking", "not_relayed"})
 RESTRICTED: Final = frozenset({"modalities"})
 REMEMBERED: Final = 2048
 ROW_KEYS: Final = frozenset({"dialect", "models", "source", "date"})
@@ -130,7 +130,7 @@ def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_changes(rules: Rules, change: Mapping[str, Any]) -> Rules:
-    """*rules* after *change*, whose `refuses` add and whose other fields replace.
+    """*rules* after *change*, whose refused fields (ADDED) add and whose others replace.
 
     Raises:
         BadRow: *change* is not one of Rules.

@@ -116,12 +116,16 @@ class SettledAttempt:
 
 @dataclass(frozen=True, slots=True)
 class SettledExchange:
-    """How an exchange ended. The token counts are read only where no attempt was made (a cache hit)."""
+    """How an exchange ended. The token counts are read only where no attempt was made (a cache hit).
+
+    *stream* says what the answer was, where that was not known when the exchange was opened.
+    """
 
     id: str
     status: Status
     target: str | None = None
     cache: CacheUse | None = None
+    stream: bool | None = None
     saved_nanousd: int = 0
     latency_ms: float | None = None
     first_event_ms: float | None = None
@@ -295,7 +299,7 @@ FROM attempts WHERE exchange = ?"""
 
 _CLOSE_EXCHANGE = """
 UPDATE exchanges SET status = ?, settled_us = ?, target = ifnull(?, target), cache = ifnull(?, cache),
-    saved_nanousd = ?, latency_ms = ?, first_event_ms = ?, losses = ?, error = ?,
+    stream = ifnull(?, stream), saved_nanousd = ?, latency_ms = ?, first_event_ms = ?, losses = ?, error = ?,
     attempts = ?, input_tokens = ?, cached_input_tokens = ?, cache_write_tokens = ?, output_tokens = ?,
     reasoning_tokens = ?, cost_nanousd = ?, estimated = ?
 WHERE row = ? AND status = 'open'"""
@@ -419,6 +423,7 @@ def _close_exchange(connection: sqlite3.Connection, row: int, exchange: SettledE
             at_us,
             exchange.target,
             exchange.cache,
+            exchange.stream,
             exchange.saved_nanousd,
             _ms(exchange.latency_ms),
             _ms(exchange.first_event_ms),

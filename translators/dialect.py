@@ -53,6 +53,8 @@ class Rules:
     forced_tools: Literal["yes", "not_while_thinking", "never"] = "yes"
     prefill: bool = True
     system_in_messages: bool = False
+    system_instruction: bool = True
+    """Whether the model takes instructions apart from the conversation; else they open the user's first turn."""
     modalities: frozenset[str] = frozenset({"text", "image", "audio", "document", "video"})
     """What may stand in a request; anything else is refused with the place and the modality."""
     image_urls: bool = True
@@ -80,6 +82,9 @@ class Rules:
     """Split `<think>...</think>` out of the text of answers."""
     conformant: bool = False
     """The vendor defines the dialect: its answers are relayed without mending."""
+    not_relayed: frozenset[str] = frozenset()
+    """Fields of its own dialect that the server has refused as a client wrote them, though these rules say them
+    otherwise (`thinking`, `messages[].cache_control`): a request in which they do is rendered, not relayed."""
     rename: Mapping[str, str] = field(default_factory=dict)
     """Request body fields that this server calls otherwise."""
     extra_body: Mapping[str, Any] = field(default_factory=dict)

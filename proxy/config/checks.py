@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy.config.errors import Problem
-from proxy.config.explain import nearest, shown
-from proxy.config.model import is_loopback
+from proxy.config.explain import explain, nearest, shown
+from proxy.config.model import Settings, is_loopback
 from proxy.config.quirks import BadQuirk, names, quirk
 from proxy.config.sources import Layers, Path_, dotted
 
@@ -82,13 +82,13 @@ def _quirks(layers: Layers, key: Path_, table: Mapping[str, Any]) -> list[Proble
     found = []
     for name, value in table.items():
         if name not in names():
-            wanted = f"a field of the dialect's rules{nearest(name, names())}"
+            wanted = f"one of {', '.join(names())}{nearest(name, names())}"
             found.append(_problem(layers, (*key, name), "an unknown quirk", wanted))
             continue
         try:
             quirk(name, value)
-        except BadQuirk as error:
-            found.append(_problem(layers, (*key, name), shown(value), f"another kind of value: {error}"))
+        except BadQuirk as bad:
+            found += [explain({**error, "loc": (*key, name, *error["loc"])}, layers, Settings) for error in bad.errors]
     return found
 
 

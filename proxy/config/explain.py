@@ -38,7 +38,9 @@ _KINDS: Final = {
     "path_type": "a path",
     "tuple_type": "a list",
     "list_type": "a list",
+    "frozen_set_type": "a list",
     "dict_type": "a table",
+    "mapping_type": "a table",
     "model_type": "a table",
     "missing": "a value",
 }

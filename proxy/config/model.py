@@ -291,6 +291,12 @@ def _list_or_flag(value: Any) -> str:
     return "list" if isinstance(value, list | tuple) else "flag"
 
 
+def _flag_or_globs(value: Any) -> Any:
+    if not isinstance(value, bool | list | tuple):
+        raise expected('true, false, or a list of globs of model names such as ["babbage-*"]')
+    return value if isinstance(value, bool) else tuple(value)
+
+
 def _flat_price(value: Any) -> str:
     tables = isinstance(value, dict) and value and all(isinstance(inner, dict) for inner in value.values())
     return "models" if tables else "table"
@@ -306,7 +312,9 @@ Models = Annotated[
 ]
 
 Completions = Annotated[
-    Annotated[bool, Tag("flag")] | Annotated[tuple[str, ...], Tag("list")], Discriminator(_list_or_flag)
+    Annotated[bool, Tag("flag")] | Annotated[tuple[str, ...], Tag("list")],
+    Discriminator(_list_or_flag),
+    BeforeValidator(_flag_or_globs),
 ]
 
 

@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields
+from difflib import get_close_matches
 from functools import cache
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AfterValidator, TypeAdapter, ValidationError
+
+from proxy.config.model import expected
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+Modality = Literal["text", "image", "audio", "document", "video"]
+EarlierAnswer = Literal["reasoning_content", "reasoning", "reasoning_details", "thinking_blocks", "extra_content"]
+
+_NEARLY: Final = 0.88
+"""How alike a name has to be to a known one to be taken for its misspelling (difflib's ratio)."""
 
 
 class BadQuirk(Exception):
-    """A quirk has the wrong kind of value. The message says what kind is right."""
+    """A quirk has the wrong kind of value. *errors* are pydantic's, their places counted from the value."""
+
+    def __init__(self, errors: list[ErrorDetails]) -> None:
+        super().__init__(errors[0]["msg"])
+        self.errors = errors
 
 
 @cache
@@ -30,7 +47,18 @@ def quirk(name: str, value: Any) -> Any:
     try:
         return _adapter(name).validate_json(json.dumps(value, default=str), strict=True)
     except ValidationError as error:
-        raise BadQuirk(error.errors(include_url=False, include_input=False)[0]["msg"].lower()) from error
+        raise BadQuirk(error.errors(include_url=False)) from error
+
+
+def _refusable(name: str) -> str:
+    """*name*, which may be a server's own word, unless it is a misspelling of one of ours."""
+    from translators.neutral import Request  # as below
+
+    known = [item.name for item in fields(Request)]
+    written = name.replace("-", "_")
+    if name not in known and (near := get_close_matches(written, known, n=1, cutoff=_NEARLY)):
+        raise expected(f"a field of the request, such as {near[0]}")
+    return name
 
 
 @cache
@@ -42,4 +70,11 @@ def _adapter(name: str) -> TypeAdapter[Any]:
 def _hints() -> dict[str, Any]:
     from translators.dialect import Rules  # here, so that `modelport status` starts without the translators
 
-    return get_type_hints(Rules)
+    refusals = frozenset[Annotated[str, AfterValidator(_refusable)]]
+    return {
+        **get_type_hints(Rules),
+        "refuses": refusals,
+        "refuses_while_thinking": refusals,
+        "modalities": frozenset[Modality],
+        "takes_back": frozenset[EarlierAnswer],
+    }

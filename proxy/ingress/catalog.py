@@ -22,6 +22,8 @@ from translators.codec import JsonError, loads_object
 
 MAX_BODY: Final = 64 * 1024
 BODY_S: Final = 10.0
+MOST_NAMES: Final = 20
+"""Models that an error names."""
 BETWEEN_BREATHS: Final = 20
 """Models that are explained before other requests get their turn."""
 
@@ -65,8 +67,24 @@ async def forget_lessons(services: Services, incoming: Incoming) -> web.StreamRe
         raise refused(
             400, "provider: say whose lessons are to be forgotten", param="provider", code="invalid_parameter"
         )
-    forgotten = await services.catalogue.forget(provider, query.get("model") or None)
+    model = query.get("model") or None
+    _check_memory(services, provider, model)
+    forgotten = await services.catalogue.forget(provider, model)
     return json_response({"forgotten": forgotten}, incoming.id)
+
+
+def _check_memory(services: Services, provider: str, model: str | None) -> None:
+    """Raises Refused, 404 that names what there is, where *provider* or *model* is nothing that may have taught."""
+    taught = services.catalogue.taught()
+    models = sorted(name for teacher, name in taught if teacher == provider)
+    if provider not in services.setup.specs and not models:
+        teachers = ", ".join(dict.fromkeys(teacher for teacher, _ in taught))
+        there = f"there are lessons of {teachers}" if teachers else "there are no lessons at all"
+        told = f"no provider is called {provider[:80]!r}; {there}"
+        raise refused(404, told, kind="not_found", param="provider", code="provider_not_found")
+    if model is not None and model not in models and models:
+        told = f"{provider} has no lessons of {model[:80]!r}; it has some of {', '.join(models[:MOST_NAMES])}"
+        raise refused(404, told, kind="not_found", param="model", code="model_not_found")
 
 
 # --- refresh -------------------------------------------------------------------------------------

@@ -540,7 +540,7 @@ async def test_lists_say_when_they_were_fetched_and_why_some_never_are(serve: Se
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("POST", "/api/v1/catalog/refresh"), ("GET", "/api/v1/catalog"), ("DELETE", "/api/v1/catalog/learned?provider=x")],
+    [("POST", "/api/v1/catalog/refresh"), ("GET", "/api/v1/catalog"), ("DELETE", "/api/v1/catalog/learned?provider=demo")],
 )
 async def test_only_the_operator_may(serve: Serve, method: str, path: str) -> None:
     server = await serve(QUICK, '[auth]\nmaster_key = "mp-master-0123456789"\n')
@@ -596,11 +596,42 @@ async def test_uses_outlive_the_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("query", "param", "told"),
+    [
+        ("provider=two", "provider", "there are lessons of one"),
+        ("provider=one&model=x", "model", "it has some of m"),
+    ],
+)
+async def test_forgetting_what_is_not_there_names_what_is(serve: Serve, query: str, param: str, told: str) -> None:
+    with Upstream(picky) as upstream:
+        server = await serve(QUICK, provider("one", upstream))
+        await server.ask(model="one/m", temperature=0.7)
+        await server.services.drain()
+
+        reply = await server.request("DELETE", f"/api/v1/catalog/learned?{query}")
+
+        assert (reply.status, reply.error["param"]) == (404, param)
+        assert told in reply.error["message"]
+        assert len(await server.services.learned.all()) == 1
+
+
+async def test_lessons_of_a_provider_that_is_gone_can_be_forgotten(tmp_path: Path) -> None:
+    with Upstream(picky) as upstream:
+        async with serving(tmp_path, QUICK + provider("one", upstream)) as server:
+            await server.ask(model="one/m", temperature=0.7)
+            await server.services.drain()
+    async with serving(tmp_path, QUICK) as server:
+        reply = await server.request("DELETE", "/api/v1/catalog/learned?provider=one")
+
+    assert reply.json == {"forgotten": 1}
+
+
+@pytest.mark.parametrize(
     ("query", "forgotten", "left"),
     [
         ("provider=one", 2, []),
         ("provider=one&model=m", 1, ["n"]),
-        ("provider=two", 0, ["m", "n"]),
+        ("provider=demo", 0, ["m", "n"]),
     ],
 )
 async def test_a_forgotten_lesson_is_tried_again(tmp_path: Path, query: str, forgotten: int, left: list[str]) -> None:

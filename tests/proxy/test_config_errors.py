@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config import ConfigError, load
+from proxy.config.quirks import names
 
 CANARY = "sk-canary-0123456789abcdefghij"
 
@@ -46,9 +47,30 @@ ONE_WRONG_VALUE = [
     ("[providers.openai]\nalso_speaks = ['openai_respones']",
      "providers.openai.also_speaks[0]: found 'openai_respones', expected one of openai_chat, openai_responses, anthropic, gemini; did you mean openai_responses?"),  # noqa: E501 -- one case a line
     ("[providers.openai]\nquirks = { stream_option = false }",
-     "providers.openai.quirks.stream_option: found an unknown quirk, expected a field of the dialect's rules; did you mean stream_options?"),  # noqa: E501 -- one case a line
+     f"providers.openai.quirks.stream_option: found an unknown quirk, expected one of {', '.join(names())}; did you mean stream_options?"),  # noqa: E501 -- one case a line
     ("[providers.openai]\nquirks = { stream_options = 'no' }",
-     "providers.openai.quirks.stream_options: found 'no', expected another kind of value: input should be a valid boolean"),  # noqa: E501 -- one case a line
+     "providers.openai.quirks.stream_options: found 'no', expected true or false"),
+    ("[providers.openai]\nquirks = { refuses = 'seed' }", "providers.openai.quirks.refuses: found 'seed', expected a list"),  # noqa: E501 -- one case a line
+    ("[providers.openai]\nquirks = { refuses = ['seed', 3] }",
+     "providers.openai.quirks.refuses[1]: found 3, expected text"),
+    ("[providers.openai]\nquirks = { refuses = ['brand_new', 'temperatur'] }",
+     "providers.openai.quirks.refuses[1]: found 'temperatur', expected a field of the request, such as temperature"),
+    ("[providers.openai]\nquirks = { refuses_while_thinking = ['top-p'] }",
+     "providers.openai.quirks.refuses_while_thinking[0]: found 'top-p', expected a field of the request, such as top_p"),  # noqa: E501 -- one case a line
+    ("[providers.openai]\nquirks = { modalities = ['text', 'pictures'] }",
+     "providers.openai.quirks.modalities[1]: found 'pictures', expected one of text, image, audio, document, video"),
+    ("[providers.openai]\nquirks = { takes_back = ['resoning'] }",
+     "providers.openai.quirks.takes_back[0]: found 'resoning', expected one of reasoning_content, reasoning, reasoning_details, thinking_blocks, extra_content; did you mean reasoning?"),  # noqa: E501 -- one case a line
+    ("[providers.openai]\nquirks = { efforts = ['hihg'] }",
+     "providers.openai.quirks.efforts[0]: found 'hihg', expected one of none, minimal, low, medium, high, xhigh, max; did you mean high?"),  # noqa: E501 -- one case a line
+    ("[providers.openai]\nquirks = { max_output_tokens = 1.5 }",
+     "providers.openai.quirks.max_output_tokens: found 1.5, expected a whole number"),
+    ("[providers.openai]\nquirks = { rename = { seed = 3 } }",
+     "providers.openai.quirks.rename.seed: found 3, expected text"),
+    ("[providers.openai]\nquirks = 3", "providers.openai.quirks: found 3, expected a table"),
+    ("[providers.openai]\ncompletions = 3",
+     'providers.openai.completions: found 3, expected true, false, or a list of globs of model names such as ["babbage-*"]'),  # noqa: E501 -- one case a line
+    ("[providers.openai]\ncompletions = ['a*', 3]", "providers.openai.completions[1]: found 3, expected text"),
     ("[providers.antropic]\nenabled = true",
      "providers.antropic: found no base_url, expected one, as antropic is not a shipped provider; did you mean anthropic?"),  # noqa: E501 -- one case a line
     ("[providers.local]\ndialect = 'llamacpp'",

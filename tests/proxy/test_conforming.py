@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.proxy.conftest import Serve
-from tests.proxy.serving import QUICK, failing, provider, route, says, streams
+from tests.proxy.serving import QUICK, chunk, completion, failing, message, provider, route, says, stream_text, streams
 from tests.replay import Answer, Asked, Upstream
 
 SCHEMA: dict[str, Any] = {
@@ -73,6 +73,80 @@ async def test_a_wrong_answer_is_asked_for_once_more(serve: Serve, stream: bool)
         assert "asked%20once%20more" in reply.headers["x-modelport-losses"]
 
 
+def several(*texts: str) -> Answer:
+    """A whole answer of several choices."""
+    body = completion()
+    body["choices"] = [
+        {**body["choices"][0], "index": index, "message": {"role": "assistant", "content": text}}
+        for index, text in enumerate(texts)
+    ]
+    return Answer.json(body)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_every_choice_that_does_not_fit_is_asked_for_once_more(serve: Serve, stream: bool) -> None:
+    """With its own words and its own problems; the good ones stay, in their places; each call is booked."""
+    bergen = GOOD.replace("Oslo", "Bergen")
+
+    def answer(asked: Asked) -> Answer:
+        if asked.json.get("n") == 3:
+            return several(WRONG, GOOD, "no JSON")
+        return says(GOOD if asked.json["messages"][1]["content"] == WRONG else bergen)
+
+    with Upstream(answer) as upstream:
+        server = await serve(REPAIR, provider("one", upstream))
+
+        reply = await server.ask(model="one/m", response_format=FORMAT, n=3, stream=stream)
+
+        if stream:
+            assert reply.texts() == {0: GOOD, 1: GOOD, 2: bergen}
+        else:
+            assert [choice["index"] for choice in reply.json["choices"]] == [0, 1, 2]
+            assert [choice["message"]["content"] for choice in reply.json["choices"]] == [GOOD, GOOD, bergen]
+            assert reply.json["usage"]["completion_tokens"] == 15
+        assert {asked.json["messages"][1]["content"] for asked in upstream.requests[1:]} == {WRONG, "no JSON"}
+        assert [asked.json.get("n") for asked in upstream.requests[1:]] == [None, None]
+        row = await server.row(reply.id)
+        assert [attempt["status"] for attempt in row["attempts"]] == ["ok", "ok", "ok"]
+        assert (row["input_tokens"], row["output_tokens"]) == (30, 15)
+        assert "once%20more%20for%202%20choices" in reply.headers["x-modelport-losses"]
+
+
+async def test_a_choice_that_cannot_be_mended_stays_beside_those_that_can(serve: Serve) -> None:
+    def answer(asked: Asked) -> Answer:
+        if asked.json.get("n") == 2:
+            return several(WRONG, "no JSON")
+        return says(GOOD) if asked.json["messages"][1]["content"] == WRONG else failing(500)
+
+    with Upstream(answer) as upstream:
+        server = await serve(QUICK, REPAIR, provider("one", upstream))
+
+        reply = await server.ask(model="one/m", response_format=FORMAT, n=2)
+
+        assert [choice["message"]["content"] for choice in reply.json["choices"]] == [GOOD, "no JSON"]
+        assert "does%20not%20fit" in reply.headers["x-modelport-losses"]
+        row = await server.row(reply.id)
+        assert sorted(attempt["status"] for attempt in row["attempts"]) == ["failed", "ok", "ok"]
+
+
+async def test_choices_that_took_a_call_each_are_mended_one_by_one(serve: Serve) -> None:
+    """Behind a server that gives one choice at a time."""
+    texts = iter([WRONG, GOOD])
+
+    def answer(asked: Asked) -> Answer:
+        return Answer.json(message(GOOD if len(asked.json["messages"]) > 1 else next(texts)))
+
+    with Upstream(answer) as upstream:
+        config = provider("one", upstream, "anthropic", more="quirks = { structured_output = false }")
+        server = await serve(REPAIR, config)
+
+        reply = await server.ask(model="one/claude-opus-5", response_format=FORMAT, n=2)
+
+        assert [choice["message"]["content"] for choice in reply.json["choices"]] == [GOOD, GOOD]
+        row = await server.row(reply.id)
+        assert (len(row["attempts"]), row["input_tokens"]) == (3, 30)
+
+
 async def test_a_route_may_ask_again_where_others_do_not(serve: Serve) -> None:
     with Upstream(in_turn(WRONG, GOOD, WRONG)) as upstream:
         server = await serve(provider("one", upstream), route("exact", "one/m", more="repair = true"))
@@ -96,6 +170,79 @@ async def test_what_stays_wrong_is_said(serve: Serve, stream: bool) -> None:
         assert "size" in loss["reason"]
         if stream:
             assert reply.receipt["losses"] == [loss]
+
+
+FENCE = ["Here", " it is:\n``", "`json\n", GOOD[:9], GOOD[9:] + "\n", "```", "\nBye"]
+
+
+@pytest.mark.parametrize("client", ["openai_chat", "anthropic"])
+async def test_a_fence_is_taken_off_a_stream(serve: Serve, client: str) -> None:
+    """As of whole answers; for clients of any dialect, and said in the receipt and the ledger."""
+    with Upstream(lambda _asked: streams(*FENCE)) as upstream:
+        server = await serve(provider("one", upstream))
+
+        if client == "openai_chat":
+            reply = await server.ask(model="one/m", response_format=FORMAT, stream=True)
+            text, place = reply.text, "response_format"
+        else:
+            asked = {"model": "one/m", "max_tokens": 9, "stream": True, "messages": [{"role": "user", "content": "x"}],
+                     "output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}}  # fmt: skip
+            reply = await server.request("POST", "/v1/messages", json.dumps(asked).encode())
+            events = [json.loads(frame.partition("data: ")[2]) for frame in reply.frames if "data: " in frame]
+            text = "".join(event["delta"].get("text", "") for event in events if event["type"] == "content_block_delta")
+            place = "output_config.format"
+
+        assert text == GOOD
+        row = await server.row(reply.id)
+        assert [(loss["field"], loss["action"]) for loss in row["losses"]] == [(place, "emulated")]
+        assert reply.receipt["losses"] == row["losses"]
+
+
+async def test_a_stream_without_a_fence_is_relayed_byte_for_byte(serve: Serve) -> None:
+    """Unknown fields and all; so is one whose client wants no JSON, whatever is in it."""
+    plain, fence = stream_text(GOOD[:5], GOOD[5:]), stream_text(*FENCE)
+    frames = {name: text.replace('"model": "m"', '"model": "m", "brand_new": {"x":1}') for name, text in
+              (("plain", plain), ("fence", fence))}  # fmt: skip
+    with Upstream(lambda asked: Answer.sse(frames[str(asked.model)], split=7)) as upstream:
+        server = await serve(provider("one", upstream))
+
+        wanted = await server.ask(model="one/plain", response_format=FORMAT, stream=True)
+        free = await server.ask(model="one/fence", stream=True)
+
+        assert wanted.text == GOOD
+        assert free.text == "".join(FENCE)
+        for reply in (wanted, free):
+            assert all(chunk["brand_new"] == {"x": 1} for chunk in reply.chunks if chunk["choices"])
+            assert reply.receipt["losses"] == []
+
+
+async def test_a_fence_behind_reasoning_is_taken_off_as_well(serve: Serve) -> None:
+    """And the reasoning is streamed as it comes."""
+    thoughts = chunk({"reasoning_content": "Let me "}) + chunk({"reasoning_content": "see."})
+    whole = stream_text(*FENCE).replace(chunk({"content": "Here"}), thoughts + chunk({"content": "Here"}))
+    with Upstream(lambda _asked: Answer.sse(whole, split="events")) as upstream:
+        server = await serve(provider("one", upstream))
+
+        reply = await server.ask(model="one/m", response_format=FORMAT, stream=True)
+
+        deltas = [chunk["choices"][0]["delta"] for chunk in reply.chunks if chunk["choices"]]
+        assert "".join(delta.get("reasoning_content") or "" for delta in deltas) == "Let me see."
+        assert reply.text == GOOD
+
+
+async def test_every_choice_of_a_stream_comes_without_its_fence(serve: Serve) -> None:
+    frames = stream_text(*FENCE).split("\n\n")
+    both = "\n\n".join(
+        text
+        for frame in frames
+        for text in ([frame, frame.replace('"index": 0', '"index": 1')] if "index" in frame else [frame])
+    )
+    with Upstream(lambda _asked: Answer.sse(both, split="events")) as upstream:
+        server = await serve(provider("one", upstream))
+
+        reply = await server.ask(model="one/m", response_format=FORMAT, stream=True, n=2)
+
+        assert reply.texts() == {0: GOOD, 1: GOOD}
 
 
 async def test_an_answer_that_cannot_be_mended_is_better_than_none(serve: Serve) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.proxy.conftest import Serve
-from tests.proxy.serving import QUICK, failing, message, provider, says, serving, streams
+from tests.proxy.serving import QUICK, Reply, Served, failing, message, provider, says, serving, streams
 from tests.replay import Answer, Asked, Upstream
 
 UNSUPPORTED = {"param": "temperature", "code": "unsupported_value"}
@@ -195,3 +195,121 @@ async def test_what_holds_the_conversation_is_never_left_out(serve: Serve, name:
 
         assert reply.status == 400
         assert len(upstream.requests) == 1
+
+
+# --- a client's own words that its vendor refuses ----------------------------------------------------
+
+ADAPTIVE = {"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}}
+BUDGET = {"thinking": {"type": "enabled", "budget_tokens": 2000}}
+NOT_ADAPTIVE = "adaptive thinking is not supported on this model"
+
+
+def older(asked: Asked) -> Answer:
+    """Claude before adaptive thinking."""
+    wrong = None
+    if asked.json.get("thinking", {}).get("type") == "adaptive":
+        wrong = NOT_ADAPTIVE
+    if wrong:
+        return Answer.json({"type": "error", "error": {"type": "invalid_request_error", "message": wrong}}, 400)
+    return Answer.json(message())
+
+
+async def to_claude(server: Served, **fields: Any) -> Reply:
+    asked = {"model": "one/claude-haiku-4-5", "max_tokens": 4000, "messages": [{"role": "user", "content": "hi"}]}
+    return await server.request("POST", "/v1/messages", json.dumps({**asked, **fields}).encode())
+
+
+async def test_what_the_rules_had_to_say_is_said_at_once_the_next_time(tmp_path: Path) -> None:
+    """Also after a restart; a request that needs nothing of it is relayed as ever, unknown fields and all."""
+    with Upstream(older) as upstream:
+        config = QUICK + provider("one", upstream, "anthropic")
+        async with serving(tmp_path, config) as server:
+            first = await to_claude(server, **ADAPTIVE)
+            second = await to_claude(server, **ADAPTIVE)
+            await server.services.drain()
+            (lesson,) = await server.services.learned.all()
+        async with serving(tmp_path, config) as server:
+            third = await to_claude(server, **ADAPTIVE)
+            plain = await to_claude(server, **BUDGET, brand_new={"x": 1})
+            await server.services.drain()
+            (counted,) = await server.services.learned.all()
+
+        attempts = [reply.headers["x-modelport-attempts"] for reply in (first, second, third, plain)]
+        assert attempts == ["2", "1", "1", "1"]
+        assert lesson.change == {"not_relayed": ["thinking"]}
+        assert (lesson.evidence, lesson.http_status) == (NOT_ADAPTIVE, 400)
+        assert [asked.json["thinking"]["type"] for asked in upstream.requests] == [
+            "adaptive", "enabled", "enabled", "enabled", "enabled",
+        ]  # fmt: skip
+        assert upstream.requests[-1].json["brand_new"] == {"x": 1}
+        assert counted.uses == 2
+
+
+async def test_such_a_lesson_is_shown_and_can_be_forgotten(serve: Serve) -> None:
+    with Upstream(older) as upstream:
+        server = await serve(QUICK, provider("one", upstream, "anthropic"))
+        await to_claude(server, **ADAPTIVE)
+        await server.services.drain()
+
+        shown = await server.get("/api/v1/catalog?model=one/claude-haiku-4-5")
+        gone = await server.request("DELETE", "/api/v1/catalog/learned?provider=one")
+        again = await to_claude(server, **ADAPTIVE)
+
+        rule = shown.json["data"][0]["rules"]["not_relayed"]
+        assert rule["value"] == ["thinking"]
+        assert (rule["from"][0]["kind"], rule["from"][0]["evidence"]) == ("learned", NOT_ADAPTIVE)
+        assert gone.json == {"forgotten": 1}
+        assert again.headers["x-modelport-attempts"] == "2"
+
+
+async def test_such_a_lesson_ends_with_its_time(serve: Serve) -> None:
+    with Upstream(older) as upstream:
+        server = await serve(QUICK, provider("one", upstream, "anthropic"))
+        await to_claude(server, **ADAPTIVE)
+        await server.services.drain()
+
+        await server.services.catalogue.expire(ttl_s=0)
+
+        assert (await to_claude(server, **ADAPTIVE)).headers["x-modelport-attempts"] == "2"
+
+
+async def test_a_rendering_that_is_refused_as_well_teaches_nothing(serve: Serve) -> None:
+    refusal = {"type": "error", "error": {"type": "invalid_request_error", "message": NOT_ADAPTIVE}}
+    with Upstream(lambda _asked: Answer.json(refusal, 400)) as upstream:
+        server = await serve(QUICK, provider("one", upstream, "anthropic"))
+
+        reply = await to_claude(server, **ADAPTIVE)
+        await server.services.drain()
+
+        assert reply.status == 400
+        assert await server.services.learned.all() == []
+        assert server.services.overlay.of("one", "claude-haiku-4-5").lessons == {}
+
+
+async def test_what_is_said_otherwise_within_messages_is_remembered_by_its_place(serve: Serve) -> None:
+    """At whatever position the next conversation holds it; one that does not is relayed."""
+
+    def texts_alone(asked: Asked) -> Answer:
+        if any(each["role"] == "tool" and isinstance(each["content"], list) for each in asked.json["messages"]):
+            return failing(400, "a message is not as it has to be")
+        return says()
+
+    def conversation(before: int, result: Any) -> list[dict[str, Any]]:
+        call = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+        return [
+            *[{"role": ("user", "assistant")[turn % 2], "content": f"word {turn}"} for turn in range(before)],
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "c1", "content": result},
+        ]
+
+    seen = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}]
+    with Upstream(texts_alone) as upstream:
+        server = await serve(QUICK, provider("one", upstream))
+
+        first = await server.ask(model="one/m", messages=conversation(1, seen))
+        later = await server.ask(model="one/m", messages=conversation(3, seen))
+        plain = await server.ask(model="one/m", messages=conversation(3, "a cat"))
+
+        assert [reply.headers["x-modelport-attempts"] for reply in (first, later, plain)] == ["2", "1", "1"]
+        assert "messages[4].content[0]=emulated" in later.headers["x-modelport-losses"]
+        assert "x-modelport-losses" not in plain.headers

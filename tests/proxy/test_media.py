@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from proxy.errors import Refused
-from proxy.media import ForbiddenAddress, MediaFetcher, check_public, inline_remote
+from proxy.media import (
+    MAX_FETCHED_BYTES,
+    MAX_FILES,
+    MOST_REDIRECTS,
+    Fetched,
+    ForbiddenAddress,
+    MediaFetcher,
+    check_not_the_clouds,
+    check_public,
+    inline_remote,
+)
 from routing.catalog import rules_for
 from tests.proxy.conftest import Serve
 from tests.proxy.serving import QUICK, provider, says
@@ -51,6 +63,8 @@ FORBIDDEN = [
     "169.254.169.254",
     "100.64.0.1",
     "192.0.2.1",
+    "168.63.129.16",
+    "100.100.100.200",
     "198.18.0.1",
     "224.0.0.1",
     "255.255.255.255",
@@ -151,22 +165,34 @@ async def test_what_is_no_http_url_is_refused(url: str) -> None:
     assert raised.value.failure.status == 400
 
 
+def packed(body: bytes, encoding: str = "gzip", sent: bytes | None = None) -> Answer:
+    headers = {"content-type": "image/png", "content-encoding": encoding}
+    return Answer(200, headers, gzip.compress(body) if sent is None else sent)
+
+
 BAD: dict[str, tuple[Answer, str]] = {
-    "a redirect": (Answer(302, {"location": "/fine.png"}, chunked=False), "status 302"),
+    "a redirect to nowhere": (Answer(302, {}, chunked=False), "status 302"),
+    "not modified": (Answer(304, {"location": "/fine.png"}, chunked=False), "status 304"),
+    "a redirect to another scheme": (
+        Answer(302, {"location": "file:///etc/passwd"}, chunked=False),
+        "no http or https",
+    ),
+    "a redirect to no URL": (Answer(302, {"location": "http://[x/"}, chunked=False), "no http or https"),
     "not found": (picture(status=404), "status 404"),
     "HTML": (picture(kind="text/html"), "text/html"),
-    "no type": (Answer(200, {}, PNG), "application/octet-stream"),
+    "HTML called a picture": (picture(b" <!DOCTYPE html><p>Sign in"), "of a web page"),
+    "a sound called a picture": (picture(b"ID3\x04...."), "of audio/mpeg"),
+    "anything called a picture": (picture(b"hello"), "nothing that is known"),
+    "empty": (picture(b"", chunked=False), "nothing that is known"),
+    "no type, no picture": (Answer(200, {}, b"%PDF-1.7"), "does not say what it is"),
     "too large, told": (picture(b"x" * 1001, chunked=False), "larger than 1000"),
     "too large, untold": (picture(b"x" * 1001), "larger than 1000"),
     "silent": (Answer(hang=True), "failed"),
     "silent after the head": (picture(stop_at=2, end="hang"), "failed"),
     "cut": (picture(chunked=False, stop_at=2, end="close"), "failed"),
-    "a bomb": (
-        Answer(
-            200, {"content-type": "image/png", "content-encoding": "gzip"}, __import__("gzip").compress(b"x" * 10**6)
-        ),
-        "larger than 1000",
-    ),
+    "a bomb": (packed(b"x" * 10**6), "larger than 1000"),
+    "an encoding that was not asked for": (packed(PNG, "br"), "'br'"),
+    "damaged": (packed(PNG, "deflate", b"no"), "damaged"),
 }
 
 
@@ -183,6 +209,146 @@ async def test_a_fetch_that_fails_says_why(host: Host, case: str) -> None:
     assert why in raised.value.failure.message
     assert raised.value.failure.param == "here"
     assert [asked.path for asked in host.upstream.requests] == ["/x.png"]
+
+
+FINE: dict[str, Answer] = {
+    "no type": Answer(200, {}, PNG),
+    "another picture's type": picture(kind="image/jpeg"),
+    "in capitals": picture(kind="Image/PNG; x=y"),
+    "packed": packed(PNG),
+    "elsewhere": Answer(302, {"location": "/fine.png"}, chunked=False),
+    "elsewhere, by its whole address": Answer(308, {"location": "{url}/fine.png?a=%2F"}, chunked=False),
+}
+
+
+@pytest.mark.parametrize("case", FINE)
+async def test_a_picture_is_what_its_bytes_say(host: Host, case: str) -> None:
+    """A vendor looks at them as well, and refuses a type that they contradict."""
+    answer = FINE[case]
+    headers = {name: value.format(url=host.upstream.url) for name, value in answer.headers.items()}
+    host.answers["/x.png"] = replace(answer, headers=headers)
+    fetcher = MediaFetcher(allow_private=True)
+
+    source = await fetcher.fetch(f"{host.upstream.url}/x.png", ("image/",), "here")
+    await fetcher.close()
+
+    assert source == Source(media_type="image/png", data=ENCODED)
+
+
+async def test_a_redirect_is_followed_a_few_times(host: Host) -> None:
+    """/1 leads to /2, and so on."""
+
+    def fetcher() -> MediaFetcher:
+        return MediaFetcher(allow_private=True)
+
+    for step in range(1, 20):
+        host.answers[f"/{step}"] = Answer(302, {"location": str(step + 1)}, chunked=False)
+    host.answers["/20"] = picture()
+    patient, strict = fetcher(), fetcher()
+
+    source = await patient.fetch(f"{host.upstream.url}/{20 - MOST_REDIRECTS}", ("image/",), "here")
+    with pytest.raises(Refused) as raised:
+        await strict.fetch(f"{host.upstream.url}/{19 - MOST_REDIRECTS}", ("image/",), "here")
+    await patient.close()
+    await strict.close()
+
+    assert source.data == ENCODED
+    assert f"more than {MOST_REDIRECTS} times" in raised.value.failure.message
+
+
+def loopback_is_public(address: str) -> None:
+    if not address.startswith("127.0.0.1"):
+        check_public(address)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://127.0.0.2:{port}/x.png",
+        "//127.0.0.2:{port}/x.png",
+        "http://[::ffff:10.0.0.1]:{port}/x.png",
+        "http://169.254.169.254/latest/meta-data/",
+    ],
+)
+async def test_no_redirect_leads_to_an_address_that_is_not_public(host: Host, location: str) -> None:
+    """Every step is checked where it is connected to, not only the first."""
+    host.answers["/x.png"] = Answer(302, {"location": location.format(port=host.upstream.port)}, chunked=False)
+    fetcher = MediaFetcher(check=loopback_is_public)
+
+    with pytest.raises(Refused) as raised:
+        await fetcher.fetch(f"{host.upstream.url}/x.png", ("image/",), "here")
+    await fetcher.close()
+
+    assert "not a public one" in raised.value.failure.message
+    assert [asked.path for asked in host.upstream.requests] == ["/x.png"]
+
+
+async def test_nothing_of_the_client_goes_along_to_another_host(host: Host) -> None:
+    """Neither what it wrote before the @, nor a cookie of the host that redirects."""
+    with Upstream(lambda _asked: picture()) as other:
+        headers = {"location": f"{other.url}/x.png", "set-cookie": "a=b"}
+        host.answers["/x.png"] = Answer(302, headers, chunked=False)
+        fetcher = MediaFetcher(allow_private=True)
+
+        await fetcher.fetch(f"http://user:pass@127.0.0.1:{host.upstream.port}/x.png", ("image/",), "here")
+        await fetcher.close()
+
+        (first,), (second,) = host.upstream.requests, other.requests
+        assert first.headers["authorization"] == "Basic dXNlcjpwYXNz"
+        assert not {"authorization", "cookie", "referer"} & second.headers.keys()
+
+
+async def test_a_redirect_to_itself_ends(host: Host) -> None:
+    host.answers["/x.png"] = Answer(302, {"location": ""}, chunked=False)
+    fetcher = MediaFetcher(allow_private=True)
+
+    with pytest.raises(Refused):
+        await fetcher.fetch(f"{host.upstream.url}/x.png", ("image/",), "here")
+    await fetcher.close()
+
+    assert len(host.upstream.requests) <= MOST_REDIRECTS + 1
+
+
+async def test_a_host_that_dribbles_is_left(host: Host) -> None:
+    """The time is for all of it: no piece gains more."""
+    host.answers["/x.png"] = picture(PNG * 100, split=1, delay_between_s=0.02)
+    fetcher = MediaFetcher(allow_private=True, total_s=0.2)
+
+    with pytest.raises(Refused) as raised:
+        await asyncio.wait_for(fetcher.fetch(f"{host.upstream.url}/x.png", ("image/",), "here"), 2)
+    await fetcher.close()
+
+    assert "failed" in raised.value.failure.message
+
+
+@pytest.mark.parametrize("address", ["169.254.169.254", "fe80::1", "::ffff:169.254.169.254", "168.63.129.16", "x"])
+def test_where_private_addresses_are_allowed_a_clouds_own_are_not(address: str) -> None:
+    with pytest.raises(ForbiddenAddress):
+        check_not_the_clouds(address)
+
+
+async def test_the_files_of_one_request_are_fetched_once_and_have_a_limit() -> None:
+    asked: list[str] = []
+
+    async def fetch(url: str, _kinds: tuple[str, ...], _place: str) -> Source:
+        asked.append(url)
+        return Source("image/png", "A" * (MAX_FETCHED_BYTES // 2 if "large" in url else 4))
+
+    small, large = Fetched(fetch), Fetched(fetch)
+
+    for number in range(MAX_FILES):
+        await small.fetch(f"http://a/{number}", ("image/",), "here")
+        await small.fetch("http://a/0", ("image/",), "here")
+    with pytest.raises(Refused) as many:
+        await small.fetch("http://a/more", ("image/",), "here")
+    await large.fetch("http://a/large/1", ("image/",), "here")
+    await large.fetch("http://a/large/2", ("image/",), "here")
+    with pytest.raises(Refused) as much:
+        await large.fetch("http://a/large/3", ("image/",), "here")
+
+    assert asked[:MAX_FILES] == [f"http://a/{number}" for number in range(MAX_FILES)]
+    assert "at most" in many.value.failure.message
+    assert "together" in much.value.failure.message
 
 
 async def test_an_unreachable_host_is_told() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import pytest
 
+from proxy.asking import MAX_ERROR_BYTES
+from proxy.passing import SLOWEST, Meter, grown, model_field
 from tests.proxy.conftest import Serve
 from tests.proxy.serving import KEY, QUICK, failing, provider, route
 from tests.replay import Answer, Asked, Upstream
@@ -162,6 +166,8 @@ async def test_another_target_takes_over(serve: Serve) -> None:
         ("POST", "/v1/rerank", JSON, b'{"model":"nothing"}', 404, "model_not_found"),
         ("GET", "/v1/files/%2e%2e%5cadmin", {"x-modelport-provider": "one"}, None, 400, "invalid_path"),
         ("GET", "/v1/files/..%2fadmin", {"x-modelport-provider": "one"}, None, 400, "invalid_path"),
+        ("GET", "/v1/files/..;x/admin", {"x-modelport-provider": "one"}, None, 400, "invalid_path"),
+        ("GET", "/v1/files/a%0d%0ax", {"x-modelport-provider": "one"}, None, 400, "invalid_path"),
         ("GET", "/v1/files", {"x-modelport-provider": "demo"}, None, 404, "model_not_found"),
     ],
 )  # fmt: skip
@@ -175,6 +181,172 @@ async def test_what_cannot_be_passed_on_is_said(
 
         assert (reply.status, reply.error["code"]) == (status, code)
         assert upstream.requests == []
+
+
+@pytest.mark.parametrize(("method", "body"), [("GET", None), ("POST", b'{"prompt":"x"}')])
+async def test_who_names_nobody_is_told_both_ways_to_choose(serve: Serve, method: str, body: bytes | None) -> None:
+    with Upstream(lambda _asked: Answer.json({})) as upstream:
+        server = await serve(provider("one", upstream))
+
+        reply = await server.request(method, "/v1/images/edits", body, JSON if body else {})
+
+        told = reply.error["message"]
+        assert f"nothing at {method} /v1/images/edits" in told
+        assert "`model` in the JSON body, the form or the query" in told
+        assert "x-modelport-provider: one of one, demo" in told
+
+
+EVENTS = 'data: {"type":"a"}\n\ndata: {"type":"done","usage":{"input_tokens":3,"output_tokens":4}}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("answer", "stream"),
+    [
+        pytest.param(Answer.sse(EVENTS), True, id="declared"),
+        pytest.param(Answer(200, {"content-type": "application/json"}, EVENTS.encode(), split=3), True, id="as JSON"),
+        pytest.param(Answer(200, {}, b"\n" + EVENTS.encode()), True, id="undeclared"),
+        pytest.param(Answer.json({"usage": {"input_tokens": 3, "output_tokens": 4}}), False, id="no stream"),
+    ],
+)
+async def test_the_ledger_says_whether_the_answer_was_a_stream(serve: Serve, answer: Answer, stream: bool) -> None:
+    """Whatever was asked for; and its usage is read all the same."""
+    with Upstream(lambda _asked: answer) as upstream:
+        server = await serve(provider("one", upstream, more="models = ['sort']"))
+
+        reply = await server.request("POST", "/v1/rerank", b'{"model":"sort","stream":false}', JSON)
+
+        row = await server.row(reply.id)
+        assert reply.body == answer.body
+        assert (row["stream"], row["input_tokens"], row["output_tokens"]) == (stream, 3, 4)
+
+
+INSIDE = b'\r\n--other\r\nContent-Disposition: form-data; name="model"\r\n\r\nevil\r\n--other'
+
+
+@pytest.mark.parametrize("file_first", [False, True])
+async def test_a_file_cannot_say_where_it_goes(serve: Serve, file_first: bool) -> None:
+    """What looks like the field within a file is not one, and the file stays as it is."""
+    with Upstream(lambda _asked: Answer.json({"text": "hi"})) as upstream:
+        server = await serve(provider("one", upstream, more="models = ['ear', 'evil']"))
+
+        sent = form("one/ear", INSIDE, file_first=file_first)
+        reply = await server.request("POST", "/v1/audio/transcriptions", sent, FORM)
+
+        assert reply.headers["x-modelport-target"] == "one/ear"
+        assert upstream.requests[0].body == form("ear", INSIDE, file_first=file_first)
+
+
+@pytest.mark.parametrize(
+    ("kind", "head", "found"),
+    [
+        ("multipart/form-data; boundary=b", b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nm\r\n', True),
+        ('multipart/form-data; boundary="b"', b"--b\r\ncontent-disposition: form-data; name=model\r\n\r\nm\r\n", True),
+        (
+            "multipart/form-data; boundary=b",
+            b'x\r\n--b\r\nContent-Type: text/plain\r\nContent-Disposition: form-data; name="model"\r\n'
+            b"Content-Length: 1\r\n\r\nm\r\n",
+            True,
+        ),
+        ("multipart/form-data; boundary=b", b'--c\r\nContent-Disposition: form-data; name="model"\r\n\r\nm\r\n', False),
+        ("multipart/form-data; boundary=b", b'--b\r\nX: y; name="model"\r\n\r\nm\r\n', False),
+        (
+            "multipart/form-data; boundary=b",
+            b'--b\r\nContent-Disposition: form-data; name="file"; filename="; name="model""\r\n\r\nm\r\n',
+            False,
+        ),
+    ],
+)
+def test_the_field_model_is_found_where_a_form_has_it(kind: str, head: bytes, found: bool) -> None:
+    pattern = model_field(kind)
+
+    assert pattern is not None
+    assert bool(pattern.search(head)) is found
+
+
+def test_a_form_in_many_small_pieces_is_not_searched_for_each() -> None:
+    """A megabyte that comes in 50,000 pieces; the field may stand at the end of each look."""
+    looks, searched = 0, 0
+    for size in range(20, 1_000_000, 20):
+        if grown(size, searched):
+            looks, searched = looks + 1, size
+
+    assert looks < 120
+
+
+async def test_a_form_in_small_pieces_is_found_its_model_and_passed_on(serve: Serve) -> None:
+    """The field comes last, after a file."""
+    whole = form("one/ear", b"x" * 5000, file_first=True)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(whole), 20):
+            yield whole[start : start + 20]
+
+    with Upstream(lambda _asked: Answer.json({"text": "hi"})) as upstream:
+        server = await serve(provider("one", upstream, more="models = ['ear']"))
+
+        url = f"{server.url}/v1/audio/transcriptions"
+        async with server.session.post(url, data=pieces(), headers=FORM) as reply:
+            assert reply.status == 200
+
+        assert upstream.requests[0].body == form("ear", b"x" * 5000, file_first=True)
+
+
+async def test_a_key_in_the_address_stays_here(serve: Serve) -> None:
+    with Upstream(lambda _asked: Answer.json({})) as upstream:
+        server = await serve(provider("one", upstream))
+
+        await server.get("/v1/files?key=mp-secret&limit=2&%6bey=x&order=", {"x-modelport-provider": "one"})
+
+        assert upstream.requests[0].path == "/v1/files?limit=2&order="
+
+
+async def test_a_browser_runs_nothing_of_an_answer(serve: Serve) -> None:
+    page = Answer(200, {"content-type": "text/html"}, b"<script>x</script>")
+    with Upstream(lambda _asked: page) as upstream:
+        server = await serve(provider("one", upstream))
+
+        reply = await server.get("/v1/files/1/content", {"x-modelport-provider": "one"})
+
+        assert reply.headers["content-security-policy"] == "sandbox; default-src 'none'"
+        assert reply.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_an_error_without_end_is_not_read_to_its_end(serve: Serve) -> None:
+    """Its beginning tells enough."""
+    endless = Answer(400, {"content-type": "application/json"}, b" " * (MAX_ERROR_BYTES + 1), end="hang")
+    with Upstream(lambda _asked: endless) as upstream:
+        server = await serve(QUICK + provider("one", upstream))
+
+        reply = await asyncio.wait_for(server.get("/v1/files", {"x-modelport-provider": "one"}), 5)
+
+        assert reply.status == 400
+
+
+@pytest.mark.parametrize(
+    ("late_s", "elapsed_s", "received", "slow"),
+    [(-1, 600, 0, False), (1, 600, 1000, True), (1, 600, 600 * SLOWEST, False), (1, 600, 600 * SLOWEST - 1, True)],
+)
+def test_an_answer_whose_time_is_over_may_go_on_while_it_is_quick(
+    late_s: float, elapsed_s: float, received: int, slow: bool
+) -> None:
+    meter = Meter("audio/mpeg")
+    meter.add(b"x" * received)
+
+    assert meter.too_slow(late_s, elapsed_s) is slow
+
+
+async def test_an_answer_that_dribbles_is_broken_off(serve: Serve) -> None:
+    dribbles = Answer(200, {"content-type": "audio/mpeg"}, b"x" * 1000, split=1, delay_between_s=0.02)
+    with Upstream(lambda _asked: dribbles) as upstream:
+        server = await serve(provider("one", upstream, more="models = ['voice']"))
+        asked = server.request(
+            "POST", "/v1/audio/speech", b'{"model":"voice"}', {**JSON, "x-modelport-timeout-s": "0.2"}
+        )
+
+        with pytest.raises(aiohttp.ClientError):
+            await asyncio.wait_for(asked, 5)
+
+        assert (await server.rows())[-1]["status"] == "interrupted"
 
 
 async def test_a_vendors_error_comes_in_our_words(serve: Serve) -> None:

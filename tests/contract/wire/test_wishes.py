@@ -263,7 +263,7 @@ WISHES: Final = {
         G,
         asks_google(**thinks(thinkingBudget=3000)),
         {"thinking": {"type": "adaptive"}, "output_config": {"effort": "medium"}},
-        ("generationConfig.thinkingConfig",),
+        ("generationConfig.thinkingConfig.thinkingBudget",),
     ),
     "30-responses": Wish(
         NEW,

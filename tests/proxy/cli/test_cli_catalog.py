@@ -68,6 +68,7 @@ def test_one_provider_is_asked_alone(run: Any, live: Modelport) -> None:
         (["refresh", "--provider", "nobody"], "no provider is called 'nobody'; there are good, bad, demo"),
         (["show", "--provider", "nobody"], "no provider is called 'nobody'; there are good, bad, demo"),
         (["show", "no-such-model"], "no-such-model"),
+        (["forget", "nobody"], "no provider is called 'nobody'; there are no lessons at all"),
     ],
 )
 def test_an_error_is_one_line(run: Any, live: Modelport, arguments: list[str], told: str) -> None:
@@ -106,6 +107,21 @@ def test_show_and_forget_a_lesson(run: Any, live: Modelport) -> None:
     assert "used 0 times: 400: Unsupported value" in line
     assert forgotten == "1 lesson forgotten\n"
     assert "nothing is known of it" in after
+
+
+def test_forgetting_what_is_not_there_names_what_is(run: Any, live: Modelport) -> None:
+    """A provider without lessons has none to forget; a name that is nobody's is a mistake."""
+    live.post("/v1/chat/completions", {"model": "good/beta", "temperature": 0.7, "messages": [
+        {"role": "user", "content": "hi"}]})  # fmt: skip
+
+    nobody = run("catalog", "forget", "goood", "--url", live.url)
+    nothing = run("catalog", "forget", "good", "betta", "--url", live.url)
+    none = run("catalog", "forget", "bad", "--url", live.url)
+
+    assert (nobody.exit_code, nothing.exit_code, none.exit_code) == (1, 1, 0)
+    assert nobody.stderr.endswith("no provider is called 'goood'; there are lessons of good\n")
+    assert nothing.stderr.endswith("good has no lessons of 'betta'; it has some of beta\n")
+    assert none.stdout == "0 lessons forgotten\n"
 
 
 def test_json_is_the_servers_own_answer(run: Any, stub: Any) -> None:
