@@ -9,14 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache, wraps
 from typing import Any, Final
 from urllib.parse import unquote
 
-from translators.codec import dumps_text
+from translators.codec import dumps_text, loads_exact
 from translators.errors import BadRequest
 from translators.losses import Loss, LossAction
 from translators.written import keyword_at
 
+REMEMBERED: Final = 512
+"""Schemas that are kept as they were cut, for each vendor: clients send the same tools with each request."""
+LONGEST_REMEMBERED: Final = 16 * 1024
+"""Characters of the longest of them."""
 MAX_NODES: Final = 20_000
 """Refs that unfold to more nodes than this are refused: they can double at each step."""
 MAX_DEPTH: Final = 100
@@ -88,19 +93,37 @@ def _with_subschemas(schema: Mapping[str, Any], change: Callable[[Any, str], Any
 
 def _sane(schema: Mapping[str, Any]) -> dict[str, Any]:
     """*schema* without bookkeeping and without keywords whose value is of a type that they cannot have."""
+    return {
+        key: value
+        for key, value in schema.items()
+        if key not in _BOOKKEEPING and ((fits := _FITS.get(key)) is None or fits(value))
+    }
 
-    def fits(key: str, value: Any) -> bool:
-        if key in _LISTS:
-            return isinstance(value, list) and (key != "required" or all(isinstance(name, str) for name in value))
-        if key in _WORDS:
-            return isinstance(value, str)
-        if key in _NAMED:
-            return isinstance(value, dict)
-        if key == "type":
-            return isinstance(value, str) or (isinstance(value, list) and all(isinstance(name, str) for name in value))
-        return key not in _BOOKKEEPING
 
-    return {key: value for key, value in schema.items() if fits(key, value)}
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list)
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+_FITS: Final[Mapping[str, Callable[[Any], bool]]] = {
+    **dict.fromkeys(_LISTS, _is_list),
+    **dict.fromkeys(_WORDS, _is_text),
+    **dict.fromkeys(_NAMED, _is_object),
+    "required": _are_names,
+    "type": lambda value: isinstance(value, str) or _are_names(value),
+}
+"""What a keyword's value has to be."""
 
 
 def _modern(node: dict[str, Any]) -> dict[str, Any]:
@@ -129,6 +152,27 @@ def _described(node: dict[str, Any], leftover: Mapping[str, Any]) -> dict[str, A
     told = "{" + ", ".join(f"{key}: {dumps_text(value)}" for key, value in leftover.items()) + "}"
     old = node.get("description")
     return {**node, "description": f"{old}\n\n{told}" if old else told}
+
+
+Cut = Callable[[Mapping[str, Any], str], tuple[dict[str, Any], list[Loss]]]
+
+
+def _once(cut: Cut) -> Cut:
+    """*cut*, done once for equal schemas at equal places. What it gives is shared: it is never to be changed inside."""
+
+    @lru_cache(REMEMBERED)
+    def remembered(text: str, place: str) -> tuple[dict[str, Any], list[Loss]]:
+        return cut(loads_exact(text), place)
+
+    @wraps(cut)
+    def found(schema: Mapping[str, Any], place: str) -> tuple[dict[str, Any], list[Loss]]:
+        text = dumps_text(schema)
+        if len(text) > LONGEST_REMEMBERED:
+            return cut(schema, place)
+        shared, losses = remembered(text, place)
+        return {**shared}, [*losses]
+
+    return found
 
 
 # --- $ref ------------------------------------------------------------------------------------------
@@ -215,6 +259,7 @@ def inline_refs(schema: Mapping[str, Any], place: str = "") -> dict[str, Any]:
 # --- Gemini ----------------------------------------------------------------------------------------
 
 
+@_once
 def gemini_tool_schema(schema: Mapping[str, Any], place: str) -> tuple[dict[str, Any], list[Loss]]:
     """For `parametersJsonSchema`, which takes JSON Schema, but no `$ref` with siblings and objects alone."""
     findings = Findings(place)
@@ -245,6 +290,7 @@ _RESPONSE_KEYWORDS: Final = frozenset(
 )
 
 
+@_once
 def gemini_response_schema(schema: Mapping[str, Any], place: str) -> tuple[dict[str, Any], list[Loss]]:
     """For `responseJsonSchema`: `const` becomes an enum of one, keywords it ignores are told in the description."""
     findings = Findings(place)
@@ -324,6 +370,7 @@ _OPENAPI_FORMATS: Final[Mapping[str, frozenset[str]]] = {
 }
 
 
+@_once
 def openapi_subset(schema: Mapping[str, Any], place: str) -> tuple[dict[str, Any], list[Loss]]:
     """For the legacy `parameters`, which takes a subset of OpenAPI 3.0 and refuses every other key."""
     findings = Findings(place)
@@ -521,6 +568,16 @@ def openai_strict_obstacle(schema: Mapping[str, Any]) -> str | None:
 
     Such a schema is sent without `strict`: a schema made to fit would have the model fill in what may be left out.
     """
+    text = dumps_text(schema)
+    return _strict_obstacle(schema) if len(text) > LONGEST_REMEMBERED else _remembered_obstacle(text)
+
+
+@lru_cache(REMEMBERED)
+def _remembered_obstacle(text: str) -> str | None:
+    return _strict_obstacle(loads_exact(text))
+
+
+def _strict_obstacle(schema: Mapping[str, Any]) -> str | None:
     if schema.get("type") != "object" or "anyOf" in schema:
         return "the root has to be an object"
     walk = _Strict()
@@ -631,6 +688,7 @@ _OWNERS: Final[Mapping[str, frozenset[str]]] = {
 """The keywords that say something about values of one type alone."""
 
 
+@_once
 def anthropic_output_schema(schema: Mapping[str, Any], place: str) -> tuple[dict[str, Any], list[Loss]]:
     """For `output_config.format.schema`: every object closed, `oneOf` as `anyOf`, few keywords.
 

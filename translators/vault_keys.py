@@ -3,6 +3,7 @@
 | kind | of | found when |
 |---|---|---|
 | call | a tool call's id | the call comes back |
+| said | a call's name and arguments, and all that was said before it | it comes back without its id |
 | text | the visible text of a turn, and all that was said before it | the text comes back in the same conversation |
 | signature | a vendor's signature or encrypted reasoning | it comes back, whoever is to read it next |
 
@@ -15,9 +16,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
-from translators.codec import dumps
+from translators.codec import JsonError, canonical, dumps, loads_exact
+from translators.made_ids import is_made
 from translators.neutral import (
     Audio,
     Document,
@@ -44,6 +46,36 @@ def call_key(call_id: str, context: bytes = b"") -> bytes:
     return _digest(b"call", call_id, context)
 
 
+def said_key(call: ToolCall, context: bytes) -> bytes:
+    """The key of a call by what it says, for clients that drop its id."""
+    return _digest(b"said", call_mark(call), context)
+
+
+def call_mark(call: ToolCall) -> str:
+    """What *call* says, however its arguments are spelled: clients read them and write them again."""
+    if call.kind == "custom":
+        said: Any = {"input": call.arguments}  # as it goes to clients without tools of plain text
+    else:
+        try:
+            said = _counted(loads_exact(call.arguments.strip() or "{}")) or {}
+        except JsonError:
+            said = call.arguments
+    return canonical([call.name, said]).decode()
+
+
+def _counted(value: Any) -> Any:
+    """*value* with `5.0` as 5: JavaScript and Go do not tell them apart."""
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case dict():
+            return {key: _counted(item) for key, item in value.items()}
+        case list():
+            return [_counted(item) for item in value]
+        case _:
+            return value
+
+
 def text_key(text: str, context: bytes = b"") -> bytes:
     """The key of a turn's visible text; blanks around it do not matter."""
     return _digest(b"text", text.strip(), context)
@@ -56,6 +88,8 @@ def signature_key(signature: str) -> bytes:
 
 def is_unique(call: ToolCall) -> bool:
     """Whether the call's id is a random one, so that no other conversation has it."""
+    if is_made(call.id):
+        return False
     return _RANDOM.search(call.id.replace(call.name, " ") if call.name else call.id) is not None
 
 

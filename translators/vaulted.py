@@ -8,8 +8,9 @@ Pure functions: who keeps the values, for whom and how long, is not said here. A
 signature, of which only the origin matters) or a turn: its thoughts in their places between calls and texts, as JSON.
 
     {"parts": [{"thinking": "...", "native": {...}}, {"text": "<digest>", "length": 12},
-               {"call": "<id>", "native": {...}}]}
+               {"call": "<id>", "mark": "<digest>", "native": {...}}]}
 
+A call of a client that writes no ids is found by what it says (`mark`) in its place.
 A thought is put back right before the call or text that followed it; a text that the client joined of several is cut
 again where its pieces have something of their own. `native` fields go back to their own dialect
 alone, and only to an origin that the caller says will read them.
@@ -23,6 +24,7 @@ from itertools import zip_longest
 from typing import Any, Final, Literal, Protocol
 
 from translators.codec import JsonError, dumps, loads_object
+from translators.made_ids import is_made
 from translators.neutral import (
     Audio,
     Document,
@@ -39,7 +41,7 @@ from translators.neutral import (
     ToolResult,
 )
 from translators.openai_chat.reasoning_items import items_of_details
-from translators.vault_keys import Past, call_key, is_unique, signature_key, text_key, visible_text
+from translators.vault_keys import Past, call_key, is_unique, said_key, signature_key, text_key, visible_text
 
 Replay = Literal["never", "tool_turns", "always"]
 """When a server of chat completions is sent readable reasoning back: `Rules.reasoning_replay`."""
@@ -98,20 +100,29 @@ def remember(request: Request, response: Response, *, readable: bool = True) -> 
         return []
     past = Past(request.messages)
     here = len(request.messages)
+    by_words = _may_drop_ids(request)
     kept: dict[bytes, bytes] = {}
     for choice in response.choices:
         for part in choice.parts:
             kept.update((signature_key(signature), b"") for _, signature in _signatures(part))
-        turn = _turn(choice.parts, readable=readable)
+        turn = _turn(choice.parts, readable=readable, by_words=by_words)
         if turn is None:
             continue
         value = dumps({"parts": turn})
         kept.update((key, value) for key in _turn_keys(choice.parts, past, here))
+        if by_words:
+            calls = (part for part in choice.parts if isinstance(part, ToolCall))
+            kept.update((said_key(call, past.before(here)), value) for call in calls)
     return list(kept.items())
 
 
-def _turn(parts: Sequence[Part], *, readable: bool) -> list[_Json] | None:
-    """The pieces of a turn; None when it has no reasoning."""
+def _may_drop_ids(request: Request) -> bool:
+    """Whether its client may send calls back without their ids."""
+    return request.dialect == "gemini" or any(tool.place.startswith("functions[") for tool in request.tools)
+
+
+def _turn(parts: Sequence[Part], *, readable: bool, by_words: bool) -> list[_Json] | None:
+    """The pieces of a turn, its calls with their marks if they are found *by_words*; None when it has no reasoning."""
     pieces: list[_Json] = []
     for part, following in zip_longest(parts, parts[1:]):
         match part:
@@ -126,7 +137,8 @@ def _turn(parts: Sequence[Part], *, readable: bool) -> list[_Json] | None:
             case Text():
                 pieces.append({"text": _text_mark(part.text), "length": len(part.text), **_alongside(part)})
             case ToolCall():
-                pieces.append({"call": part.id, **_alongside(part)})
+                mark = {"mark": _call_mark(part)} if by_words else {}
+                pieces.append({"call": part.id, **mark, **_alongside(part)})
             case _:
                 continue
     telling = any("thinking" in piece or "blank" in piece or _phased(piece) for piece in pieces)
@@ -141,6 +153,8 @@ def _turn_keys(parts: Sequence[Part], past: Past, index: int) -> Iterator[bytes]
 
 
 def _key_of(call: ToolCall, past: Past, index: int) -> bytes:
+    if is_made(call.id):
+        return said_key(call, past.before(index))
     return call_key(call.id) if is_unique(call) else call_key(call.id, past.before(index))
 
 
@@ -159,6 +173,10 @@ def _plain(native: Mapping[str, Mapping[str, Any]]) -> _Json:
 
 def _text_mark(text: str) -> str:
     return text_key(text).hex()
+
+
+def _call_mark(call: ToolCall) -> str:
+    return said_key(call, b"").hex()
 
 
 # --- asking --------------------------------------------------------------------------------------
@@ -326,7 +344,7 @@ class _Reattaching:
         return self.dialect == "openai_responses" and (bool(fields.get("content")) or any(_carried(native)))
 
     def _with_turn(self, parts: Sequence[Part], value: bytes) -> Sequence[Part]:
-        pieces = _pieces(value)
+        pieces = _as_called(_pieces(value), parts)
         thoughts = self._thoughts(parts, pieces)
         if thoughts or any("text" in piece and self._says_more(piece) for piece in pieces):
             parts = _cut(parts, pieces)
@@ -429,6 +447,17 @@ def _pieces(value: bytes) -> list[_Json]:
     except JsonError:
         return []
     return [piece for piece in pieces if isinstance(piece, dict)] if isinstance(pieces, list) else []
+
+
+def _as_called(pieces: list[_Json], parts: Sequence[Part]) -> list[_Json]:
+    """*pieces* whose calls have the ids that were made for those of *parts*, where these came without any."""
+    made: dict[str, list[str]] = {}
+    for part in parts:
+        if isinstance(part, ToolCall) and is_made(part.id):
+            made.setdefault(_call_mark(part), []).append(part.id)
+    if not made:
+        return pieces
+    return [{**piece, "call": ids.pop(0)} if (ids := made.get(piece.get("mark", ""))) else piece for piece in pieces]
 
 
 def _native(piece: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from translators.errors import BadRequest
 from translators.json_schema import (
+    LONGEST_REMEMBERED,
     anthropic_output_schema,
     gemini_response_schema,
     gemini_tool_schema,
@@ -305,3 +306,26 @@ def _upper(schema: Any) -> Any:
     if isinstance(schema, dict):
         return {k: v.upper() if k == "type" and isinstance(v, str) else _upper(v) for k, v in schema.items()}
     return schema
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [gemini_tool_schema, gemini_response_schema, openapi_subset, anthropic_output_schema],
+    ids=lambda cut: cut.__name__,
+)
+@given(st.dictionaries(KEYWORDS, SCHEMAS, max_size=5))
+def test_a_schema_that_is_remembered_is_cut_as_it_was_the_first_time(cut: Any, schema: dict[str, Any]) -> None:
+    """And who changes what was given changes nothing for others; a place is part of what is remembered."""
+    fresh = cut.__wrapped__(schema, "at")
+    given_first, lost_first = cut(schema, "at")
+    given_first["later"] = 1
+    lost_first.append("later")
+
+    assert cut(schema, "at") == fresh
+    assert [loss.field for loss in cut(schema, "x.at")[1]] == [f"x.{loss.field}" for loss in fresh[1]]
+
+
+def test_a_schema_too_long_to_be_remembered_is_cut_all_the_same() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string", "description": "x" * LONGEST_REMEMBERED}}}
+
+    assert gemini_tool_schema(schema, "") == (schema, [])

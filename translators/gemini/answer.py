@@ -89,7 +89,7 @@ def head(response_id: str, model: str, created: int, native: Native) -> Json:
     """The fields of the answer as a whole; *created* in Unix seconds, 0 when the vendor did not say."""
     told: Json = {"modelVersion": model, "responseId": response_id}
     if 0 < created < _LAST_TIME:
-        told["createTime"] = datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        told["createTime"] = datetime.fromtimestamp(created, UTC).isoformat()[:19] + "Z"
     return told | dict(native.get(DIALECT, {}))
 
 

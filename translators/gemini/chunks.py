@@ -18,6 +18,7 @@ from translators.gemini.error import broken, error_in, objects
 from translators.gemini.finish import BROKEN, finish_name, finish_reason
 from translators.gemini.partial_args import PartialArgs
 from translators.neutral import (
+    NO_NATIVE,
     Audio,
     Document,
     Event,
@@ -46,11 +47,13 @@ _Json = Mapping[str, Any]
 _SIDE_FIELDS: Final = frozenset({"thought", "thoughtSignature", "videoMetadata", "mediaResolution", "partMetadata"})
 # Fields of a candidate that have become events.
 _TOLD: Final = frozenset({"content", "index", "logprobsResult"})
+_STARTS: Final = ("modelStatus", "createTime")
+"""What the first object says of the whole answer, beside its id and model."""
 
 
 def _native(part: _Json) -> Native:
     signature = part.get("thoughtSignature")
-    return {"gemini": {"thoughtSignature": signature}} if signature else {}
+    return {"gemini": {"thoughtSignature": signature}} if signature else NO_NATIVE
 
 
 @dataclass(slots=True)
@@ -101,9 +104,11 @@ class ChunkReader:
         if value.get("error"):
             failure = error_in(value)
             return self.fail(failure) if failure else []
-        events = self._start(value)
-        for candidate in objects(value.get("candidates")):
-            events.extend(self._candidate(candidate))
+        events = [] if self._started else self._start(value)
+        candidates = value.get("candidates")
+        for candidate in candidates if isinstance(candidates, list) else ():
+            if isinstance(candidate, dict):
+                self._candidate(candidate, events)
         feedback = value.get("promptFeedback")
         if isinstance(feedback, dict) and feedback.get("blockReason") and not self._choices:
             events.extend(self._blocked(feedback))
@@ -149,16 +154,9 @@ class ChunkReader:
         if self._started:
             return []
         self._started = True
-        self._id = str(value.get("responseId") or "") or self._new_id()
-        own = {key: value[key] for key in ("modelStatus", "createTime") if value.get(key)}
-        return [
-            Start(
-                self._id,
-                str(value.get("modelVersion") or ""),
-                _unix_s(value.get("createTime")),
-                {"gemini": own} if own else {},
-            )
-        ]
+        begin = start_of(value, self._new_id)
+        self._id = begin.id
+        return [begin]
 
     def _blocked(self, feedback: _Json) -> list[Event]:
         """A refused prompt is an answer with one choice that says so."""
@@ -176,33 +174,45 @@ class ChunkReader:
 
     # --- candidates and parts ---
 
-    def _candidate(self, candidate: _Json) -> list[Event]:
+    def _candidate(self, candidate: _Json, events: list[Event]) -> None:
         index = candidate.get("index")
         index = index if isinstance(index, int) else 0
-        choice = self._choices.setdefault(index, _Choice(index))
+        choice = self._choices.get(index)
+        if choice is None:
+            choice = self._choices[index] = _Choice(index)
         content = candidate.get("content")
         parts = content.get("parts") if isinstance(content, dict) else None
-        events: list[Event] = []
-        for part in objects(parts):
-            events.extend(self._read(choice, part))
+        for part in parts if isinstance(parts, list) else ():
+            if isinstance(part, dict):
+                self._read(choice, part, events)
+        if _TOLD.issuperset(candidate) and "logprobsResult" not in candidate:
+            return
         choice.finish = finish_name(candidate.get("finishReason")) or choice.finish
         choice.native |= {key: value for key, value in candidate.items() if key not in _TOLD and value}
         events.extend(self._logprobs(choice, candidate))
         events.extend(self._citations(choice, candidate))
-        return events
 
-    def _read(self, choice: _Choice, part: _Json) -> list[Event]:
+    def _read(self, choice: _Choice, part: _Json, events: list[Event]) -> None:
+        text = part.get("text")
+        if len(part) == 1 and isinstance(text, str) and (opened := choice.open) and _goes_on(opened, text):
+            opened.text += text
+            choice.shown = True
+            events.append(PartDelta(opened.index, text, choice.index))
+            return
         if isinstance(part.get("functionCall"), dict):
-            return self._function_call(choice, part["functionCall"], part)
+            events.extend(self._function_call(choice, part["functionCall"], part))
+            return
         named = [key for key in part if key not in _SIDE_FIELDS]
         if not named or named == ["text"]:
-            return self._text(choice, part)
+            events.extend(self._text(choice, part))
+            return
         thought = bool(part.get("thought"))
         if isinstance(part.get("inlineData"), dict) and not thought:
             choice.shown = True
-            return self._part(choice, replace(_media(part["inlineData"]), native=_native(part)))
+            events.extend(self._part(choice, replace(_media(part["inlineData"]), native=_native(part))))
+            return
         choice.shown = choice.shown or not thought
-        return self._part(choice, Opaque("gemini", named[0], dict(part)))
+        events.extend(self._part(choice, Opaque("gemini", named[0], dict(part))))
 
     def _text(self, choice: _Choice, part: _Json) -> list[Event]:
         """Text or thought; an empty one may carry the signature of what came before."""
@@ -282,6 +292,22 @@ class ChunkReader:
         return [PartDelta(choice.open.index, "", choice.index, annotations=fresh)] if fresh else []
 
 
+def start_of(value: _Json, new_id: Callable[[], str]) -> Start:
+    """What *value*, the first object of an answer, says of the whole of it."""
+    own = {key: value[key] for key in _STARTS if value.get(key)}
+    return Start(
+        str(value.get("responseId") or "") or new_id(),
+        str(value.get("modelVersion") or ""),
+        _unix_s(own["createTime"]) if "createTime" in own else 0,
+        {"gemini": own} if own else {},
+    )
+
+
+def _goes_on(opened: _Open, text: str) -> bool:
+    """Whether *text* without anything beside it is more of the open part."""
+    return opened.kind is Text and not opened.signed and bool(text)
+
+
 def _media(blob: _Json) -> Image | Audio | Document:
     media_type = str(blob.get("mimeType") or "application/octet-stream")
     source = Source(media_type=media_type, data=str(blob.get("data") or ""))
@@ -308,11 +334,6 @@ def parse_usage(raw: _Json) -> Usage | None:
     The prompt contains its cached part; tool results and thoughts come on top.
     """
 
-    def audio(name: str) -> int:
-        return sum(
-            detail_count(detail, "tokenCount") for detail in objects(raw.get(name)) if detail.get("modality") == "AUDIO"
-        )
-
     counts = main_counts(raw, ("promptTokenCount",), ("candidatesTokenCount",))
     if counts is None:
         return None
@@ -322,10 +343,16 @@ def parse_usage(raw: _Json) -> Usage | None:
         output_tokens=counts[1] + thoughts,
         cached_input_tokens=detail_count(raw, "cachedContentTokenCount"),
         reasoning_tokens=thoughts,
-        audio_input_tokens=audio("promptTokensDetails"),
-        audio_output_tokens=audio("candidatesTokensDetails"),
+        audio_input_tokens=_audio(raw, "promptTokensDetails"),
+        audio_output_tokens=_audio(raw, "candidatesTokensDetails"),
         raw=dict(raw),
     )
+
+
+def _audio(raw: _Json, name: str) -> int:
+    if name not in raw:
+        return 0
+    return sum(detail_count(detail, "tokenCount") for detail in objects(raw[name]) if detail.get("modality") == "AUDIO")
 
 
 def parse_logprobs(result: Any) -> tuple[TokenLogprob, ...] | None:

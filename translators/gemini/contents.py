@@ -32,6 +32,8 @@ from translators.neutral import (
 
 SKIP_SIGNATURE: Final = "skip_thought_signature_validator"
 """Stands where a lost thoughtSignature is demanded. (ai.google.dev, thought-signatures)"""
+NO_INSTRUCTIONS: Final = "the model takes no instructions: they open the user's first turn"
+"""Why a loss is told of a model without `Rules.system_instruction`."""
 
 _Json = dict[str, Any]
 
@@ -55,56 +57,63 @@ class _Contents:
 
     def message(self, message: Message, position: int) -> None:
         """Add one message."""
-        place = message_place(message, position)
-        if message.name is not None:
-            self.losses.append(Loss(f"{place}.name", "dropped", "Gemini has no names of speakers"))
-        self.losses.extend(native_losses(place, message.native, "gemini", self.client))
+        if message.name is not None or message.native:
+            place = message_place(message, position)
+            if message.name is not None:
+                self.losses.append(Loss(f"{place}.name", "dropped", "Gemini has no names of speakers"))
+            self.losses.extend(native_losses(place, message.native, "gemini", self.client))
         match message.role:
-            case "system" | "developer":
-                self._instruction(self._parts(message, position), place)
-            case "tool":
-                self._add("user", self._parts(message, position), message)
             case "user":
-                self._answer_rest(place)
+                if self.unanswered:
+                    self._answer_rest(message, position)
                 self._add("user", self._parts(message, position), message)
             case "assistant":
                 # Some clients send parallel calls as several messages: they become one turn.
-                if not (self.contents and self.contents[-1]["role"] == "model"):
-                    self._answer_rest(place)
+                if self.unanswered and self.contents[-1]["role"] != "model":
+                    self._answer_rest(message, position)
                 self._add("model", self._parts(message, position), message)
+            case "tool":
+                self._add("user", self._parts(message, position), message)
+            case "system" | "developer":
+                self._instruction(self._parts(message, position), message, position)
 
-    def _instruction(self, parts: list[_Json], place: str) -> None:
+    def _instruction(self, parts: list[_Json], message: Message, position: int) -> None:
+        place = message_place(message, position)
         if not self.written_here and any("text" not in part for part in parts):
             raise Unsupported(f"{place}.content: Gemini takes text alone as an instruction", f"{place}.content")
         if not self.contents:
             self.system.extend(parts)
+            if parts and not self.rules.system_instruction:
+                self.losses.append(Loss(place, "emulated", NO_INSTRUCTIONS))
             return
         self.losses.append(
             Loss(f"{place}.role", "emulated", "Gemini takes instructions at the top alone: a user text in place")
         )
-        self._answer_rest(place)
+        self._answer_rest(message, position)
         self._add("user", parts)
 
     def _add(self, role: str, parts: list[_Json], message: Message | None = None) -> None:
         if not parts:
             return
-        own = nested(message.native.get("gemini", {})) if message is not None else {}
-        if own:
+        if message is not None and message.native and (own := nested(message.native.get("gemini", {}))):
             self.contents.append({**own, "role": role, "parts": parts})
         elif self.contents and self.contents[-1]["role"] == role:
             self.contents[-1]["parts"].extend(parts)
         else:
             self.contents.append({"role": role, "parts": parts})
 
-    def _answer_rest(self, place: str) -> None:
-        """Gemini demands an answer for each call before anything else is said."""
+    def _answer_rest(self, message: Message, position: int) -> None:
+        """Gemini demands an answer for each call before *message*."""
         for call_id, name in self.unanswered.items():
+            place = message_place(message, position)
             self.losses.append(Loss(place, "emulated", f"call {call_id} has no result: an error is sent as its result"))
             missing = {"id": call_id, "name": name, "response": {"error": "no result was given"}}
             self._add("user", [{"functionResponse": missing}])
         self.unanswered = {}
 
     def _parts(self, message: Message, position: int) -> list[_Json]:
+        if (texts := _plain_texts(message.parts)) is not None:
+            return [{"text": text} for text in texts]
         rendered: list[_Json] = []
         for place, part in placed(message, position, self.client):
             rendered.extend(self._part(part, place))
@@ -139,7 +148,7 @@ class _Contents:
 
     def _own(self, part: Part, rendered: _Json, place: str) -> list[_Json]:
         """*rendered* with the fields that only Gemini reads; the others are losses."""
-        if isinstance(part, Opaque):
+        if isinstance(part, Opaque) or not part.native:
             return [rendered]
         self.losses.extend(native_losses(place, part.native, "gemini", self.client))
         return [merged(rendered, nested(part.native["gemini"])) if "gemini" in part.native else rendered]
@@ -200,9 +209,35 @@ class _Contents:
     def _call(self, part: ToolCall, place: str) -> list[_Json]:
         name = self.names[part.name]
         self.call_names[part.id] = self.unanswered[part.id] = name
-        where = part_field(self.client, place, "arguments")
-        args = {"input": part.arguments} if part.kind == "custom" else _arguments(part, where)
+        args = {"input": part.arguments} if part.kind == "custom" else self._arguments(part, place)
         return self._own(part, {"functionCall": {"id": part.id, "name": name, "args": args}}, place)
+
+    def _arguments(self, call: ToolCall, place: str) -> _Json:
+        """The arguments as an object; nothing and null are an empty one."""
+        if not call.arguments.strip():
+            return {}
+        told = ""
+        try:
+            value = loads_exact(call.arguments)
+        except JsonError as error:
+            value, told = error, str(error)
+        if isinstance(value, dict):
+            return value
+        if value is None:
+            return {}
+        where = part_field(self.client, place, "arguments")
+        raise BadRequest(
+            f"{where}: the arguments of {call.name} are {told or 'not an object'}", where, "invalid_arguments"
+        )
+
+    def _said(self, part: ToolResult, place: str) -> tuple[list[str], list[_Json]]:
+        """(texts, media) of a result. Text stays a string: Gemini refuses keys like $ref in a response."""
+        if (texts := _plain_texts(part.parts)) is not None:
+            return texts, []
+        rendered: list[_Json] = []
+        for where, inner in result_placed(part, place, self.client):
+            rendered.extend(self._part(inner, where))
+        return [told["text"] for told in rendered if "text" in told], [told for told in rendered if "text" not in told]
 
     def _result(self, part: ToolResult, place: str) -> list[_Json]:
         name = self.call_names.get(part.call_id)
@@ -212,15 +247,7 @@ class _Contents:
             place = part_field(self.client, place, "call_id")
             raise BadRequest(f"{place}: no call before it has the id {part.call_id!r}", place, "tool_call_not_found")
         self.unanswered.pop(part.call_id, None)
-        texts: list[str] = []
-        media: list[_Json] = []
-        for where, inner in result_placed(part, place, self.client):
-            for rendered in self._part(inner, where):
-                # Text stays a string: Gemini refuses keys like $ref in a response.
-                if "text" in rendered:
-                    texts.append(rendered["text"])
-                else:
-                    media.append(rendered)
+        texts, media = self._said(part, place)
         output: Any = texts[0] if len(texts) == 1 else texts or ""
         told = _object_in(output) if self.written_here else None
         response: _Json = {
@@ -258,19 +285,14 @@ def _object_in(text: Any) -> _Json | None:
     return value if isinstance(value, dict) else None
 
 
-def _arguments(call: ToolCall, place: str) -> _Json:
-    """The arguments as an object; nothing and null are an empty one."""
-    if not call.arguments.strip():
-        return {}
-    try:
-        value = loads_exact(call.arguments)
-    except JsonError as error:
-        raise BadRequest(f"{place}: the arguments of {call.name} are {error}", place, "invalid_arguments") from error
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise BadRequest(f"{place}: the arguments of {call.name} are not an object", place, "invalid_arguments")
-    return value
+def _plain_texts(parts: tuple[Part, ...]) -> list[str] | None:
+    """The texts of *parts*, when they are texts and nothing else, as most are."""
+    texts: list[str] = []
+    for part in parts:
+        if not isinstance(part, Text) or not part.text or part.native or part.annotations:
+            return None
+        texts.append(part.text)
+    return texts
 
 
 def render_contents(
@@ -297,6 +319,16 @@ def render_contents(
         place = client_field(client, "messages") + (".tool_calls" if client == "openai_chat" else "")
         _replace_lost_signatures(state.contents, place, losses)
     return state.system, state.contents
+
+
+def opened_with(parts: list[_Json], contents: list[_Json]) -> list[_Json]:
+    """*contents* whose first words, the user's, are *parts*: for a model that takes no instructions apart."""
+    if contents and contents[0].get("role", "user") == "user":
+        first = contents[0]
+        said = first.get("parts")
+        said = said if isinstance(said, list) else [said]
+        return [{**first, "parts": [*parts, *said]}, *contents[1:]]
+    return [{"role": "user", "parts": parts}, *contents]
 
 
 def _replace_lost_signatures(contents: list[_Json], place: str, losses: list[Loss]) -> None:

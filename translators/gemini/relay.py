@@ -17,10 +17,10 @@ from translators.errors import BadAnswer
 from translators.fields import PROXY_FIELDS
 from translators.gemini.answer import render_usage
 from translators.gemini.chunks import ChunkReader
-from translators.gemini.contents import SKIP_SIGNATURE
+from translators.gemini.contents import NO_INSTRUCTIONS, SKIP_SIGNATURE, opened_with
+from translators.gemini.conversation import unsealed
 from translators.gemini.error import error_envelope, objects
 from translators.gemini.frames import RECEIPT
-from translators.gemini.incoming import unsealed
 from translators.gemini.request import PLAIN_FIELDS, fitted
 from translators.gemini.response import parse_response
 from translators.gemini.schema import camel
@@ -78,6 +78,11 @@ def relay_request(raw: bytes, body: Mapping[str, Any], request: Request, rules: 
     contents = _readable_contents(raw, body.get("contents"), rules, losses)
     if contents is not None:
         changes["contents"] = contents
+    instruction = spelled.get("systemInstruction", "")
+    if not rules.system_instruction and (parts := _instruction_parts(body.get(instruction))):
+        changes[instruction] = REMOVED
+        changes["contents"] = opened_with(parts, _listed(changes.get("contents", body.get("contents"))))
+        losses.append(Loss("systemInstruction", "emulated", NO_INSTRUCTIONS))
     for name, other in rules.rename.items():
         key = spelled.get(name, name)
         if key in body and changes.get(key) is not REMOVED:
@@ -85,6 +90,18 @@ def relay_request(raw: bytes, body: Mapping[str, Any], request: Request, rules: 
             changes[key] = REMOVED
     changes.update((name, value) for name, value in rules.extra_body.items() if name not in spelled)
     return RelayedRequest(splice(raw, changes) if changes else raw, tuple(dict.fromkeys(losses)))
+
+
+def _instruction_parts(value: Any) -> list[Any]:
+    """The parts of a `systemInstruction`, which some clients write as plain text."""
+    if isinstance(value, str):
+        return [{"text": value}] if value else []
+    return _listed(value.get("parts")) if isinstance(value, dict) else []
+
+
+def _listed(value: Any) -> list[Any]:
+    """An array as it is; a lone object is an array of one for Google."""
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _fitted_config(config: Mapping[str, Any], request: Request, fit: Request) -> dict[str, Any] | None:

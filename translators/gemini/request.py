@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from translators.codec import dumps_text
 from translators.dialect import Rendered, Rules
-from translators.gemini.contents import render_contents
+from translators.gemini.contents import opened_with, render_contents
 from translators.gemini.merging import merged, nested
 from translators.gemini.tools import ToolNames, render_tool_choice, render_tools, tool_names
 from translators.json_schema import gemini_response_schema
@@ -67,13 +67,16 @@ def render_request(request: Request, rules: Rules) -> Rendered:
     request = without_unmet_choice(request, lambda tool: "gemini" in tool.native, losses)
     names = tool_names(request)
     system, contents = render_contents(request.messages, rules, names, losses, request.dialect)
-    config = _sampling(request, losses)
+    config = _sampling(request)
     config |= _thinking(request, rules, losses)
     config |= _output(request, rules, system, losses)
+    if system and not rules.system_instruction:
+        contents, system = opened_with(system, contents), []
     body: dict[str, Any] = {"contents": contents}
     if system:
         body["systemInstruction"] = {"parts": system}
-    body |= _tools(request, rules, names, losses)
+    if request.tools or request.tool_choice is not None:
+        body |= _tools(request, rules, names, losses)
     if config:
         body["generationConfig"] = config
     if request.metadata is not None and request.dialect == "gemini":
@@ -81,10 +84,15 @@ def render_request(request: Request, rules: Rules) -> Rendered:
         body["labels"] = dict(request.metadata)
     body |= _service_tier(request, losses)
     losses.extend(_unsaid(request))
-    losses.extend(request_native_losses(request, "gemini"))
-    body = merged(merged(body, nested(request.native.get("gemini", {}))), rules.extra_body)
-    _drop_refused(body, request, rules, losses)
-    body = {rules.rename.get(key, key): value for key, value in body.items()}
+    if request.native:
+        losses.extend(request_native_losses(request, "gemini"))
+        body = merged(body, nested(request.native.get("gemini", {})))
+    if rules.extra_body:
+        body = merged(body, rules.extra_body)
+    if rules.refuses:
+        _drop_refused(body, request, rules, losses)
+    if rules.rename:
+        body = {rules.rename.get(key, key): value for key, value in body.items()}
     return Rendered(body, tuple(dict.fromkeys(losses)), rules.headers, names.renamed)
 
 
@@ -106,20 +114,11 @@ def fitted(request: Request, rules: Rules, losses: list[Loss]) -> Request:
     def named(name: str) -> str:
         return field_of(request, name)
 
-    refused = rules.refuses | (rules.refuses_while_thinking if _thinks(request, rules) else frozenset())
-    reset: dict[str, Any] = {
-        name: _DEFAULTS[name]
-        for name in sorted(refused & _DEFAULTS.keys())
-        if getattr(request, name) != _DEFAULTS[name]
-    }
-    losses.extend(Loss(named(name), "dropped", "the model refuses it") for name in reset)
-    own = request.native.get("gemini", {})
-    gone = [path for path in own if path in refused or path.rpartition(".")[2] in refused]
-    if gone:
-        losses.extend(Loss(path, "dropped", "the model refuses it") for path in gone)
-        kept = {path: value for path, value in own.items() if path not in gone}
-        reset["native"] = {**request.native, "gemini": kept}
-    request = replace(request, **reset) if reset else request
+    refused = rules.refuses
+    if rules.refuses_while_thinking and _thinks(request, rules):
+        refused |= rules.refuses_while_thinking
+    if refused:
+        request = _without(refused, request, losses)
     if rules.one_of_temperature_top_p and request.temperature is not None and request.top_p is not None:
         losses.append(Loss(named("top_p"), "dropped", "the model takes temperature or top_p, not both"))
         request = replace(request, top_p=None)
@@ -138,7 +137,24 @@ def fitted(request: Request, rules: Rules, losses: list[Loss]) -> Request:
     return request
 
 
-def _sampling(request: Request, losses: list[Loss]) -> dict[str, Any]:
+def _without(refused: frozenset[str], request: Request, losses: list[Loss]) -> Request:
+    """*request* without the fields that are *refused*."""
+    reset: dict[str, Any] = {
+        name: _DEFAULTS[name]
+        for name in sorted(refused & _DEFAULTS.keys())
+        if getattr(request, name) != _DEFAULTS[name]
+    }
+    losses.extend(Loss(field_of(request, name), "dropped", "the model refuses it") for name in reset)
+    own = request.native.get("gemini", {})
+    gone = [path for path in own if path in refused or path.rpartition(".")[2] in refused]
+    if gone:
+        losses.extend(Loss(path, "dropped", "the model refuses it") for path in gone)
+        kept = {path: value for path, value in own.items() if path not in gone}
+        reset["native"] = {**request.native, "gemini": kept}
+    return replace(request, **reset) if reset else request
+
+
+def _sampling(request: Request) -> dict[str, Any]:
     config = {key: value for name, key in PLAIN_FIELDS.items() if (value := getattr(request, name)) is not None}
     if request.stop:
         config["stopSequences"] = list(request.stop)
@@ -242,7 +258,11 @@ def _nearest(effort: Effort, taken: tuple[Effort, ...], place: str, losses: list
 
 
 def _output(request: Request, rules: Rules, system: list[dict[str, Any]], losses: list[Loss]) -> dict[str, Any]:
-    """responseMimeType and responseJsonSchema, or an instruction appended to *system* where they are refused."""
+    """responseMimeType and responseJsonSchema, or an instruction appended to *system* where they are refused.
+
+    Gemini holds every answer to its schema, so that `strict` asks for what happens anyway, and a schema's name is a
+    label that holds it to nothing.
+    """
     wanted = request.output
     if wanted is None:
         return {}

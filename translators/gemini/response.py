@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 from translators.assemble import collect
 from translators.errors import BadAnswer
-from translators.gemini.chunks import ChunkReader
-from translators.neutral import Event, Response
+from translators.gemini.chunks import ChunkReader, parse_usage, start_of
+from translators.gemini.finish import finish_reason
+from translators.neutral import Choice, Event, Response, Text
+
+_PLAIN_ENDS: Final = frozenset({"STOP", "MAX_TOKENS"})
+_PLAIN_ANSWER: Final = frozenset(
+    {"candidates", "usageMetadata", "modelVersion", "responseId", "createTime", "modelStatus"}
+)
+_PLAIN_CANDIDATE: Final = frozenset({"content", "finishReason", "index"})
+_PLAIN_CONTENT: Final = frozenset({"parts", "role"})
 
 
 def new_response_id() -> str:
@@ -25,6 +33,8 @@ def parse_response(body: Mapping[str, Any] | list[Any], new_id: Callable[[], str
     Raises:
         BadAnswer: *body* has no candidates and no feedback, or is an error.
     """
+    if isinstance(body, dict) and (plain := _plain_answer(body, new_id)) is not None:
+        return plain
     chunks = body if isinstance(body, list) else [body]
     if not any(
         isinstance(chunk, dict) and (chunk.get("candidates") or chunk.get("promptFeedback")) for chunk in chunks
@@ -36,3 +46,26 @@ def parse_response(body: Mapping[str, Any] | list[Any], new_id: Callable[[], str
         events.extend(reader.chunk(chunk))
     events.extend(reader.end(whole=True))
     return collect(events)
+
+
+def _plain_answer(body: Mapping[str, Any], new_id: Callable[[], str]) -> Response | None:
+    """An answer of one text and nothing else, as most are; None of any other."""
+    candidates = body.get("candidates")
+    candidate = candidates[0] if isinstance(candidates, list) and len(candidates) == 1 else None
+    if not isinstance(candidate, dict) or not _PLAIN_CANDIDATE.issuperset(candidate):
+        return None
+    content, ended, index = candidate.get("content"), candidate.get("finishReason"), candidate.get("index", 0)
+    parts = content.get("parts") if isinstance(content, dict) and _PLAIN_CONTENT.issuperset(content) else None
+    part = parts[0] if isinstance(parts, list) and len(parts) == 1 else None
+    text = part.get("text") if isinstance(part, dict) and len(part) == 1 else None
+    if not isinstance(text, str) or not text or not _PLAIN_ANSWER.issuperset(body):
+        return None
+    if not isinstance(ended, str) or ended not in _PLAIN_ENDS or type(index) is not int:
+        return None
+    usage = body.get("usageMetadata")
+    begin = start_of(body, new_id)
+    choice = Choice(
+        (Text(text),), finish_reason(ended, called=False), index, native={"gemini": {"finishReason": ended}}
+    )
+    counts = parse_usage(usage) if isinstance(usage, dict) and usage else None
+    return Response(begin.id, begin.model, begin.created, (choice,), counts, native=begin.native)

@@ -11,11 +11,13 @@ from translators.dialect import Rules
 from translators.gemini.merging import merged, nested
 from translators.json_schema import gemini_tool_schema, openapi_subset
 from translators.losses import Loss, native_losses, tool_parameters, tool_place
-from translators.neutral import Message, Request, Tool, ToolCall, ToolChoice, ToolResult
+from translators.neutral import Request, Tool, ToolCall, ToolChoice, ToolResult
 from translators.written import WrittenSchema
 
 _MAX_NAME: Final = 128
 _LEGAL: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}")
+
+_NAMING: Final = (ToolCall, ToolResult)
 
 CUSTOM_PARAMETERS: Final[Mapping[str, Any]] = {
     "type": "object",
@@ -36,18 +38,16 @@ class ToolNames:
         wanted = dict.fromkeys(names)
         taken = {name for name in wanted if _LEGAL.fullmatch(name)}
         self._legal = {name: name for name in taken}
-        for name in wanted:
+        self.renamed: dict[str, str] = {}
+        """Names that were changed: Gemini's to the client's."""
+        for name in wanted if len(taken) < len(wanted) else ():
             if name not in self._legal:
-                self._legal[name] = _legal_name(name, taken)
-                taken.add(self._legal[name])
+                legal = self._legal[name] = _legal_name(name, taken)
+                self.renamed[legal] = name
+                taken.add(legal)
 
     def __getitem__(self, name: str) -> str:
         return self._legal[name]
-
-    @property
-    def renamed(self) -> dict[str, str]:
-        """Names that were changed: Gemini's to the client's."""
-        return {legal: name for name, legal in self._legal.items() if legal != name}
 
 
 def _legal_name(name: str, taken: set[str]) -> str:
@@ -68,19 +68,11 @@ def _legal_name(name: str, taken: set[str]) -> str:
 def tool_names(request: Request) -> ToolNames:
     """All function names that *request* mentions: tools, the choice, calls and results of its history."""
     names = [tool.name for tool in request.tools if tool.kind != "native"]
-    names.extend(request.tool_choice.names if request.tool_choice else ())
+    if request.tool_choice is not None:
+        names.extend(request.tool_choice.names)
     for message in request.messages:
-        names.extend(_names_in(message))
+        names.extend([part.name for part in message.parts if isinstance(part, _NAMING) and part.name is not None])
     return ToolNames(names)
-
-
-def _names_in(message: Message) -> list[str]:
-    return [
-        part.name
-        for part in message.parts
-        if isinstance(part, ToolCall) or (isinstance(part, ToolResult) and part.name is not None)
-        if part.name is not None
-    ]
 
 
 def render_tools(request: Request, rules: Rules, names: ToolNames, losses: list[Loss]) -> list[dict[str, Any]]:
@@ -95,7 +87,8 @@ def render_tools(request: Request, rules: Rules, names: ToolNames, losses: list[
             else:
                 losses.append(Loss(place, "dropped", f"Gemini has no tool {tool.name}"))
             continue
-        losses.extend(native_losses(place, tool.native, "gemini", request.dialect))
+        if tool.native:
+            losses.extend(native_losses(place, tool.native, "gemini", request.dialect))
         schema_place = tool_parameters(request.dialect, place, tool)
         declarations.append(_declaration(tool, (place, schema_place), rules, names, losses))
     return [*([{"functionDeclarations": declarations}] if declarations else []), *own]
@@ -106,8 +99,9 @@ def _declaration(
 ) -> dict[str, Any]:
     """*places*: the tool's own and its schema's."""
     place, schema_place = places
-    declaration: dict[str, Any] = {"name": names[tool.name]}
-    if names[tool.name] != tool.name:
+    name = names[tool.name]
+    declaration: dict[str, Any] = {"name": name}
+    if name != tool.name:
         losses.append(Loss(f"{place}.name", "renamed", "Gemini takes letters, digits and _.:- in a tool's name"))
     if tool.description is not None:
         declaration["description"] = tool.description
@@ -123,7 +117,9 @@ def _declaration(
         losses.extend(schema_losses)
         if rules.tool_schema_field == "parametersJsonSchema" or schema.get("properties"):
             declaration[rules.tool_schema_field] = schema
-    own = nested(tool.native.get("gemini", {}))
+    if "gemini" not in tool.native:
+        return declaration
+    own = nested(tool.native["gemini"])
     return merged(declaration, own.get("functionDeclarations", own))
 
 
@@ -131,27 +127,54 @@ def render_tool_choice(
     request: Request, rules: Rules, names: ToolNames, losses: list[Loss], *, field: str, thinking: bool
 ) -> dict[str, Any] | None:
     """`functionCallingConfig`; None when there is nothing to say. *field* is the client's name of the choice."""
-    functions = [tool for tool in request.tools if tool.kind != "native"]
-    if not functions:
+    if all(tool.kind == "native" for tool in request.tools):
         if request.tool_choice is not None and request.tool_choice.kind != "auto":
             losses.append(Loss(field, "dropped", "there is no function to choose"))
         return None
     choice = request.tool_choice
-    strict = any(tool.strict for tool in functions)
-    if choice is None:
-        return {"mode": "VALIDATED"} if strict else None
-    forced = choice.kind in ("required", "named") or (choice.kind == "allowed" and choice.mode == "required")
-    if forced and (rules.forced_tools == "never" or (rules.forced_tools == "not_while_thinking" and thinking)):
+    unforced = rules.forced_tools == "never" or (rules.forced_tools == "not_while_thinking" and thinking)
+    if choice is not None and unforced and _is_forced(choice):
         losses.append(Loss(field, "emulated", "the model cannot be forced to call a tool: it may"))
         choice = ToolChoice("allowed", choice.names) if choice.names else ToolChoice("auto")
-    allowed = {"allowedFunctionNames": [names[name] for name in choice.names]} if choice.names else {}
-    match choice.kind:
-        case "none":
-            return {"mode": "NONE"}
-        case "required" | "named":
-            return {"mode": "ANY", **allowed}
-        case "allowed":
-            # VALIDATED is the one mode that takes names and leaves the call to the model.
-            return {"mode": "ANY" if choice.mode == "required" else "VALIDATED", **allowed}
-        case "auto":
-            return {"mode": "VALIDATED" if strict else "AUTO"}
+    if choice is not None and choice.kind == "allowed" and not _is_forced(choice) and "strict" in rules.refuses:
+        losses.append(Loss(field, "dropped", "the model cannot be kept to some of its tools"))
+        choice = ToolChoice("auto")
+    mode = _mode(choice, held=_held_to_schemas(request, choice, rules, losses))
+    if mode is None:
+        return None
+    allowed = {"allowedFunctionNames": [names[name] for name in choice.names]} if choice and choice.names else {}
+    return {"mode": mode, **allowed}
+
+
+def _is_forced(choice: ToolChoice) -> bool:
+    return choice.kind in ("required", "named") or (choice.kind == "allowed" and choice.mode == "required")
+
+
+def _mode(choice: ToolChoice | None, *, held: bool) -> str | None:
+    """The mode for *choice*; *held*: a call that the model makes by its own choice has to fit its tool's schema."""
+    if choice is None:
+        return "VALIDATED" if held else None
+    if choice.kind == "none":
+        return "NONE"
+    if _is_forced(choice):
+        return "ANY"
+    # VALIDATED is the one mode that takes names and leaves the call to the model.
+    return "VALIDATED" if held or choice.kind == "allowed" else "AUTO"
+
+
+def _held_to_schemas(request: Request, choice: ToolChoice | None, rules: Rules, losses: list[Loss]) -> bool:
+    """Whether the mode has to say what `strict` of a tool asks for.
+
+    ANY holds calls to their schemas as VALIDATED does, and without calls there is nothing to hold.
+    (ai.google.dev, function calling modes, 2026-11; VALIDATED is known to Gemini 2.5 and later: pydantic-ai#6353)
+    """
+    strict = [(position, tool) for position, tool in enumerate(request.tools) if tool.strict]
+    if not strict or (choice is not None and (choice.kind == "none" or _is_forced(choice))):
+        return False
+    if "strict" not in rules.refuses:
+        return True
+    losses.extend(
+        Loss(f"{tool_place(tool, position, request.dialect)}.strict", "dropped", "the model checks no arguments")
+        for position, tool in strict
+    )
+    return False

@@ -51,6 +51,34 @@ def test_bytes_pass_as_they_came(raw: str) -> None:
     assert relayed(raw) == RelayedRequest(raw.encode())
 
 
+@pytest.mark.parametrize(
+    ("system", "opening"),
+    [
+        ('{"role":"system","parts":[{"text":"Be brief."}]}', [{"text": "Be brief."}]),
+        ('{"parts":{"text":"Be brief."}}', [{"text": "Be brief."}]),
+        ('"Be brief."', [{"text": "Be brief."}]),
+        ('{"parts":[]}', None),
+    ],
+)
+@pytest.mark.parametrize("name", ["systemInstruction", "system_instruction"])
+def test_instructions_open_the_first_turn_of_a_model_that_takes_none(name: str, system: str, opening: Any) -> None:
+    raw = f'{HI},"{name}":{system}, "later":1}}'
+    found = relayed(raw, Rules(dialect="gemini", system_instruction=False))
+
+    if opening is None:
+        assert found == RelayedRequest(raw.encode())
+        return
+    assert json.loads(found.body) == {"contents": [{"parts": [*opening, {"text": "hi"}]}], "later": 1}
+    assert [(loss.field, loss.action) for loss in found.losses] == [("systemInstruction", "emulated")]
+
+
+def test_instructions_before_the_models_first_turn_are_a_turn_of_their_own() -> None:
+    raw = '{"systemInstruction":"Be brief.","contents":[{"role":"model","parts":[{"text":"Yes?"}]}]}'
+    found = json.loads(relayed(raw, Rules(dialect="gemini", system_instruction=False)).body)
+
+    assert [content["role"] for content in found["contents"]] == ["user", "model"]
+
+
 def test_the_proxys_own_fields_stay_here() -> None:
     assert relayed(HI + ', "modelport":{"route":"a"},"models":["b"] , "store": true}').body == (
         b'{"contents" : [{"parts":[{"text":"hi"}]}] , "store": true}'

@@ -139,6 +139,71 @@ def test_what_only_gemini_has_is_kept_and_asked_again(fields: dict[str, Any], na
     assert equal_body(render_request(request, BUDGET).body) == equal_body({"contents": HI, **fields})
 
 
+PLAIN_SCHEMA = {"type": "object"}
+OLD_SCHEMA = {"type": "STRING"}
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "fields"),
+    [
+        (
+            "generationConfig.responseSchema",
+            OLD_SCHEMA,
+            {"generationConfig": {"responseJsonSchema": PLAIN_SCHEMA, "responseSchema": OLD_SCHEMA}},
+        ),
+        (
+            "generationConfig.responseSchema",
+            OLD_SCHEMA,
+            {"generationConfig": {"responseMimeType": "text/plain", "responseSchema": OLD_SCHEMA}},
+        ),
+        (
+            "toolConfig.functionCallingConfig.mode",
+            "VALIDATED",
+            {
+                "tools": [{"functionDeclarations": [{"name": "f"}]}],
+                "toolConfig": {"functionCallingConfig": {"mode": "VALIDATED", "allowedFunctionNames": ["f"]}},
+            },
+        ),
+        (
+            "tools.0.functionDeclarations.0.parameters",
+            OLD_SCHEMA,
+            {
+                "tools": [
+                    {
+                        "functionDeclarations": [
+                            {"name": "f", "parametersJsonSchema": PLAIN_SCHEMA, "parameters": OLD_SCHEMA}
+                        ]
+                    }
+                ]
+            },
+        ),
+        ("contents.0.parts.0.later", 1, {"contents": [{"parts": [{"text": "hi", "later": 1}]}]}),
+    ],
+    ids=["two schemas", "schema of plain text", "validated", "two parameters", "text part"],
+)
+def test_what_only_gemini_can_judge_goes_there_and_is_a_loss_elsewhere(place: str, value: Any, fields: Any) -> None:
+    request = asked(**fields)
+    told: Any = render_request(request, BUDGET).body
+    for step in place.split("."):
+        told = told[int(step)] if step.isdigit() else told[step]
+    elsewhere = anthropic.render_request(request, Rules(dialect="anthropic", max_output_tokens=9))
+
+    assert told == value
+    assert re.sub(r"\.(\d+)", r"[\1]", place) in [loss.field for loss in elsewhere.losses]
+
+
+def test_an_unknown_field_beside_a_text_stays_with_it() -> None:
+    part = part_of({"text": "hi", "later": {"a": 1}, "videoMetadata": {"fps": 1}})
+
+    assert part == Text("hi", native={"gemini": {"later": {"a": 1}, "videoMetadata": {"fps": 1}}})
+
+
+def test_pieces_of_a_text_with_fields_of_their_own_are_not_joined() -> None:
+    parts = [{"text": "a"}, {"text": "b", "later": 1}, {"text": "c"}]
+
+    assert [part.text for part in messages({"role": "model", "parts": parts})[0].parts] == ["a", "b", "c"]
+
+
 def test_what_only_gemini_has_is_a_loss_by_its_own_path_elsewhere() -> None:
     request = asked(
         safetySettings=[], generationConfig={"speechConfig": {"a": 1}, "topK": 5, "thinkingConfig": {"later": 1}}

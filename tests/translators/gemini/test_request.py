@@ -514,6 +514,12 @@ CHOICES = [
     pytest.param(TOOL, ToolChoice("none"), {"mode": "NONE"}, id="85-none"),
     pytest.param(TOOL, ToolChoice("required"), {"mode": "ANY"}, id="85-required"),
     pytest.param(TOOL, ToolChoice("named", ("f",)), {"mode": "ANY", "allowedFunctionNames": ["f"]}, id="85-named"),
+    # ANY holds calls to their schemas, too, and without calls there is nothing to hold.
+    pytest.param(STRICT, ToolChoice("required"), {"mode": "ANY"}, id="85-required-strict"),
+    pytest.param(
+        STRICT, ToolChoice("named", ("f",)), {"mode": "ANY", "allowedFunctionNames": ["f"]}, id="85-named-strict"
+    ),
+    pytest.param(STRICT, ToolChoice("none"), {"mode": "NONE"}, id="85-none-strict"),
     pytest.param(
         TOOL, ToolChoice("allowed", ("f",)), {"mode": "VALIDATED", "allowedFunctionNames": ["f"]}, id="85-allowed-auto"
     ),
@@ -534,6 +540,34 @@ def test_tool_choice(tool: Tool, choice: ToolChoice | None, expected: dict[str, 
     assert rendered.losses == ()
 
 
+UNCHECKED = replace(BUDGET, refuses=frozenset({"strict"}))
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected", "lost"),
+    [
+        (None, None, [("tools[1].function.strict", "dropped")]),
+        (ToolChoice("auto"), {"mode": "AUTO"}, [("tools[1].function.strict", "dropped")]),
+        (ToolChoice("required"), {"mode": "ANY"}, []),
+        (ToolChoice("none"), {"mode": "NONE"}, []),
+        (
+            ToolChoice("allowed", ("f",)),
+            {"mode": "AUTO"},
+            [("tool_choice", "dropped"), ("tools[1].function.strict", "dropped")],
+        ),
+    ],
+)
+def test_85_strict_is_a_loss_where_the_model_knows_no_validated(choice, expected, lost) -> None:
+    rendered = render(tools=(Tool("g"), STRICT), tool_choice=choice, rules=UNCHECKED)
+
+    assert rendered.body.get("toolConfig", {}).get("functionCallingConfig") == expected
+    assert losses(rendered) == lost
+
+
+def test_a_tool_that_need_not_be_strict_loses_nothing() -> None:
+    assert render(tools=(replace(TOOL, strict=False),), rules=UNCHECKED).losses == ()
+
+
 @pytest.mark.parametrize(("kind", "mode"), [("required", "AUTO"), ("named", "VALIDATED")])
 def test_a_model_that_cannot_be_forced_is_asked(kind: Any, mode: str) -> None:
     choice = ToolChoice(kind, ("f",) if kind == "named" else ())
@@ -541,6 +575,49 @@ def test_a_model_that_cannot_be_forced_is_asked(kind: Any, mode: str) -> None:
 
     assert rendered.body["toolConfig"]["functionCallingConfig"]["mode"] == mode
     assert losses(rendered) == [("tool_choice", "emulated")]
+
+
+# --- models without instructions ---------------------------------------------------------------------
+
+NO_SYSTEM = replace(BUDGET, system_instruction=False)
+RULE = Message("system", (Text("Be brief."),))
+
+
+@pytest.mark.parametrize(
+    ("messages", "contents", "lost"),
+    [
+        ((RULE, USER), [("user", ["Be brief.", "hi"])], [("messages[0]", "emulated")]),
+        (
+            (RULE, Message("developer", (Text("Be kind."),)), USER),
+            [("user", ["Be brief.", "Be kind.", "hi"])],
+            [("messages[0]", "emulated"), ("messages[1]", "emulated")],
+        ),
+        (
+            (RULE, Message("assistant", (Text("Yes?"),)), USER),
+            [("user", ["Be brief."]), ("model", ["Yes?"]), ("user", ["hi"])],
+            [("messages[0]", "emulated")],
+        ),
+        ((RULE,), [("user", ["Be brief."])], [("messages[0]", "emulated"), ("messages", "emulated")]),
+        ((USER,), [("user", ["hi"])], []),
+    ],
+    ids=["before the user", "two", "before the model", "alone", "none"],
+)
+def test_instructions_open_the_users_turn_of_a_model_that_takes_none(messages, contents, lost) -> None:
+    rendered = render(*messages, rules=NO_SYSTEM)
+
+    assert "systemInstruction" not in rendered.body
+    assert [(said["role"], [part["text"] for part in said["parts"]]) for said in rendered.body["contents"]] == contents
+    assert losses(rendered) == lost
+
+
+def test_a_form_that_is_asked_for_in_words_opens_the_users_turn_too() -> None:
+    rules = replace(NO_SYSTEM, structured_output=False)
+    rendered = render(USER, output=OutputFormat("json_object"), rules=rules)
+
+    (content,) = rendered.body["contents"]
+    assert "JSON" in content["parts"][0]["text"]
+    assert content["parts"][1:] == [{"text": "hi"}]
+    assert losses(rendered) == [("response_format", "emulated")]
 
 
 # --- settings --------------------------------------------------------------------------------------
