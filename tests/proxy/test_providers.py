@@ -327,6 +327,21 @@ def test_how_a_provider_is_asked_for_embeddings(tmp_path: Path, text: str, name:
     assert spec(tmp_path, name, text).embeddings == way
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "names"),
+    [
+        pytest.param("stream_options", False, {"mistral", "perplexity"}, id="118-usage-is-not-asked-for"),
+        pytest.param(
+            "reasoning_replay", "tool_turns", {"deepseek", "moonshot", "openrouter"}, id="123-reasoning-goes-back"
+        ),
+    ],
+)
+def test_what_servers_are_known_to_demand_is_shipped(tmp_path: Path, field: str, value: Any, names: set[str]) -> None:
+    found = {name for name, each in specs(tmp_path).items() if getattr(each.rules("some-model"), field) == value}
+
+    assert found == names
+
+
 def test_mistrals_bounds_and_names_are_shipped(tmp_path: Path) -> None:
     rules = EmbeddingRules(**spec(tmp_path, "mistral").embeddings.rules)
 

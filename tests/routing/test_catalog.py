@@ -265,6 +265,14 @@ def test_deepseek_wants_its_reasoning_back_on_tool_turns() -> None:
     assert list(replay.values()) == ["tool_turns", "tool_turns", "never", "never"]
 
 
+def test_signatures_go_back_to_the_models_that_made_them_behind_any_gateway() -> None:
+    """WIRE 76, 78: Google's stand in `extra_content`, Anthropic's in `thinking_blocks`."""
+    models = ("gemini-3.8-flash", "google/gemini-2.5-pro", "anthropic/claude-opus-5.5", "gpt-6-sol")
+    taken = [rules_for("openai_chat", model).takes_back & {"extra_content", "thinking_blocks"} for model in models]
+
+    assert taken == [{"extra_content"}, {"extra_content"}, {"thinking_blocks"}, set()]
+
+
 def test_llamacpp_in_process_takes_text_and_pictures_that_come_with_the_request() -> None:
     """A model without a projector loses the pictures by its own quirks."""
     rules = rules_for("llamacpp", "tiny")

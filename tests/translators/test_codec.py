@@ -45,6 +45,8 @@ def test_splice_means_the_same_as_updating_the_object(
 
     spliced = orjson.loads(splice(body, changes))
 
+    assert splice(body, changes, value) == splice(body, changes)
+
     assert spliced == updated(value, changes)
     assert list(spliced) == list(updated(value, changes))
 
@@ -75,10 +77,18 @@ def test_splice_keeps_the_bytes_of_every_other_member(value: dict[str, Any], cha
         (b'{"a": 1, "b": 2}', {"b": REMOVED}, b'{"a": 1}'),
         (b'{"a": 1, "b": 2}', {"a": REMOVED}, b'{"b": 2}'),
         (b'{"\\u006dodel":"a"}', {"model": "b"}, b'{"\\u006dodel":"b"}'),
+        (rb'{"a":"\\\"}","b\"":["\"]\\"],"c":1}', {"c": 2}, rb'{"a":"\\\"}","b\"":["\"]\\"],"c":2}'),
+        (b'{"a":36893488147419103232,"b":1}', {"b": 2**65}, b'{"a":36893488147419103232,"b":36893488147419103232}'),
     ],
 )
 def test_splice_by_example(body: bytes, changes: dict[str, Any], spliced: bytes) -> None:
     assert splice(body, changes) == spliced
+    assert splice(body, changes, loads_object(body)) == spliced
+
+
+def test_splice_does_not_believe_what_the_body_does_not_say() -> None:
+    """A body that was parsed and changed since keeps its own bytes."""
+    assert splice(b'{"a":1,"b":2}', {"b": 3}, {"a": 9, "b": 2}) == b'{"a":1,"b":3}'
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"1", b'{"a":1', b'{"a":[1}', b'{"a" 1}', b"{} {}", b"{a:1}", b'{"a":}'])
@@ -136,3 +146,26 @@ def test_wide_numbers_of_a_tools_arguments_stay_exact() -> None:
 
     assert dumps(loads_exact(text)).decode() == text
     assert loads_exact('{"a":[1]}') == {"a": [1]}
+
+
+@pytest.mark.parametrize(
+    "number", ["36893488147419103232", "-9223372036854775809", "18446744073709551615", "9" * 308, "-1", "1.5"]
+)
+def test_numbers_of_requests_stay_exact(number: str) -> None:
+    """A schema's `maximum` beyond 64 bits must not come out as a rounded float."""
+    text = f'{{"tools":[{{"maximum":{number}}}],"s":"{"7" * 30}"}}'
+
+    assert dumps(loads_object(text)) == text.encode()
+    assert dumps(loads_object(text.encode())) == text.encode()
+    assert loads_exact(canonical(loads_object(text)).decode()) == loads_exact(text)
+
+
+def test_only_wide_numbers_are_written_by_the_slower_writer() -> None:
+    for write in (dumps, canonical):
+        with pytest.raises(TypeError, match="object"):
+            write({"a": object(), "b": 1})
+
+
+def test_wide_numbers_in_deeply_nested_arguments_are_an_error() -> None:
+    with pytest.raises(JsonError, match="nested"):
+        loads_exact("[" * 1000 + "9" * 25 + "]" * 1000)

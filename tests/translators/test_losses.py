@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from translators.anthropic.client import parse_request as anthropic_request
+from translators.codec import dumps
 from translators.dialect import Rendered, Rules
 from translators.dialects import BACKENDS
 from translators.errors import BadRequest, Unsupported
 from translators.frozen import described
 from translators.gemini.client import parse_request as gemini_request
-from translators.losses import Loss, weakens_output
+from translators.losses import GIVEN_TWICE, Loss, distinct, header_value, neutral_of_wire, weakens_output
 from translators.neutral import Message, Request, Text
 from translators.openai_chat import parse_request as chat_request
 from translators.openai_responses.client import parse_request as responses_request
@@ -401,3 +402,38 @@ def test_the_older_form_of_geminis_schema_weakens_by_its_own_name() -> None:
     config = {"responseMimeType": "application/json", "responseSchema": SCHEMA}
 
     assert weakens_output(gemini(generationConfig=config), Loss("generationConfig.responseSchema.x", "dropped", ""))
+
+
+@pytest.mark.parametrize("target", ["openai_chat", "openai_responses", "anthropic", "gemini", "llamacpp"])
+@pytest.mark.parametrize(("older", "is_lost"), [(9, True), (5, False)])
+def test_another_limit_under_the_older_name_is_named_once(target: str, older: int, is_lost: bool) -> None:
+    """`max_completion_tokens` counts; the same number twice loses nothing."""
+    found = rendered(chat(max_completion_tokens=5, max_tokens=older), target)
+
+    assert [loss for loss in found.losses if loss.field == "max_tokens"] == (
+        [Loss("max_tokens", "dropped", GIVEN_TWICE)] if is_lost else []
+    )
+    assert b":9" not in dumps(found.body)
+
+
+def test_a_loss_is_told_once() -> None:
+    dropped, clamped = Loss("a", "dropped", "x"), Loss("a", "clamped", "x")
+
+    assert distinct([dropped, clamped], (dropped,)) == (dropped, clamped)
+    assert header_value([dropped, dropped, clamped]) == "a=dropped%3A%20x,a=clamped%3A%20x"
+
+
+@pytest.mark.parametrize(
+    ("target", "wire", "neutral"),
+    [
+        ("openai_chat", "max_completion_tokens", "max_output_tokens"),
+        ("openai_chat", "reasoning_effort", "reasoning"),
+        ("openai_chat", "temperature", "temperature"),
+        ("openai_chat", "max_output_tokens", None),
+        ("openai_chat", "native", None),
+        ("gemini", "generationConfig.topK", "top_k"),
+        ("gemini", "top_k", None),
+    ],
+)
+def test_fields_of_the_wire_have_neutral_names(target: str, wire: str, neutral: str | None) -> None:
+    assert neutral_of_wire(target, wire) == neutral

@@ -11,10 +11,11 @@ from google.genai.types import FinishReason
 from openai.types.responses.response import IncompleteDetails
 
 from translators import anthropic, gemini, openai_responses
+from translators.assemble import collect
 from translators.dialect import Rules
 from translators.gemini.finish import BROKEN, finish_reason
-from translators.neutral import Message, Reasoning, Request, Text, Tool
-from translators.openai_chat import parse_error, parse_request, relay_request
+from translators.neutral import Message, Reasoning, Request, Text, Tool, ToolCall
+from translators.openai_chat import StreamParser, StreamRelay, parse_error, parse_request, relay_request, render_request
 
 USER = {"role": "user", "content": "Hello"}
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -232,3 +233,49 @@ def test_114_every_reason_of_an_incomplete_response_is_decided(word: str) -> Non
 
     expected = {"content_filter": "content_filter", "steered": "pause"}.get(word, "length")
     assert reason == expected
+
+
+# --- what a stream is asked, what calls are called, and what stays at home --------------------------------------
+
+
+def test_118_a_server_that_refuses_stream_options_is_not_sent_them_for_any_client() -> None:
+    request = Request("anthropic", "m", (Message("user", (Text("Hello"),)),), stream=True)
+    bodies = [render_request(request, Rules(stream_options=taken)).body for taken in (True, False)]
+
+    assert [body.get("stream_options") for body in bodies] == [{"include_usage": True}, None]
+
+
+NAMELESS = {"type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+def nameless_stream() -> bytes:
+    """Two calls without ids, told apart by their indexes."""
+    head = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    delta = {"role": "assistant", "tool_calls": [{"index": 0, **NAMELESS}, {"index": 1, **NAMELESS}]}
+    chunks = [{"delta": delta, "finish_reason": None}, {"delta": {}, "finish_reason": "tool_calls"}]
+    lines = [json.dumps({**head, "choices": [{"index": 0, **each}]}) for each in chunks]
+    return "".join(f"data: {line}\n\n" for line in [*lines, "[DONE]"]).encode()
+
+
+def test_121_calls_without_ids_get_unique_ones_that_are_no_empty_text() -> None:
+    parser = StreamParser()
+    response = collect([*parser.feed(nameless_stream()), *parser.close()])
+    told = [part.id for part in response.choices[0].parts if isinstance(part, ToolCall)]
+
+    relay = StreamRelay(PLAIN, include_usage=False, fallback_id="i", fallback_model="m", created=1)
+    lines = (relay.feed(nameless_stream()).frames + relay.close()).decode().splitlines()
+    deltas = [json.loads(line[6:])["choices"][0]["delta"] for line in lines if line.startswith("data: {")]
+    relayed_ids = [call["id"] for delta in deltas for call in delta.get("tool_calls", ())]
+
+    for ids in (told, relayed_ids):
+        assert len(ids) == len(set(filter(None, ids))) == 2
+
+
+def test_124_unknown_fields_of_an_answer_are_written_at_home_and_reported_abroad() -> None:
+    body = {"model": "m", "messages": [USER, said(brand_new={"a": 1}), USER]}
+    request = parse_request(body)
+    home, abroad = render_request(request, PLAIN), anthropic.render_request(request, Rules(dialect="anthropic"))
+
+    assert home.body["messages"][1] == said(brand_new={"a": 1})
+    assert "brand_new" not in json.dumps(abroad.body)
+    assert ("messages[1].brand_new", "dropped") in [(loss.field, loss.action) for loss in abroad.losses]

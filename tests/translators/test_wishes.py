@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from routing.catalog import rules_for
+from translators.dialect import Rules
 from translators.dialects import BACKENDS
 from translators.openai_chat import parse_request
 from translators.wishes import real_wishes
@@ -46,6 +47,32 @@ def test_a_field_that_asks_for_nothing_costs_no_loss(fields: dict[str, Any], dia
 
     assert rendered.losses == plain.losses
     assert rendered.body == plain.body
+
+
+@pytest.mark.parametrize(
+    ("rules", "kept"),
+    [
+        (None, None),
+        (Rules(dialect="openai_chat", conformant=True), "medium"),
+        (Rules(dialect="openai_responses", conformant=True), "medium"),
+        (Rules(dialect="openai_chat", conformant=True, refuses=frozenset({"verbosity"})), None),
+        (Rules(dialect="openai_chat"), None),
+        (Rules(dialect="anthropic", conformant=True), None),
+    ],
+)
+def test_the_usual_verbosity_is_kept_where_the_vendor_has_the_field(rules: Rules | None, kept: str | None) -> None:
+    request = parse_request({**PLAIN, "verbosity": "medium"})
+
+    assert real_wishes(request, rules).verbosity == kept
+
+
+def test_not_to_reason_is_no_wish_of_a_model_that_cannot() -> None:
+    plain = BACKENDS["openai_chat"].render_request(parse_request(PLAIN), Rules(thinking="none"))
+    rendered = BACKENDS["openai_chat"].render_request(
+        parse_request({**PLAIN, "reasoning_effort": "none"}), Rules(thinking="none")
+    )
+
+    assert (rendered.body, rendered.losses) == (plain.body, ())
 
 
 @pytest.mark.parametrize("fields", REAL, ids=str)

@@ -414,6 +414,17 @@ def test_77_a_lost_signature_is_skipped_on_the_first_call_of_each_step() -> None
     assert "thoughtSignature" not in second
     assert losses(rendered) == [("messages.tool_calls", "emulated")]
     assert "Signature" not in json.dumps(render(*history, rules=BUDGET).body)
+    steps = (
+        USER,
+        model(CALL),
+        RESULT,
+        model(replace(CALL, id="c2")),
+        answer("c2", Text("o")),
+        model(Text("Well.")),
+        USER,
+    )
+    calls = [part for content in render(*steps, rules=LEVEL).body["contents"] for part in content["parts"]]
+    assert ["thoughtSignature" in part for part in calls if "functionCall" in part] == [True, True]
     kept = render(USER, model(replace(CALL, native=SIGNED)), RESULT, rules=LEVEL)
     assert kept.body["contents"][1]["parts"][0]["thoughtSignature"] == "sig"
     assert kept.losses == ()
@@ -733,6 +744,12 @@ def test_thinking(rules: Rules, reasoning: Reasoning, config: dict[str, Any] | N
     ("rules", "tools", "emulated"),
     [
         pytest.param(replace(BUDGET, schema_with_tools=False), (TOOL,), True, id="84-beside-tools"),
+        pytest.param(
+            replace(BUDGET, schema_with_tools=False),
+            (Tool("googleSearch", kind="native", native={"gemini": {"googleSearch": {}}}),),
+            True,
+            id="84-beside-googles-own",
+        ),
         pytest.param(replace(BUDGET, schema_with_tools=False), (), False, id="84-alone"),
         pytest.param(BUDGET, (TOOL,), False, id="84-gemini-3"),
         pytest.param(replace(BUDGET, structured_output=False), (), True, id="83-not-at-all"),
