@@ -1,6 +1,6 @@
 """What translation costs: per stream chunk, and per request and answer, beside the JSON codec's own time.
 
-Use: python benchmarks/translate.py [ROUNDS]        (`make bench-translate`)
+Use: python benchmarks/translate.py [ROUNDS] [--stages]        (`make bench-translate`)
 
 For each backend dialect and each client dialect, in CPU time of this thread (the least of ROUNDS, so that a busy
 machine does not count):
@@ -10,14 +10,17 @@ machine does not count):
   for the backend, and the backend's answer of 1.5 KB parsed and rendered for the client;
 - codec: the same bytes through orjson alone, in and out.
 
-A pair of the same dialect is measured as it runs: relayed.
+A pair of the same dialect is measured as it runs: relayed. With `--stages` each step of a whole request and answer is
+measured by itself, in the order in which it runs.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from translators.assemble import replay
@@ -31,8 +34,14 @@ from translators.wishes import real_wishes
 
 DELTAS: Final = 400
 REPEATS: Final = 40
+"""Of a request and its answer in one round: enough to be warm, too short to be interrupted in every round."""
 WORDS: Final = "The quick brown fox jumps over the lazy dog, and nobody minds. "
 GOALS: Final = {"chunk": 25.0, "whole": 150.0}
+
+Pair = tuple[str, str]
+"""Client and backend."""
+Work = tuple[Callable[[], object], int]
+"""What is measured, and how often it does its thing."""
 
 SCHEMA: Final = {
     "type": "object",
@@ -71,29 +80,95 @@ ANSWER: Final = Response("id-1", "m", 1_790_000_000, (Choice((Text(WORDS * 24),)
 
 
 def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    numbers = [word for word in sys.argv[1:] if word != "--stages"]
+    rounds = int(numbers[0]) if numbers else 40
     backends = [name for name in BACKENDS if name != "llamacpp"]
     clients = [name for name in CLIENTS if name in BACKENDS]
-    over = 0
+    pairs = [(client, backend) for client in clients for backend in backends]
+    show = _print_stages if "--stages" in sys.argv else _print_sums
+    show(pairs, rounds)
+
+
+def _print_sums(pairs: Sequence[Pair], rounds: int) -> None:
+    columns = ("chunk", "chunk codec", "whole", "whole codec")
+    works = {(pair, name): work for pair in pairs for name, work in zip(columns, _works(*pair), strict=True)}
+    least = _least_us(works, rounds)
+    over = sum(least[pair, name] > goal for pair in pairs for name, goal in GOALS.items())
     print(f"{'client':18} {'backend':18} {'chunk us':>9} {'codec':>7} {'whole us':>9} {'codec':>7}")
-    for client in clients:
-        for backend in backends:
-            chunk, chunk_codec = _chunk(client, backend, rounds)
-            whole, whole_codec = _whole(client, backend, rounds)
-            over += (chunk > GOALS["chunk"]) + (whole > GOALS["whole"])
-            print(
-                f"{client:18} {backend:18} {chunk:9.1f} {chunk_codec:7.1f} {whole:9.1f} {whole_codec:7.1f}", flush=True
-            )
+    for pair in pairs:
+        chunk, chunk_codec, whole, whole_codec = (least[pair, name] for name in columns)
+        print(f"{pair[0]:18} {pair[1]:18} {chunk:9.1f} {chunk_codec:7.1f} {whole:9.1f} {whole_codec:7.1f}")
     print(f"goals: {GOALS['chunk']:g} us a chunk, {GOALS['whole']:g} us a request and answer; {over} over")
 
 
-def _least_us(work: Callable[[], object], rounds: int, per: int) -> float:
-    found: list[float] = []
+def _print_stages(pairs: Sequence[Pair], rounds: int) -> None:
+    """One line for each pair: microseconds of each step."""
+    works = {(pair, name): (partial(_repeated, step), REPEATS) for pair in pairs for name, step in _stages(*pair)}
+    least = _least_us(works, rounds)
+    for pair in pairs:
+        words = [f"{name} {us:.1f}" for (owner, name), us in least.items() if owner == pair]
+        print(f"{pair[0]:18} {pair[1]:18} {', '.join(words)}")
+
+
+def _repeated(step: Callable[[], object]) -> None:
+    for _ in range(REPEATS):
+        step()
+
+
+def _stages(client: str, backend: str) -> list[tuple[str, Callable[[], object]]]:
+    """The steps of a whole request and answer, each to be run alone."""
+    raw, _, _ = _asked(client)
+    rules, answer = _answered(backend)
+    body = loads_object(raw)
+    request = _parsed(client, body)
+    to = ReplyTo(request, body, "1", 1)
+    first: list[tuple[str, Callable[[], object]]] = [
+        ("read", lambda: loads_object(raw)),
+        ("parse", lambda: _parsed(client, body)),
+    ]
+    if client == backend:
+        return [
+            *first,
+            ("relay", lambda: CLIENTS[client].relay_request(raw, body, request, rules, "other")),
+            ("relay answer", lambda: CLIENTS[client].relay_response(answer, rules, to)),
+        ]
+    told, _ = for_others(real_wishes(request, rules))
+    rendered = BACKENDS[backend].render_request(told, rules).body
+    theirs = loads_object(answer)
+    response = BACKENDS[backend].parse_response(theirs)
+    ours = CLIENTS[client].render_response(response, to)
+    return [
+        *first,
+        ("wishes", lambda: for_others(real_wishes(request, rules))),
+        ("render", lambda: BACKENDS[backend].render_request(told, rules)),
+        ("write", lambda: dumps(rendered)),
+        ("read answer", lambda: loads_object(answer)),
+        ("parse answer", lambda: BACKENDS[backend].parse_response(theirs)),
+        ("render answer", lambda: CLIENTS[client].render_response(response, to)),
+        ("write answer", lambda: dumps(ours)),
+    ]
+
+
+def _answered(backend: str) -> tuple[Rules, bytes]:
+    """The backend's rules and its answer."""
+    theirs, _, request = _asked(backend)
+    answer = CLIENTS[backend].render_response(ANSWER, ReplyTo(request, loads_object(theirs), "1", 1))
+    return Rules(dialect=backend, conformant=True), dumps(answer)
+
+
+def _least_us(works: Mapping[tuple[Pair, str], Work], rounds: int) -> dict[tuple[Pair, str], float]:
+    """Microseconds of each work. All take turns, so that a slow while of the machine does not hit one alone."""
+    least = dict.fromkeys(works, math.inf)
     for _ in range(rounds):
-        began = time.thread_time()
-        work()
-        found.append(time.thread_time() - began)
-    return min(found) / per * 1e6
+        for name, (work, per) in works.items():
+            began = time.thread_time()
+            work()
+            least[name] = min(least[name], (time.thread_time() - began) / per * 1e6)
+    return least
+
+
+def _works(client: str, backend: str) -> list[Work]:
+    return [*_chunk(client, backend), *_whole(client, backend)]
 
 
 def _asked(client: str) -> tuple[bytes, dict[str, Any], Request]:
@@ -121,7 +196,7 @@ def _streamed(backend: str) -> list[bytes]:
     return [frame for frame in frames if frame]
 
 
-def _chunk(client: str, backend: str, rounds: int) -> tuple[float, float]:
+def _chunk(client: str, backend: str) -> tuple[Work, Work]:
     pieces = _streamed(backend)
     raw, _, request = _asked(client)
     to = ReplyTo(request, loads_object(raw), "1", 1_790_000_000)
@@ -149,14 +224,12 @@ def _chunk(client: str, backend: str, rounds: int) -> tuple[float, float]:
             dumps(loads_object(body))
 
     work = relayed if client == backend else translated
-    return _least_us(work, rounds, DELTAS), _least_us(codec, rounds, DELTAS)
+    return (work, DELTAS), (codec, DELTAS)
 
 
-def _whole(client: str, backend: str, rounds: int) -> tuple[float, float]:
+def _whole(client: str, backend: str) -> tuple[Work, Work]:
     raw, _, _ = _asked(client)
-    theirs, _, their_request = _asked(backend)
-    answer = dumps(CLIENTS[backend].render_response(ANSWER, ReplyTo(their_request, loads_object(theirs), "1", 1)))
-    rules = Rules(dialect=backend, conformant=True)
+    rules, answer = _answered(backend)
 
     def relayed() -> None:
         for _ in range(REPEATS):
@@ -170,7 +243,7 @@ def _whole(client: str, backend: str, rounds: int) -> tuple[float, float]:
         for _ in range(REPEATS):
             body = loads_object(raw)
             request = _parsed(client, body)
-            told, _ = for_others(real_wishes(request))
+            told, _ = for_others(real_wishes(request, rules))
             dumps(BACKENDS[backend].render_request(told, rules).body)
             response = BACKENDS[backend].parse_response(loads_object(answer))
             dumps(CLIENTS[client].render_response(response, ReplyTo(request, body, "1", 1)))
@@ -181,7 +254,7 @@ def _whole(client: str, backend: str, rounds: int) -> tuple[float, float]:
             dumps(loads_object(answer))
 
     work = relayed if client == backend else translated
-    return _least_us(work, rounds, REPEATS), _least_us(codec, rounds, REPEATS)
+    return (work, REPEATS), (codec, REPEATS)
 
 
 if __name__ == "__main__":

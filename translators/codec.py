@@ -1,4 +1,8 @@
-"""JSON in and out: one strict decoder, one encoder, and edits that leave every other byte alone."""
+"""JSON in and out: one strict decoder, one encoder, and edits that leave every other byte alone.
+
+Whole numbers of requests, schemas and tools' arguments stay exact, however many digits they have: orjson, which would
+round those beyond 64 bits, does the work where there is none, and Python's own reader and writer where there is one.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,14 @@ from typing import Any, Final
 
 import orjson
 
-_WIDE: Final = re.compile(r"\d{19}")
-"""Digits of a whole number that may not fit into 64 bits."""
 MAX_DEPTH: Final = 64
 """Nesting beyond this is refused: no vendor needs it and recursion is not free."""
+_SHAPE: Final = bytes(
+    ord("0") if byte in b"0123456789" else ord("{") if byte in b"{[" else ord(" ") for byte in range(256)
+)
+"""Every byte as what it may be: a digit, the beginning of a container, or anything else. Strings are not told apart."""
+_WIDE: Final = b"0" * 19
+"""Digits of a whole number that may not fit into 64 bits."""
 
 
 class JsonError(ValueError):
@@ -35,14 +43,19 @@ def loads_exact(data: str) -> Any:
     """The same with whole numbers of any length, of which `loads` makes rounded ones: a tool's arguments hold ids.
 
     Raises:
-        JsonError: the text is not JSON.
+        JsonError: the text is not JSON, or too deeply nested for such a number in it.
     """
     value = loads(data)
-    return json.loads(data) if _WIDE.search(data) else value
+    if _WIDE not in data.encode().translate(_SHAPE):
+        return value
+    try:
+        return json.loads(data)
+    except RecursionError as error:
+        raise JsonError("nested too deeply") from error
 
 
 def loads_object(data: bytes | str) -> dict[str, Any]:
-    """Parse JSON that must be an object.
+    """Parse JSON that must be an object; whole numbers of any length stay exact.
 
     Raises:
         JsonError: it is not JSON, or not an object, or nested deeper than MAX_DEPTH.
@@ -50,9 +63,11 @@ def loads_object(data: bytes | str) -> dict[str, Any]:
     value = loads(data)
     if not isinstance(value, dict):
         raise JsonError(f"expected a JSON object, found {type_name(value)}")
-    if _brackets(data) > MAX_DEPTH and depth_over(value, MAX_DEPTH):
+    shape = (data.encode() if isinstance(data, str) else data).translate(_SHAPE)
+    # No more containers than that cannot be nested deeper.
+    if shape.count(b"{") > MAX_DEPTH and depth_over(value, MAX_DEPTH):
         raise JsonError(f"nested deeper than {MAX_DEPTH} levels")
-    return value
+    return json.loads(data) if _WIDE in shape else value
 
 
 def dumps(value: Any) -> bytes:
@@ -60,9 +75,7 @@ def dumps(value: Any) -> bytes:
     try:
         return orjson.dumps(value)
     except TypeError as error:
-        if "64-bit" not in str(error):
-            raise
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+        return _written_exactly(value, error)
 
 
 def dumps_text(value: Any) -> str:
@@ -72,14 +85,17 @@ def dumps_text(value: Any) -> str:
 
 def canonical(value: Any) -> bytes:
     """Compact JSON with sorted keys: equal values give equal bytes."""
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError as error:
+        return _written_exactly(value, error, sort_keys=True)
 
 
-def _brackets(data: bytes | str) -> int:
-    """How many objects and arrays *data* opens, at most: fewer than a depth means that it cannot be that deep."""
-    if isinstance(data, str):
-        return data.count("{") + data.count("[")
-    return data.count(b"{") + data.count(b"[")
+def _written_exactly(value: Any, error: TypeError, *, sort_keys: bool = False) -> bytes:
+    """*value*, which orjson refused with *error*, if a number of more than 64 bits was the reason."""
+    if "64-bit" not in str(error):
+        raise error
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=sort_keys).encode()
 
 
 def depth_over(value: Any, limit: int) -> bool:
@@ -120,21 +136,26 @@ class Removed:
 
 REMOVED: Final = Removed()
 
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_STRING_OR_BRACKET = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]', re.DOTALL)
+_STRING = re.compile(rb'"[^"]*+"')
+_TO_BRACKET = re.compile(rb'[^"{}\[\]]*+(?:"[^"]*+"[^"{}\[\]]*+)*+[{}\[\]]')
+"""Everything up to the next bracket that is not in a string. Both expressions take strings without escapes."""
 _LITERAL = re.compile(rb"[^\s,{}\[\]\":]+")
 _BLANKS = re.compile(rb"[ \t\r\n]*")
 
 
-def splice(body: bytes, changes: Mapping[str, Any]) -> bytes:
+def splice(body: bytes, changes: Mapping[str, Any], parsed: Mapping[str, Any] | None = None) -> bytes:
     """*body*, a JSON object, with the top-level keys of *changes* set, added or removed; all other bytes as they are.
 
     A new key is appended at the end. A key that occurs twice is changed at each place, since readers differ on
-    which one counts. A value of REMOVED removes the key.
+    which one counts. A value of REMOVED removes the key. *parsed* is what *body* says, where that is known: it saves
+    time and changes nothing.
 
     Raises:
         JsonError: *body* is not a JSON object.
     """
+    if parsed is not None and dumps(parsed) == body:
+        # Written as `dumps` writes it, which most SDKs do: then it writes every other member again as it was.
+        return dumps({key: value for key, value in {**parsed, **changes}.items() if value is not REMOVED})
     spans = _member_spans(body)
     wanted = dict(changes)
     seen: set[str] = set()
@@ -144,16 +165,16 @@ def splice(body: bytes, changes: Mapping[str, Any]) -> bytes:
     """Where the member before ended: what stands between two members stays, comma and blanks."""
     for key, key_start, value_start, value_end in spans:
         seen.add(key)
-        if not isinstance(wanted.get(key), Removed):
+        if wanted.get(key) is not REMOVED:
             between = body[before:key_start] if len(pieces) > 1 else b""
             if key in wanted:
-                pieces.append(between + body[key_start:value_start] + orjson.dumps(wanted[key]))
+                pieces.append(between + body[key_start:value_start] + dumps(wanted[key]))
             else:
                 pieces.append(between + body[key_start:value_end])
         before = value_end
     for key, value in wanted.items():
-        if key not in seen and not isinstance(value, Removed):
-            pieces.append((b"," if len(pieces) > 1 else b"") + orjson.dumps(key) + b":" + orjson.dumps(value))
+        if key not in seen and value is not REMOVED:
+            pieces.append((b"," if len(pieces) > 1 else b"") + dumps(key) + b":" + dumps(value))
     pieces.append(body[before:] if spans else b"}")
     return b"".join(pieces)
 
@@ -161,44 +182,62 @@ def splice(body: bytes, changes: Mapping[str, Any]) -> bytes:
 def _member_spans(body: bytes) -> list[tuple[str, int, int, int]]:
     """(key, start of key, start of value, end of value) of each top-level member."""
     spans: list[tuple[str, int, int, int]] = []
-    at = _after(body, _after(body, 0), b"{")
-    while body[at : at + 1] != b"}":
+    plain = _without_escapes(body)
+    at = _after(plain, _after(plain, 0), b"{")
+    while plain[at : at + 1] != b"}":
         if spans:
-            at = _after(body, at, b",")
-        key = _STRING.match(body, at)
-        if key is None:
-            raise JsonError(f"expected a JSON object: no key at byte {at}")
-        value_start = _after(body, _after(body, key.end()), b":")
-        end = _value_end(body, value_start)
-        spans.append((loads(key.group()), at, value_start, end))
-        at = _after(body, end)
-    if _after(body, at + 1) != len(body):
+            at = _after(plain, at, b",")
+        key_end = _string_end(plain, at)
+        key = loads(body[at:key_end])
+        value_start = _after(plain, _after(plain, key_end), b":")
+        end = _value_end(plain, value_start)
+        spans.append((key, at, value_start, end))
+        at = _after(plain, end)
+    if _after(plain, at + 1) != len(plain):
         raise JsonError(f"expected a JSON object: it ends at byte {at} and more follows")
     return spans
+
+
+def _without_escapes(body: bytes) -> bytes:
+    """*body* with the escaped quotes and backslashes of its strings replaced: every quote left begins or ends one."""
+    if b"\\" not in body:
+        return body
+    return body.replace(b"\\\\", b"__").replace(b'\\"', b"__")
 
 
 def _after(body: bytes, at: int, mark: bytes = b"") -> int:
     """The offset of the next token after *mark*, which has to stand at *at*."""
     if not body.startswith(mark, at):
         raise JsonError(f"expected a JSON object: no {mark.decode()!r} at byte {at}")
-    blanks = _BLANKS.match(body, at + len(mark))
-    return blanks.end() if blanks else at + len(mark)
+    at += len(mark)
+    if body[at : at + 1] > b" ":
+        return at
+    blanks = _BLANKS.match(body, at)
+    return blanks.end() if blanks else at
 
 
-def _value_end(body: bytes, start: int) -> int:
+def _value_end(plain: bytes, start: int) -> int:
     """The offset after the value that begins at *start*."""
-    if body[start : start + 1] not in (b"{", b"["):
-        value = _STRING.match(body, start) or _LITERAL.match(body, start)
+    first = plain[start : start + 1]
+    if first == b'"':
+        return _string_end(plain, start)
+    if first not in (b"{", b"["):
+        value = _LITERAL.match(plain, start)
         if value is None:
             raise JsonError(f"expected a JSON object: no value at byte {start}")
         return value.end()
     depth = 0
-    for token in _STRING_OR_BRACKET.finditer(body, start):
-        first = body[token.start()]
-        if first in b"{[":
-            depth += 1
-        elif first in b"}]":
-            depth -= 1
-            if not depth:
-                return token.end()
+    for bracket in _TO_BRACKET.finditer(plain, start):
+        end = bracket.end()
+        depth += 1 if plain[end - 1] in b"{[" else -1
+        if not depth:
+            return end
     raise JsonError(f"expected a JSON object: the value at byte {start} has no end")
+
+
+def _string_end(plain: bytes, start: int) -> int:
+    """The offset after the string that begins at *start*."""
+    string = _STRING.match(plain, start)
+    if string is None:
+        raise JsonError(f"expected a JSON object: no string at byte {start}")
+    return string.end()

@@ -22,7 +22,8 @@ def count_of(value: Any) -> int | None:
 
 def detail_count(fields: Any, name: str) -> int:
     """The count *name* in *fields*; 0 when there is none."""
-    return count_of(fields.get(name)) or 0 if isinstance(fields, dict) else 0
+    value = fields.get(name) if isinstance(fields, dict) else None
+    return count_of(value) or 0 if value else 0
 
 
 def main_counts(raw: Mapping[str, Any], inputs: Sequence[str], outputs: Sequence[str]) -> tuple[int, int] | None:
@@ -30,9 +31,15 @@ def main_counts(raw: Mapping[str, Any], inputs: Sequence[str], outputs: Sequence
 
     None when one of the names has no count for its value, or none of them has a value.
     """
-    told = [(name, count_of(raw[name])) for name in (*inputs, *outputs) if raw.get(name) is not None]
-    counts = {name: count for name, count in told if count is not None}
-    if not told or len(counts) < len(told):
-        return None
-    tokens_in, tokens_out = (next(filter(None, map(counts.get, names)), 0) for names in (inputs, outputs))
-    return tokens_in, tokens_out
+    told = False
+    found = [0, 0]
+    for side, names in enumerate((inputs, outputs)):
+        for name in names:
+            if raw.get(name) is None:
+                continue
+            told = True
+            count = count_of(raw[name])
+            if count is None:
+                return None
+            found[side] = found[side] or count
+    return (found[0], found[1]) if told else None

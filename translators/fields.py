@@ -53,17 +53,19 @@ class Fields:
 
     def text(self, key: str) -> str | None:
         """A string."""
-        value = self.get(key)
+        self._read.add(key)
+        value = self.value.get(key)
         if value is None or isinstance(value, str):
             return value
         raise self.wrong(key, "a string")
 
     def needed_text(self, key: str) -> str:
         """A string that must be there."""
-        value = self.text(key)
-        if value is None:
-            raise self.wrong(key, "a string")
-        return value
+        self._read.add(key)
+        value = self.value.get(key)
+        if isinstance(value, str):
+            return value
+        raise self.wrong(key, "a string")
 
     def choice(self, key: str, allowed: Iterable[str]) -> str | None:
         """A string out of *allowed*."""
@@ -100,14 +102,16 @@ class Fields:
 
     def flag(self, key: str) -> bool | None:
         """A boolean."""
-        value = self.get(key)
+        self._read.add(key)
+        value = self.value.get(key)
         if value is None or isinstance(value, bool):
             return value
         raise self.wrong(key, "a boolean")
 
     def mapping(self, key: str) -> dict[str, Any] | None:
         """A JSON object, as it is."""
-        value = self.get(key)
+        self._read.add(key)
+        value = self.value.get(key)
         if value is None or isinstance(value, dict):
             return value
         raise self.wrong(key, "an object")
@@ -115,7 +119,7 @@ class Fields:
     def object(self, key: str) -> Fields | None:
         """A JSON object, to be read further."""
         value = self.mapping(key)
-        return None if value is None else Fields(value, self.at(key))
+        return Fields(value, self.at(key)) if value is not None else None
 
     def items(self, key: str) -> list[Any] | None:
         """A JSON array, as it is."""
@@ -126,13 +130,17 @@ class Fields:
 
     def objects(self, key: str) -> list[Fields]:
         """An array of objects, to be read further; empty when absent."""
-        found: list[Fields] = []
-        for position, item in enumerate(self.items(key) or ()):
-            place = f"{self.at(key)}[{position}]"
+        here = self.at(key)
+        return [Fields(item, f"{here}[{position}]") for position, item in enumerate(self.dicts(key))]
+
+    def dicts(self, key: str) -> list[dict[str, Any]]:
+        """An array of objects, as they are; empty when absent."""
+        values = self.items(key) or []
+        for position, item in enumerate(values):
             if not isinstance(item, dict):
+                place = f"{self.at(key)}[{position}]"
                 raise BadRequest(f"{place}: expected an object, found {type_name(item)}", place, "invalid_type")
-            found.append(Fields(item, place))
-        return found
+        return values
 
     def texts(self, key: str) -> list[str] | None:
         """An array of strings."""
@@ -145,4 +153,6 @@ class Fields:
 
     def rest(self) -> dict[str, Any]:
         """The fields that were never read and are not null, in their order."""
+        if self._read.issuperset(self.value):
+            return {}
         return {key: value for key, value in self.value.items() if key not in self._read and value is not None}

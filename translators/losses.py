@@ -7,9 +7,11 @@ where it wrote it.
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final, Literal
 from urllib.parse import quote
 
@@ -127,8 +129,25 @@ def field_of_wire(request: Request, target: str, wire: str) -> str:
     """What the client called the field that the dialect *target* calls *wire*."""
     if request.dialect == target:
         return wire
-    neutral = next((name for name, word in _CLIENT_FIELDS.get(target, {}).items() if word == wire), wire)
-    return field_of(request, neutral)
+    return field_of(request, neutral_of_wire(target, wire) or wire)
+
+
+_OURS: Final = frozenset({"dialect", "native", "places"})
+_NEUTRAL_NAMES: Final = frozenset(item.name for item in dataclasses.fields(Request)) - _OURS
+_WIRE_FIELDS: Final[Mapping[str, Mapping[str, str]]] = {
+    # The first of two neutral names that a dialect calls the same is the wider one.
+    dialect: {word: name for name, word in reversed([*words.items()])}
+    for dialect, words in _CLIENT_FIELDS.items()
+}
+
+
+def neutral_of_wire(dialect: str, wire: str) -> str | None:
+    """The neutral name of the field that *dialect* calls *wire*; None when there is none."""
+    known = _WIRE_FIELDS.get(dialect, {}).get(wire)
+    if known is not None:
+        return known
+    renamed = wire in _CLIENT_FIELDS.get(dialect, {})
+    return wire if wire in _NEUTRAL_NAMES and not renamed else None
 
 
 # --- places of messages, parts and tools -------------------------------------------------------------
@@ -167,15 +186,14 @@ def _guessed(message: Message, place: str, dialect: str) -> Iterator[tuple[str, 
     what its clients send as a plain string.
     """
     chat = dialect == "openai_chat"
-    beside = ToolCall | Refusal | Thinking
-    content = sum(not isinstance(part, beside) for part in message.parts) if chat else len(message.parts)
+    content = sum(not isinstance(part, _BESIDE_PARTS) for part in message.parts) if chat else len(message.parts)
     calls = at = 0
     for part in message.parts:
         if part.place:
             yield part.place, part
         elif chat and isinstance(part, ToolResult):
             yield place, part
-        elif chat and isinstance(part, beside):
+        elif chat and isinstance(part, _BESIDE_PARTS):
             name = f"tool_calls[{calls}]" if isinstance(part, ToolCall) else _BESIDE[type(part)]
             calls += isinstance(part, ToolCall)
             yield f"{place}.{name}", part
@@ -186,6 +204,7 @@ def _guessed(message: Message, place: str, dialect: str) -> Iterator[tuple[str, 
             at += 1
 
 
+_BESIDE_PARTS: Final = (ToolCall, Refusal, Thinking)
 _BESIDE: Final[Mapping[type, str]] = {Refusal: "refusal", Thinking: "reasoning_content"}
 
 _PART_FIELDS: Final[Mapping[str, Mapping[str, str]]] = {
@@ -275,6 +294,10 @@ _HALF_KNOWN: Final = frozenset({"metadata", "output_config", "source", "text", "
 """Objects of which the native fields hold the unknown half."""
 
 
+GIVEN_TWICE: Final = "max_completion_tokens counts where both are given"
+"""Why a chat client's `max_tokens` is left out beside another number under the newer name."""
+
+
 def is_signature(dialect: str, name: str) -> bool:
     """Whether the native field *name* holds what only its maker can read."""
     return name in _SIGNATURES.get(dialect, ())
@@ -305,6 +328,9 @@ def native_losses(place: str, native: Native, target: str, client: str = "") -> 
             for name, value in fields.items():
                 if name in _NAMES_ONLY.get(dialect, ()) and place:
                     continue
+                if dialect == "openai_chat" and name == "max_tokens":
+                    yield Loss(name, "dropped", GIVEN_TWICE)
+                    continue
                 if dialect == "anthropic" and name == "search_result":
                     yield Loss(place, "emulated", "a search result is sent as text")
                     continue
@@ -334,6 +360,13 @@ def weakens_output(request: Request, loss: Loss) -> bool:
     return loss.field.startswith(places) and loss.field.rpartition(".")[2] not in _BESIDE_SCHEMA
 
 
-def header_value(losses: tuple[Loss, ...] | list[Loss]) -> str:
+def distinct(*losses: Iterable[Loss]) -> tuple[Loss, ...]:
+    """All of *losses* in their order, each told once."""
+    return tuple(dict.fromkeys(chain(*losses)))
+
+
+def header_value(losses: Iterable[Loss]) -> str:
     """`x-modelport-losses`: `field=reason` pairs, percent-encoded, comma-separated."""
-    return ",".join(f"{quote(loss.field, safe='[].')}={quote(f'{loss.action}: {loss.reason}')}" for loss in losses)
+    return ",".join(
+        f"{quote(loss.field, safe='[].')}={quote(f'{loss.action}: {loss.reason}')}" for loss in distinct(losses)
+    )

@@ -9,14 +9,16 @@ Three algebras:
 
 `native` maps a dialect's name to what only that dialect can read (signatures, cache marks, unknown fields).
 A renderer reads `native[its own name]`; `losses.native_losses` reports the others.
-Nothing here is mutated after construction.
+Nothing here is mutated after construction: the type checker sees to it (`translators.values`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
+
+from translators.values import value
 
 Native = Mapping[str, Mapping[str, Any]]
 """Dialect name -> fields that only this dialect reads, in its own wire names."""
@@ -34,7 +36,7 @@ FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "pause"
 # and errors; empty where nobody wrote it, as in answers. It says nothing of the content: equal parts may differ in it.
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Source:
     """Where a picture, a sound or a document is: exactly one of *data*, *url* and *file_id*.
 
@@ -49,7 +51,7 @@ class Source:
     vendor: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Text:
     """Plain text. *annotations* are citations in OpenAI's `url_citation` form, offsets into this text."""
 
@@ -59,7 +61,7 @@ class Text:
     place: str = field(default="", compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Image:
     """A picture. *detail* is OpenAI's: auto, low, high, original."""
 
@@ -69,7 +71,7 @@ class Image:
     place: str = field(default="", compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Audio:
     """A sound; the media type is `audio/wav`, `audio/mp3`, ... *id* and *transcript* occur in answers only."""
 
@@ -80,7 +82,7 @@ class Audio:
     place: str = field(default="", compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Document:
     """A file to read: PDF, plain text and so on. A plain-text document has *text* and an empty source."""
 
@@ -91,7 +93,7 @@ class Document:
     place: str = field(default="", compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Thinking:
     """The model's reasoning, readable or not. Signatures and encrypted forms stand in *native*, verbatim."""
 
@@ -100,7 +102,7 @@ class Thinking:
     place: str = field(default="", compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Refusal:
     """The model's own words of refusal."""
 
@@ -109,7 +111,7 @@ class Refusal:
     place: str = field(default="", compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ToolCall:
     """A call that the client is to execute. *arguments* is JSON text exactly as the model wrote it.
 
@@ -124,7 +126,7 @@ class ToolCall:
     place: str = field(default="", compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ToolResult:
     """What a call gave. *parts* are Text, Image, Document, Audio or Opaque."""
 
@@ -136,7 +138,7 @@ class ToolResult:
     place: str = field(default="", compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Opaque:
     """A part that only *dialect* understands, kept whole (server tool blocks, unknown types)."""
 
@@ -152,7 +154,7 @@ Part = Text | Image | Audio | Document | Thinking | Refusal | ToolCall | ToolRes
 # --- request -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Message:
     """One turn. Roles `system` and `developer` may stand anywhere.
 
@@ -168,7 +170,7 @@ class Message:
     """Where the client wrote it (`system`, `contents[2]`, `input[4]`), for losses and errors; empty: `messages[i]`."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Tool:
     """A function (or custom) tool. *parameters* is JSON Schema, None when the client gave none.
 
@@ -186,7 +188,7 @@ class Tool:
     """Where the client wrote the definition (`tools[1].function`); empty: `tools[i]`."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ToolChoice:
     """auto, none, required (any of them), or `named` with *names* (one forced; several with *mode*).
 
@@ -198,7 +200,7 @@ class ToolChoice:
     mode: Literal["auto", "required"] = "auto"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Reasoning:
     """How much to think. *effort* and *budget_tokens* are two ways to say it; at most one is set.
 
@@ -211,7 +213,7 @@ class Reasoning:
     native: Native = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class OutputFormat:
     """`json_object`, or `json_schema` with *schema*; plain text is None in its place."""
 
@@ -222,7 +224,7 @@ class OutputFormat:
     strict: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Request:
     """One request, whatever dialect it came in. None means: not said."""
 
@@ -262,7 +264,7 @@ class Request:
 # --- response ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Usage:
     """Tokens of one answer.
 
@@ -281,7 +283,7 @@ class Usage:
     estimated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class TokenLogprob:
     """One token's log probability, with the *top* alternatives (which have no alternatives themselves)."""
 
@@ -291,7 +293,7 @@ class TokenLogprob:
     top: tuple[TokenLogprob, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Choice:
     """One of the *n* answers."""
 
@@ -302,7 +304,7 @@ class Choice:
     native: Native = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Response:
     """A whole answer. *created* is Unix seconds. A failure after the first content stands in *failure*."""
 
@@ -318,7 +320,7 @@ class Response:
 # --- events --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Start:
     """The first event of every stream, exactly once."""
 
@@ -328,7 +330,7 @@ class Start:
     native: Native = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class PartStart:
     """Part *index* of *choice* begins. Indexes count from 0 in each choice and are never reused.
 
@@ -341,7 +343,7 @@ class PartStart:
     choice: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class PartDelta:
     """More of an open part: text is appended to its text (a ToolCall's arguments), *native* is merged per field.
 
@@ -356,7 +358,7 @@ class PartDelta:
     native: Native = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class PartEnd:
     """Part *index* of *choice* is complete; *native* is merged once more."""
 
@@ -365,7 +367,7 @@ class PartEnd:
     native: Native = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Finish:
     """A choice is complete. Comes once per choice, after its parts have ended."""
 
@@ -374,7 +376,7 @@ class Finish:
     native: Native = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class UsageReport:
     """The tokens so far, cumulative: the last report counts.
 
@@ -384,7 +386,7 @@ class UsageReport:
     usage: Usage | None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ResponseNative:
     """Fields of the response as a whole that became known after Start (service_tier, fingerprint, ...)."""
 
@@ -410,7 +412,7 @@ ErrorKind = Literal[
 """What went wrong, in words that are the same for every vendor."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Failure:
     """An error of a vendor, as an event of a stream or as the answer to a request.
 

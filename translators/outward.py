@@ -18,8 +18,9 @@ Outward = Callable[[Request], tuple[Request, list[Loss]]]
 def _responses(request: Request) -> tuple[Request, list[Loss]]:
     """Namespaces become prefixes of tool names; ids of earlier items and idle fields mean nothing elsewhere."""
     for index, message in enumerate(request.messages):
-        for place, part in placed(message, index, request.dialect):
+        for part in message.parts:
             if isinstance(part, Opaque) and part.type == "item_reference":
+                place = next(place for place, other in placed(message, index, request.dialect) if other is part)
                 told = (
                     f"{place}: no item {part.value.get('id')!r} is stored here, and only its vendor knows it elsewhere"
                 )
@@ -29,10 +30,11 @@ def _responses(request: Request) -> tuple[Request, list[Loss]]:
 
 def _with_user(request: Request) -> Request:
     """Who asks has one name elsewhere: a safety identifier stands for the user where none is named (WIRE 34)."""
-    own = dict(request.native.get("openai_responses", {}))
-    identifier = own.pop("safety_identifier", None)
+    own = request.native.get("openai_responses", {})
+    identifier = own.get("safety_identifier")
     if request.user is not None or identifier is None:
         return request
+    own = {name: value for name, value in own.items() if name != "safety_identifier"}
     native = {**request.native, "openai_responses": own}
     return replace(request, user=identifier, native=native, places={**request.places, "user": "safety_identifier"})
 

@@ -2,6 +2,10 @@
 
 SDK wrappers send `n: 1`, `logprobs: false` or empty objects with every request. For a target of another dialect they
 are as good as not said: nothing is lost when they are left out, so nothing is reported.
+
+Two more of them are found out where the target's rules are at hand: a reasoning effort of `none` asks a model that
+cannot reason for what it does anyway, and renderers leave it out without a word; and a verbosity of `medium` is every
+model's own, so it is left out unless the target's vendor is known to have the field.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
+from translators.dialect import Rules
 from translators.neutral import Request
 
 IDLE_NATIVE: Final[dict[str, dict[str, Any]]] = {
@@ -19,8 +24,11 @@ IDLE_NATIVE: Final[dict[str, dict[str, Any]]] = {
 """Dialect -> unknown fields with the value that asks for nothing."""
 
 
-def real_wishes(request: Request) -> Request:
-    """*request* without the fields that ask for nothing."""
+_HAVE_VERBOSITY: Final = frozenset({"openai_chat", "openai_responses"})
+
+
+def real_wishes(request: Request, rules: Rules | None = None) -> Request:
+    """*request* without the fields that ask for nothing of a target with *rules*, or of any where they are unknown."""
     changes: dict[str, Any] = {}
     if request.n == 1:
         changes["n"] = None
@@ -32,7 +40,7 @@ def real_wishes(request: Request) -> Request:
         changes["metadata"] = None
     if request.logit_bias is not None and not request.logit_bias:
         changes["logit_bias"] = None
-    if request.verbosity == "medium":
+    if request.verbosity == "medium" and not (rules and _takes_verbosity(rules)):
         changes["verbosity"] = None
     if request.service_tier == "auto":
         changes["service_tier"] = None
@@ -48,15 +56,22 @@ def real_wishes(request: Request) -> Request:
     return replace(request, **changes) if changes else request
 
 
+def _takes_verbosity(rules: Rules) -> bool:
+    """Whether the target is the vendor's own and has the field; compatible servers refuse whole requests for it."""
+    return rules.conformant and rules.dialect in _HAVE_VERBOSITY and "verbosity" not in rules.refuses
+
+
 def _real_native(request: Request) -> dict[str, dict[str, Any]]:
     """The unknown fields without the idle ones; empty when none of them is idle."""
-    native = {dialect: dict(fields) for dialect, fields in request.native.items()}
     idle = [
         (dialect, name)
-        for dialect, fields in IDLE_NATIVE.items()
-        for name, value in fields.items()
-        if name in native.get(dialect, {}) and native[dialect][name] == value
+        for dialect, fields in request.native.items()
+        for name, value in IDLE_NATIVE.get(dialect, {}).items()
+        if name in fields and fields[name] == value
     ]
+    if not idle:
+        return {}
+    native = {dialect: dict(fields) for dialect, fields in request.native.items()}
     for dialect, name in idle:
         del native[dialect][name]
-    return native if idle else {}
+    return native

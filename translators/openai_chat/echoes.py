@@ -11,6 +11,7 @@ The same goes for ids of tool calls: one vendor's are too long for OpenAI, and h
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import is_not
 from typing import Any, Final
 
 from translators.dialect import Rules
@@ -21,6 +22,7 @@ from translators.openai_chat.parts import details_only_opaque, reasoning_text
 READABLE: Final = ("reasoning_content", "reasoning")
 SEALED: Final = ("reasoning_details", "thinking_blocks", "extra_content")
 """Fields that hold signatures and encrypted reasoning."""
+_REASONING: Final = frozenset({*READABLE, *SEALED})
 
 
 def fitted_messages(
@@ -28,12 +30,13 @@ def fitted_messages(
 ) -> tuple[list[Mapping[str, Any]] | None, list[Loss]]:
     """*messages* as the server takes them back, None when they may stay as they are; and what that cost."""
     fitted = [_fitted(message, rules) for message in messages]
+    if not any(map(is_not, messages, fitted)):
+        return None, []
     lost: dict[str, Loss] = {}
     for index, (message, kept) in enumerate(zip(messages, fitted, strict=True)):
         for loss in _losses(message, kept, f"messages[{index}]") if kept is not message else ():
             lost.setdefault(loss.reason, loss)
-    changed = any(old is not new for old, new in zip(messages, fitted, strict=True))
-    return (fitted if changed else None), list(lost.values())
+    return fitted, list(lost.values())
 
 
 def _fitted(message: Mapping[str, Any], rules: Rules) -> Mapping[str, Any]:
@@ -42,19 +45,19 @@ def _fitted(message: Mapping[str, Any], rules: Rules) -> Mapping[str, Any]:
         return _identified(message, "tool_call_id", rules)
     if message.get("role") != "assistant":
         return message
-    kept = {
-        name: value for name, value in message.items() if name in rules.takes_back or name not in (*READABLE, *SEALED)
-    }
+    kept: Mapping[str, Any] = message
+    if not _REASONING.isdisjoint(message):
+        kept = {name: value for name, value in message.items() if name in rules.takes_back or name not in _REASONING}
     calls = kept.get("tool_calls")
     if calls:
-        kept["tool_calls"] = [_fitted_call(call, rules) for call in calls]
-    name = next((name for name in READABLE if name in rules.takes_back), None)
+        kept = {**kept, "tool_calls": [_fitted_call(call, rules) for call in calls]}
     demanded = rules.reasoning_replay == "always" or (rules.reasoning_replay == "tool_turns" and bool(calls))
-    if name and demanded and not any(kept.get(known) is not None for known in (*READABLE, SEALED[0])):
+    name = next((name for name in READABLE if name in rules.takes_back), None) if demanded else None
+    if name and not any(kept.get(known) is not None for known in (*READABLE, SEALED[0])):
         text = reasoning_text(message)
         # DeepSeek wants the key on tool turns even where nothing was thought.
         if text or calls:
-            kept[name] = text
+            kept = {**kept, name: text}
     return message if kept == message else kept
 
 

@@ -18,7 +18,9 @@ from translators.dialect import Rendered, Rules
 from translators.errors import BadRequest, Unsupported
 from translators.json_schema import openai_strict_obstacle
 from translators.losses import (
+    GIVEN_TWICE,
     Loss,
+    distinct,
     field_of,
     is_signature,
     message_place,
@@ -128,18 +130,20 @@ def render_request(request: Request, rules: Rules) -> Rendered:
             body["stream_options"] = {"include_usage": True}
     writer.natives("", request.native)
     for name, value in request.native.get(DIALECT, {}).items():
-        if name in rules.refuses:
+        if name == "max_tokens":
+            losses.append(Loss(name, "dropped", GIVEN_TWICE))
+        elif name in rules.refuses:
             losses.append(Loss(name, "dropped", "the target refuses it"))
         else:
             body.setdefault(name, value)
     body = renamed(body, rules)
     losses.extend(writer.final_losses())
-    return Rendered(body, tuple(losses), rules.headers, writer.names.back())
+    return Rendered(body, distinct(losses), rules.headers, writer.names.back())
 
 
 def renamed(body: Mapping[str, Any], rules: Rules) -> dict[str, Any]:
     """*body* with the target's own field names and the fields that it always needs."""
-    body = {rules.rename.get(name, name): value for name, value in body.items()}
+    body = {rules.rename.get(name, name): value for name, value in body.items()} if rules.rename else dict(body)
     body.update((name, value) for name, value in rules.extra_body.items() if name not in body)
     return body
 
@@ -168,11 +172,11 @@ class ToolNames:
 
     def __init__(self, names: Iterable[str]) -> None:
         self._safe: dict[str, str] = {}
-        taken: set[str] = set()
-        ordered = list(dict.fromkeys(names))
-        legal = [name for name in ordered if _is_legal(name)]
-        for name in [*legal, *(name for name in ordered if not _is_legal(name))]:
-            safe = name if _is_legal(name) else _safe_name(name, taken)
+        ordered = dict.fromkeys(names)
+        foreign = [name for name in ordered if _LEGAL.fullmatch(name) is None]
+        taken = set(ordered.keys() - foreign) if foreign else set()
+        for name in foreign:
+            safe = _safe_name(name, taken)
             taken.add(safe)
             self._safe[name] = safe
 
@@ -181,11 +185,10 @@ class ToolNames:
 
     def back(self) -> dict[str, str]:
         """Renamed names to the client's."""
-        return {safe: name for name, safe in self._safe.items() if safe != name}
+        return {safe: name for name, safe in self._safe.items()}
 
 
-def _is_legal(name: str) -> bool:
-    return re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", name) is not None
+_LEGAL: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
 def _safe_name(name: str, taken: set[str]) -> str:
@@ -203,20 +206,19 @@ def _names_in_use(request: Request) -> list[str]:
 
 
 def _write_tools(body: dict[str, Any], request: Request, writer: _Writer) -> None:
-    tools = list(request.tools)
+    tools = list(enumerate(request.tools))
     choice = request.tool_choice
     if choice is not None and choice.kind == "allowed" and not writer.rules.conformant:
-        tools = [tool for tool in tools if tool.name in choice.names]
+        tools = [(position, tool) for position, tool in tools if tool.name in choice.names]
         choice = ToolChoice(choice.mode)
         place = field_of(request, "tool_choice")
         writer.losses.append(Loss(place, "emulated", "the other tools were left out of the request"))
-    positions = {id(tool): position for position, tool in enumerate(request.tools)}
-    rendered = [tool for item in tools if (tool := writer.tool(item, positions[id(item)])) is not None]
+    rendered = [entry for position, tool in tools if (entry := writer.tool(tool, position)) is not None]
     if not rendered:
         return
     body["tools"] = rendered
     if choice is not None:
-        body["tool_choice"] = _tool_choice(choice, tools, writer.names)
+        body["tool_choice"] = _tool_choice(choice, [tool for _, tool in tools], writer.names)
     if request.parallel_tool_calls is not None:
         body["parallel_tool_calls"] = request.parallel_tool_calls
 
@@ -339,7 +341,8 @@ class _Writer:
                 self.losses.append(Loss(place, "dropped", f"{tool.name} is another vendor's own tool"))
                 return None
             return dict(own)
-        self.natives(place, _without_format(tool))
+        if tool.native:
+            self.natives(place, _without_format(tool))
         inner: dict[str, Any] = {"name": self.names[tool.name]}
         if tool.description is not None:
             inner["description"] = tool.description
@@ -361,17 +364,17 @@ class _Writer:
         written: list[dict[str, Any]] = []
         attached: list[dict[str, Any]] = []
         for position, message in enumerate(messages):
-            place = message_place(message, position)
             if message.role != "tool" and attached:
                 written.append({"role": "user", "content": attached})
                 attached = []
-            self.natives(place, message.native)
+            if message.native:
+                self.natives(message_place(message, position), message.native)
             match message.role:
                 case "tool":
                     parts = placed(message, position, self.client)
                     written.extend(self._tool_result(part, where, attached) for where, part in parts)
                 case "assistant":
-                    written.append(self._assistant(message, position, place))
+                    written.append(self._assistant(message, position))
                 case "system" | "developer" | "user":
                     written.append(self._spoken(message, position))
                 case _:
@@ -382,8 +385,10 @@ class _Writer:
 
     def _spoken(self, message: Message, position: int) -> dict[str, Any]:
         role = "system" if message.role == "developer" and not self.rules.developer_role else message.role
-        parts = [self._part(part, place) for place, part in placed(message, position, self.client)]
-        written: dict[str, Any] = {"role": role, "content": _compact(parts)}
+        content: Any = _lone_text(message.parts)
+        if content is None:
+            content = _compact([self._part(part, place) for place, part in placed(message, position, self.client)])
+        written: dict[str, Any] = {"role": role, "content": content}
         if message.name is not None:
             written["name"] = message.name
         written.update(message.native.get(DIALECT, {}))
@@ -411,7 +416,7 @@ class _Writer:
                 )
             case _:
                 assert_never(part)
-        return {**rendered, **self._own(part.native, place)}
+        return {**rendered, **self._own(part.native, place)} if part.native else rendered
 
     def _own(self, native: Native, place: str) -> dict[str, Any]:
         """The fields of a part at *place* that are this dialect's, with a cache mark that can be one."""
@@ -476,7 +481,18 @@ class _Writer:
         inner = {"filename": part.filename or f"document.{extension}", "file_data": url_of_source(part.source)}
         return {"type": "file", "file": inner}
 
-    def _assistant(self, message: Message, position: int, place: str) -> dict[str, Any]:
+    def _assistant(self, message: Message, position: int) -> dict[str, Any]:
+        content = _lone_text(message.parts)
+        if content is None or self.rules.reasoning_replay != "never":
+            return self._answer(message, position)
+        written: dict[str, Any] = {"role": "assistant", "content": content}
+        if message.name is not None:
+            written["name"] = message.name
+        written.update(message.native.get(DIALECT, {}))
+        return written
+
+    def _answer(self, message: Message, position: int) -> dict[str, Any]:
+        """An earlier answer that is more than a text."""
         texts: list[tuple[Text, dict[str, Any]]] = []
         calls: list[dict[str, Any]] = []
         own_parts: list[dict[str, Any]] = []
@@ -504,14 +520,11 @@ class _Writer:
                     self.losses.append(Loss(where, "dropped", "an answer holds text and tool calls only"))
                 case _:
                     assert_never(part)
-        content = "".join(text.text for text, _ in texts)
-        if any(own for _, own in texts):
-            written["content"] = [*({"type": "text", "text": text.text, **own} for text, own in texts), *own_parts]
-        elif own_parts:
-            written["content"] = [*([{"type": "text", "text": content}] if content else []), *own_parts]
-        elif content or not (calls or written.keys() & {"refusal", "audio"}):
+        content = _answered(texts, own_parts)
+        if content or not (calls or "refusal" in written or "audio" in written):
             written["content"] = content
-        self._replay_thinking(written, thoughts, has_calls=bool(calls))
+        if thoughts or self.rules.reasoning_replay != "never":
+            self._replay_thinking(written, thoughts, has_calls=bool(calls))
         if message.name is not None:
             written["name"] = message.name
         if calls:
@@ -553,6 +566,9 @@ class _Writer:
     def _tool_result(self, part: Part, place: str, attached: list[dict[str, Any]]) -> dict[str, Any]:
         if not isinstance(part, ToolResult):
             raise BadRequest(f"{place}: a tool message holds results only", place)
+        identified = call_id(part.call_id, self.rules)
+        if (text := _lone_text(part.parts)) is not None and not part.native and not part.is_error:
+            return {"role": "tool", "tool_call_id": identified, "content": text}
         own = self._own(part.native, place)
         texts: list[dict[str, Any]] = []
         moved: list[dict[str, Any]] = []
@@ -568,9 +584,7 @@ class _Writer:
                 moved.append(rendered)
                 self.losses.append(Loss(where, "emulated", "tool messages hold text only; sent in a user message"))
         if moved:
-            attached.append(
-                {"type": "text", "text": f"Attached to the result of tool call {call_id(part.call_id, self.rules)}:"}
-            )
+            attached.append({"type": "text", "text": f"Attached to the result of tool call {identified}:"})
             attached.extend(moved)
             texts = texts or [{"type": "text", "text": "The result is in the next user message."}]
         if part.is_error:
@@ -580,7 +594,7 @@ class _Writer:
         if mark is not None and texts:
             texts[-1] = {BREAKPOINT: mark, **texts[-1]}
         content = _compact(texts)
-        return {**own, "role": "tool", "tool_call_id": call_id(part.call_id, self.rules), "content": content}
+        return {**own, "role": "tool", "tool_call_id": identified, "content": content}
 
 
 def _nested_format(tool: Tool) -> dict[str, Any]:
@@ -597,6 +611,25 @@ def _without_format(tool: Tool) -> Native:
     if tool.kind != "custom" or "format" not in own:
         return tool.native
     return {**tool.native, RESPONSES: {name: value for name, value in own.items() if name != "format"}}
+
+
+def _lone_text(parts: Sequence[Part]) -> str | None:
+    """The text of a message that has nothing else in it, as most have; None for another."""
+    if len(parts) != 1 or not isinstance(part := parts[0], Text) or part.native or part.annotations:
+        return None
+    return part.text
+
+
+def _answered(
+    texts: Sequence[tuple[Text, dict[str, Any]]], own_parts: Sequence[dict[str, Any]]
+) -> str | list[dict[str, Any]]:
+    """The content of an earlier answer: one string, or a list where a text has fields of its own or parts follow."""
+    if any(own for _, own in texts):
+        return [*({"type": "text", "text": text.text, **own} for text, own in texts), *own_parts]
+    content = "".join([text.text for text, _ in texts])
+    if own_parts:
+        return [*([{"type": "text", "text": content}] if content else []), *own_parts]
+    return content
 
 
 def _compact(parts: Sequence[dict[str, Any]]) -> str | list[dict[str, Any]]:

@@ -76,6 +76,8 @@ def blocks_in(fields: dict[str, Any]) -> list[dict[str, Any]]:
 
 def native_of(own: Mapping[str, Any], **others: Mapping[str, Any]) -> Native:
     """A Native of this dialect's fields *own* and those of *others*, without empty ones."""
+    if not others:
+        return {DIALECT: own} if own else NO_NATIVE
     native = {dialect: fields for dialect, fields in {DIALECT: own, **others}.items() if fields}
     return native or NO_NATIVE
 
@@ -289,6 +291,8 @@ def shifted(annotations: Sequence[Mapping[str, Any]], offset: int) -> list[Mappi
 
 def joined_texts(parts: Sequence[Text]) -> tuple[str, list[Mapping[str, Any]]]:
     """Several texts as one, with the annotations' offsets in it."""
+    if len(parts) == 1:
+        return parts[0].text, list(parts[0].annotations)
     annotations: list[Mapping[str, Any]] = []
     length = 0
     for part in parts:

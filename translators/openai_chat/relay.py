@@ -15,13 +15,14 @@ from translators.counts import count_of
 from translators.dialect import Relayed, RelayedRequest, Rules
 from translators.errors import BadAnswer
 from translators.fields import PROXY_FIELDS
-from translators.losses import Loss
+from translators.losses import GIVEN_TWICE, Loss, distinct
 from translators.neutral import Event, Failure, Finish, Request, Response, Usage
 from translators.openai_chat.chunks import DONE
 from translators.openai_chat.echoes import fitted_messages
 from translators.openai_chat.error import error_envelope
 from translators.openai_chat.outgoing import write_reasoning
 from translators.openai_chat.parts import (
+    DIALECT,
     MAX_CHOICES,
     choice_index,
     details_text,
@@ -81,7 +82,7 @@ def relay_request(raw: bytes, body: Mapping[str, Any], request: Request, rules: 
         if value is not None and value is not REMOVED:
             changes[other] = value
     changes.update((name, value) for name, value in rules.extra_body.items() if name not in body)
-    return RelayedRequest(splice(raw, changes) if changes else raw, tuple(losses))
+    return RelayedRequest(splice(raw, changes, body) if changes else raw, distinct(losses))
 
 
 def _relay_stream_options(body: Mapping[str, Any], request: Request, rules: Rules, changes: dict[str, Any]) -> None:
@@ -98,7 +99,7 @@ def _relay_quirks(body: Mapping[str, Any], request: Request, rules: Rules, chang
     """The changes that the target's limits make to top-level fields."""
     # What is refused by its own name may still be taken by another: `user` refused leaves `safety_identifier`.
     places = {name: word for name, word in request.places.items() if word in _TOKEN_FIELDS}
-    changed, losses = fitted(replace(request, places=places), rules)
+    changed, losses = fitted(request if places == request.places else replace(request, places=places), rules)
     if "reasoning_effort" not in body:
         # `thinking` and `reasoning` objects are the server's own words: whoever wrote them knows what it takes.
         losses = [loss for loss in losses if loss.field not in _REASONING_FIELDS]
@@ -118,6 +119,8 @@ def _relay_quirks(body: Mapping[str, Any], request: Request, rules: Rules, chang
         value = REMOVED if changed.max_output_tokens is None else changed.max_output_tokens
         changes.update((name, value) for name in _TOKEN_FIELDS if name in body)
     _relay_token_field(body, rules, changes)
+    if "max_tokens" in request.native.get(DIALECT, {}):
+        losses.append(Loss("max_tokens", "dropped", GIVEN_TWICE))
     return losses
 
 

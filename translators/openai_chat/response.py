@@ -148,10 +148,14 @@ def _choice(choice: Any, position: int) -> Choice:
         if not isinstance(text, str) and not filtered:
             raise BadAnswer(f"choices[{position}].message: expected an object, found {type_name(message)}")
         message = {"content": text}
-    parts = tuple(_parts(message, position))
     own: dict[str, Any] = _rest(choice, _CHOICE_FIELDS)
-    if unknown := _rest(message, _MESSAGE_FIELDS):
-        own["message"] = unknown
+    content = message.get("content")
+    if content and isinstance(content, str) and _is_text_alone(message):
+        parts: tuple[Part, ...] = (Text(content),)
+    else:
+        parts = tuple(_parts(message, position))
+        if unknown := _rest(message, _MESSAGE_FIELDS):
+            own["message"] = unknown
     return Choice(
         parts=parts,
         finish_reason=finish_reason(
@@ -161,6 +165,14 @@ def _choice(choice: Any, position: int) -> Choice:
         logprobs=parse_logprobs(choice.get("logprobs")),
         native=native_of(own, **native_of_extra(choice.get("extra_content"))),
     )
+
+
+def _is_text_alone(message: Mapping[str, Any]) -> bool:
+    """Whether nothing stands beside the content, as in most answers."""
+    for name, value in message.items():
+        if value is not None and name not in ("role", "content") and not (value == [] and name in _MESSAGE_FIELDS):
+            return False
+    return True
 
 
 def _parts(message: Mapping[str, Any], position: int) -> Iterator[Part]:
@@ -241,6 +253,8 @@ def _text(value: Any) -> str:
 
 
 def _rest(value: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any]:
+    if known.issuperset(value):
+        return {}
     return {key: item for key, item in value.items() if key not in known and item is not None}
 
 
@@ -342,6 +356,8 @@ def render_reasoning(parts: Sequence[Part]) -> dict[str, Any]:
     """The reasoning fields of a message: text under its one outward name, signed blocks beside it."""
     thoughts = [part for part in parts if isinstance(part, Thinking)]
     fields: dict[str, Any] = {}
+    if not thoughts:
+        return fields
     if text := "".join(part.text for part in thoughts):
         fields["reasoning_content"] = text
     if blocks := [block for part in thoughts if (block := thinking_block(part)) is not None]:

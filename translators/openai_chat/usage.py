@@ -14,6 +14,7 @@ from translators.counts import detail_count, main_counts
 from translators.neutral import Usage
 
 _CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "num_cached_tokens", "cache_read_input_tokens")
+_INPUTS, _OUTPUTS = ("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens")
 
 
 def usage_in(body: Mapping[str, Any]) -> Usage | None:
@@ -37,7 +38,7 @@ def parse_usage(raw: Mapping[str, Any]) -> Usage | None:
     A few servers leave reasoning or audio out of `completion_tokens` and `prompt_tokens`; `total_tokens` gives
     them away, and they are added where they belong.
     """
-    counts = main_counts(raw, ("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"))
+    counts = main_counts(raw, _INPUTS, _OUTPUTS)
     if counts is None:
         return None
     prompt, completion = counts
@@ -49,13 +50,10 @@ def parse_usage(raw: Mapping[str, Any]) -> Usage | None:
         completion += missing
     elif missing > 0 and missing == audio_in:
         prompt += missing
-    cached = next(
-        (count for name in _CACHED if (count := detail_count(prompt_details, name) or detail_count(raw, name))), 0
-    )
     return Usage(
         input_tokens=prompt,
         output_tokens=completion,
-        cached_input_tokens=min(cached, prompt),
+        cached_input_tokens=min(_cached(raw, prompt_details), prompt),
         cache_write_tokens=detail_count(prompt_details, "cache_write_tokens")
         or detail_count(raw, "cache_creation_input_tokens"),
         reasoning_tokens=reasoning,
@@ -63,6 +61,13 @@ def parse_usage(raw: Mapping[str, Any]) -> Usage | None:
         audio_output_tokens=detail_count(completion_details, "audio_tokens"),
         raw=raw,
     )
+
+
+def _cached(raw: Mapping[str, Any], details: Any) -> int:
+    for name in _CACHED:
+        if count := detail_count(details, name) or detail_count(raw, name):
+            return count
+    return 0
 
 
 def render_usage(usage: Usage) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def relay_request(raw: bytes, body: Mapping[str, Any], request: Request, rules: 
             changes[other] = changes.get(name, body[name])
             changes[name] = REMOVED
     changes.update((name, value) for name, value in rules.extra_body.items() if name not in body)
-    return RelayedRequest(splice(raw, changes) if changes else raw, tuple(losses))
+    return RelayedRequest(splice(raw, changes, body) if changes else raw, tuple(losses))
 
 
 def _relay_stream_options(body: Mapping[str, Any], request: Request, rules: Rules, changes: dict[str, Any]) -> None:
