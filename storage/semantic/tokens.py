@@ -1,0 +1,185 @@
+"""A text as tokens: words, numbers, symbols that mean something, and literals that are taken as they stand.
+
+Punctuation only parts tokens; how strongly is kept as `gap`. A sign that changes what is asked stays: `C++`, `-5`,
+`5!`, `x-y`, `10:30`, `$`, `ls -R`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from enum import IntEnum
+from typing import Final, Literal, NamedTuple
+
+Kind = Literal["word", "number", "symbol", "literal"]
+
+
+class Gap(IntEnum):
+    """What stands between a token and the one before it."""
+
+    NONE = 0
+    COMMA = 1
+    SENTENCE = 2
+
+
+class Token(NamedTuple):
+    """*text* is in one case, *raw* as it was written. A *literal* (address, path, option, code) means only itself."""
+
+    text: str
+    raw: str
+    kind: Kind
+    gap: Gap = Gap.NONE
+    quoted: bool = False
+
+
+_SAME_SIGNS: Final = str.maketrans(
+    {
+        "’": "'",
+        "‘": "'",
+        "´": "'",
+        "ʼ": "'",
+        "“": '"',
+        "”": '"',
+        "„": '"',
+        "«": '"',
+        "»": '"',
+        "−": "-",
+        "‐": "-",
+        "‑": "-",
+        "–": "-",
+        "…": ".",
+        "²": "^2",
+        "³": "^3",
+        "÷": "/",
+        "×": "*",
+        "\u200b": None,
+        "\ufeff": None,
+        "¿": " ",
+        "¡": " ",
+    }
+)
+
+_TOKEN: Final = re.compile(
+    r"""
+      (?P<literal>
+          (?:https?|ftp)://[^\s<>"']*[\w/] | www\.[^\s<>"']*[\w/]
+        | (?<![\w.+-])[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+
+        | `[^`]+`
+        | (?<!\S)(?:[A-Za-z]:\\|~?/|\.{1,2}/)[\w.\\/-]*\w
+        | (?<!\S)--?[A-Za-z][\w-]*
+      )
+    | (?P<number>
+          \d+(?:st|nd|rd|th)\b
+        | \d{1,4}(?:[-/.]\d{1,2}){2,}(?!\d)
+        | \d{1,2}:\d{2}(?::\d{2})?
+        | (?<![\w)\]])-(?=\d|\.\d)
+        | \d{1,3}(?:[,' ]\d{3})+(?!\d)(?:\.\d+)?
+        | \d+(?:[.,]\d+)+
+        | (?<![\w.])\.\d+
+        | \d+
+      )
+    | (?P<word>
+          [Cc]\+\+ | (?<!\w)[CcFfJj]\#(?!\w) | (?<!\w)\.net\b | (?<!\w)\.NET\b
+        | (?<!\w)(?:AB|[A-F]|O)[+-](?!\w)
+        | (?:[^\W\d_]\.){2,}
+        | [^\W\d]\w*(?:\.[^\W\d]\w+)+
+        | [^\W\d]\w*(?:'[^\W\d_]+)*
+      )
+    | (?P<symbol> [<>!=]=|°\s?[CF]\b|(?<=[\d)])!|(?<=\d):(?=\d)|[-](?=\d)|[+*/=<>^%°$€£¥₹&|~@\#√≤≥≠±]|\(|\)|- )
+    | (?P<gap> [.?!;,:\n\[\]{}—"] )
+    """,
+    re.VERBOSE,
+)
+
+_MATHS: Final = frozenset("+*/=<>^")
+_CODE_BLOCK: Final = re.compile(r"```|[;{}]\s*\n|\n[ \t]{2,}\S")
+_ELISION: Final = re.compile(r"(?<!\w)'|'(?!\w)")
+_QUOTED: Final = re.compile(r'"([^"]+)"')
+_SINGLE_QUOTED: Final = re.compile(r"(?<!\w)'([^'\n]{1,60})'(?!\w)")
+
+
+def cleaned(text: str) -> str:
+    """*text* with one form for signs that look alike."""
+    if text.isascii():
+        return text.strip()
+    return unicodedata.normalize("NFKC", text.translate(_SAME_SIGNS)).translate(_SAME_SIGNS).strip()
+
+
+def is_code(text: str) -> bool:
+    """Whether *text* has lines of program in it: there every sign counts."""
+    return _CODE_BLOCK.search(text) is not None
+
+
+def is_latin(text: str) -> bool:
+    """Whether nearly all letters are of the Latin script."""
+    if text.isascii():
+        return True
+    letters = [character for character in text if character.isalpha()]
+    foreign = sum(1 for letter in letters if ord(letter) > 0x24F and not 0x1E00 <= ord(letter) <= 0x1EFF)
+    return foreign * 10 <= len(letters)
+
+
+def quotations(text: str) -> tuple[str, ...]:
+    """What stands between quotation marks in *text*, in one case but with every sign."""
+    return tuple(quoted.casefold() for quoted in _QUOTED.findall(_SINGLE_QUOTED.sub(r'"\1"', text)))
+
+
+def tokens(text: str) -> list[Token]:
+    """The tokens of *text*, which has been `cleaned`."""
+    text = _SINGLE_QUOTED.sub(r'"\1"', text)
+    maths = any(sign in text for sign in _MATHS)
+    found: list[Token] = []
+    gap, quoted, negative = Gap.NONE, False, False
+    for match in _TOKEN.finditer(text):
+        kind, raw = match.lastgroup, match.group()
+        if kind == "gap":
+            gap = max(gap, _gap(raw, text, match.end()))
+            quoted ^= raw == '"'
+            continue
+        if kind == "symbol" and not _means(raw, maths, text, match.start(), match.end()):
+            gap = max(gap, Gap.COMMA if raw in "()" or text[match.start() - 1 : match.start()].isspace() else Gap.NONE)
+            continue
+        if kind == "number" and raw == "-":
+            negative = True
+            continue
+        found.append(_token(kind, f"-{raw}" if negative else raw, gap, quoted))
+        gap, negative = Gap.NONE, False
+    return found
+
+
+def _gap(sign: str, text: str, end: int) -> Gap:
+    if sign in ",:[]{}—":
+        return Gap.COMMA
+    if sign == '"':
+        return Gap.NONE
+    return Gap.SENTENCE if text[end : end + 1].isspace() or sign == "\n" else Gap.COMMA
+
+
+def _means(sign: str, maths: bool, text: str, start: int, end: int) -> bool:
+    """Whether *sign* is more than punctuation where it stands."""
+    if sign in "()":
+        return maths
+    if sign == "-":
+        before, after = text[max(0, start - 2) : start], text[end : end + 2]
+        spaced = before[-1:].isspace() and after[:1].isspace()
+        single = re.search(r"(?<!\w)\w$", before) is not None and re.match(r"\w(?!\w)", after) is not None
+        return single or (spaced and maths) or (before[-1:].isdigit() and after[:1].isdigit())
+    if sign == "/":
+        return not (text[start - 1 : start].isalpha() and text[end : end + 1].isalpha())
+    return True
+
+
+def _token(kind: str | None, raw: str, gap: Gap, quoted: bool) -> Token:
+    match kind:
+        case "literal":
+            text = raw if raw[0] in "`-" else raw.casefold()
+            return Token(text.strip("`") if raw[0] == "`" else text, raw, "literal", gap, quoted)
+        case "number":
+            return Token(raw.casefold(), raw, "number", gap, quoted)
+        case "symbol":
+            return Token(raw.replace(" ", "").casefold(), raw, "symbol", gap, quoted)
+        case _:
+            plain = _ELISION.sub("", raw.casefold())
+            if plain.endswith("."):  # U.S., e.g., a.m.
+                plain = plain.replace(".", "")
+            return Token(plain.strip("_") or plain, raw, "word", gap, quoted)

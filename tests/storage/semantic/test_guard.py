@@ -1,0 +1,207 @@
+"""What two questions have to agree in to be one: by the words alone, and where embeddings say that they are alike."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from storage.semantic.guard import difference
+from storage.semantic.reading import MAX_CHARACTERS, Reading, read
+from storage.semantic.report import LabelledPair, report
+from tests.storage.semantic.examples import Pair, light_edits, near_misses, written
+
+SHARED = Path(os.environ.get("MODELPORT_SHARED", Path(__file__).resolve().parents[4] / "shared"))
+QUORA = SHARED / "data" / "routing" / "cache_qqp.jsonl.gz"
+
+
+def _read(text: str) -> Reading:
+    reading = read(text)
+    assert reading is not None
+    return reading
+
+
+def _apart(one: str, other: str, *, by_vector: bool = False) -> str | None:
+    return difference(_read(one), _read(other), by_vector=by_vector)
+
+
+def _labelled(pairs: list[Pair], *, same: bool) -> list[LabelledPair]:
+    return [LabelledPair(pair.one, pair.other, same) for pair in pairs]
+
+
+# --- the goals
+
+
+@pytest.mark.parametrize("pairs", [near_misses(), written("near_misses")], ids=["made", "written"])
+def test_at_most_fifteen_of_a_thousand_near_misses_are_hits(pairs: list[Pair]) -> None:
+    found = report(_labelled(pairs, same=False))
+
+    assert found.false_hit_rate <= 0.015, found.false
+
+
+def test_there_are_enough_examples() -> None:
+    assert len(near_misses()) >= 300
+    assert len(written("near_misses")) >= 100
+    assert len(light_edits()) + len(written("light_edits")) >= 300
+
+
+@pytest.mark.parametrize("pairs", [light_edits(), written("light_edits")], ids=["made", "written"])
+def test_at_least_three_of_four_light_edits_are_hits(pairs: list[Pair]) -> None:
+    assert report(_labelled(pairs, same=True)).recall >= 0.75
+
+
+def test_hits_do_not_depend_on_which_question_was_stored() -> None:
+    pairs = [*near_misses(), *written("near_misses"), *light_edits(), *written("light_edits")]
+
+    lopsided = [pair for pair in pairs if (_apart(pair.one, pair.other)) != (_apart(pair.other, pair.one))]
+    assert [pair for pair in lopsided if None in (_apart(pair.one, pair.other), _apart(pair.other, pair.one))] == []
+
+
+@pytest.mark.skipif(not QUORA.exists(), reason="the labelled pairs are not here")
+def test_hits_among_labelled_pairs_are_right_97_times_of_100() -> None:
+    with gzip.open(QUORA, "rt", encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines][1:]
+    found = report(LabelledPair(row["a"], row["b"], bool(row["same"])) for row in rows)
+
+    assert found.precision >= 0.97
+    assert found.hits > 250
+
+
+# --- single facts
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("What does 你好 mean?", "what does 你好 mean"),
+        ("東京の人口は?", "東京の人口は"),
+        ("Сколько лет Москве?", "сколько лет москве"),
+        ("Wie viel ist 1.000 geteilt durch 4?", "Wie viel ist 1000 geteilt durch 4?"),
+        ("Combien font 3,5 fois 2 ?", "Combien font 3.5 fois 2 ?"),
+        ("¿Cuánto es veinte por tres?", "¿Cuánto es 20 por tres?"),
+        ("When did World War II end?", "When did World War 2 end?"),
+        ("Fix this:\n```\nx = 1\n```", "Fix this:\n```\nx = 1\n```\n"),
+        ("Is it safe to eat raw eggs?", "IS IT SAFE TO EAT RAW EGGS"),
+        ("How many MB are in 3 GB?", "how many mb are in 3 gb?"),
+    ],
+)
+def test_the_same_question(one: str, other: str) -> None:
+    assert _apart(one, other) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("東京の人口は?", "大阪の人口は?"),
+        ("Сколько лет Москве?", "Сколько лет Киеву?"),
+        ("Fix this:\n```\nx = 1\n```", "Fix this:\n```\nX = 1\n```"),
+        ("Fix this:\n```\nif a:\n  b()\n```", "Fix this:\n```\nif a:\n    b()\n\nc()\n```"),
+        ("Print 'Hello World'", "Print 'hello, world!'"),
+        ("How do I convert a list in Python to a vector in R?", "How do I convert a list in R to a vector in Python?"),
+        ("Is it not true that cats are liquid?", "Is it true that cats are not liquid?"),
+        ("How do you say please in Korean?", "How do you say in Korean?"),
+        ("How do I write thank you?", "How do I write?"),
+        ("How do I solve this maths problem?", "How can I solve this math problem?"),
+        ("How do you feel?", "How do I feel?"),
+        ("Tell me a joke", "What is a joke?"),
+        ("Simplify (a+b)*c", "Simplify a+b*c"),
+        ("Wer schlug Frankreich?", "Wen schlug Frankreich?"),
+        ("Meeting on 03/04/2024", "Meeting on 04/03/2024"),
+    ],
+)
+def test_another_question(one: str, other: str) -> None:
+    assert _apart(one, other) is not None
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\n", "?!", "x" * (MAX_CHARACTERS + 1)])
+def test_nothing_and_far_too_much_never_match_anything_else(text: str) -> None:
+    reading = read(text)
+
+    assert reading is None or difference(reading, _read("What is love?")) is not None
+
+
+def test_any_text_can_be_read() -> None:
+    pieces = ["'", '"', "`", "-", "5", "(", ")", ".", "\n", "the", "'s", "how", "do", "I", "and", "£", "ß", "½", "\x00"]
+    texts = [f"{one}{two} {three}" for one in pieces for two in pieces for three in pieces]
+
+    assert all(reading is None or reading.words for reading in map(read, texts))
+
+
+# --- with embeddings
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("What is the best way to celebrate Christmas?", "How do you celebrate Christmas?"),
+        ("How do I get back to sleep at night?", "What helps to fall asleep again at night?"),
+        ("What's the best way to monetize Android apps?", "How do you monetize your Android application?"),
+        ("What are the causes of scarcity in economics?", "What causes scarcity?"),
+        ("What is the difference between Kant and Hegel?", "How do Hegel and Kant differ?"),
+        ("How do I convert JSON to CSV?", "What is a good tool to turn JSON to CSV?"),
+    ],
+)
+def test_a_paraphrase_may_match_by_its_vector(one: str, other: str) -> None:
+    assert _apart(one, other) is not None
+    assert _apart(one, other, by_vector=True) is None
+
+
+@pytest.mark.parametrize("pair", [*near_misses(), *written("near_misses")], ids=lambda pair: pair.one[:40])
+def test_no_near_miss_passes_however_alike_its_vectors_are(pair: Pair) -> None:
+    assert _apart(pair.one, pair.other, by_vector=True) is not None
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "reason"),
+    [
+        ("How do I cook rice for 4 people?", "What is the way to prepare rice for 6 people?", "numbers"),
+        ("Which pills may I take with milk?", "What pills can be taken without milk?", "negation"),
+        ("How tall is Anna Smith now?", "What is the height of Berta Smith now?", "names"),
+        ("Was Rome attacked by Carthage?", "Did the army of Rome go and attack Carthage?", "direction"),
+        ("Who wrote the anthem of Peru?", "When did somebody write the anthem of Peru?", "kind of question"),
+        ("Who leads the company now?", "Who was it that led the company now?", "time"),
+        ("How do I make prices rise in my shop?", "What lets the prices in my shop decrease?", "opposites"),
+    ],
+)
+def test_the_reason_is_named(one: str, other: str, reason: str) -> None:
+    found = _apart(one, other, by_vector=True)
+
+    assert found is not None
+    assert found.partition(" (")[0] == reason
+
+
+# --- reading
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "kind"),
+    [
+        ("Hi, could you please tell me what's the height of the Eiffel Tower?", "height of eiffel tower", "be what"),
+        ("What is France's capital?", "capital of france", "be what"),
+        ("How can I convert twenty-five km to miles?", "convert 25 kilometer to mile", "_i howto"),
+        ("What's $5 in euros?", "5 dollar in euro", "be what"),
+        ("What is 1,000 + 2.5 million?", "1000 + 2500000", "be what"),
+        ("What is 5!?", "5 !", "be what"),
+        ("What is vitamin A?", "vitamin a", "be what"),
+        ("Is C++ or C# faster than .NET?", "c++ or c# faster than .net", "be"),
+        ("Wie viele Einwohner hat Berlin, bitte?", "wie viele einwohner hat berlin", ""),
+        ("Why don't cats swim?", "not cats swim", "do why"),
+        ("Who did what?", "who do past what", ""),
+    ],
+)
+def test_a_question_is_read(text: str, words: str, kind: str) -> None:
+    reading = _read(text)
+
+    assert (" ".join(reading.words), " ".join(reading.kind)) == (words, kind)
+
+
+@pytest.mark.parametrize("text", ["a-" * 2000, "(" * 4000, "..." * 1300, "'a " * 1300, "a@" * 700, "1 " * 700])
+def test_no_text_takes_long_to_read(text: str) -> None:
+    began = time.process_time()
+    read(text)
+
+    assert time.process_time() - began < 0.5
