@@ -75,6 +75,14 @@ replay: .venv-dev/ready ## replay recorded provider traffic; RECORDINGS=folder
 bench-start: .venv/ready ## time to the first 200 and memory when idle; ROUNDS=5
 	@.venv/bin/python benchmarks/start.py $(ROUNDS)
 
+.PHONY: bench-translate
+bench-translate: .venv/ready ## what translation costs, in microseconds; ROUNDS=5 ARGS=--stages
+	@.venv/bin/python benchmarks/translate.py $(ROUNDS) $(ARGS)
+
+.PHONY: bench-consensus
+bench-consensus: .venv/ready ## merged answers beside single models, into benchmarks/consensus.md; ARGS="--committees 6"
+	@.venv/bin/python benchmarks/consensus.py --write $(ARGS)
+
 .PHONY: lint
 lint: .venv-dev/ready ## ruff: rules and format
 	@.venv-dev/bin/ruff check .
@@ -131,6 +139,12 @@ lock: .venv-dev/ready ## pin what the image installs, with hashes, at least a we
 clean: ## remove the environments and what tools have left
 	@rm -rf .venv .venv-dev .venv-contract build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	@find translators routing storage proxy tests tools -name __pycache__ -prune -exec rm -rf {} +
+
+PAIRS = ../shared/data/routing/cache_qqp.jsonl.gz
+
+.PHONY: bench-semantic
+bench-semantic: .venv/ready ## how often the semantic cache is right; PAIRS=labelled.jsonl.gz
+	@.venv/bin/python benchmarks/semantic.py $(wildcard $(PAIRS))
 
 # $(call built,FOLDER,WHAT): WHAT installed from this checkout, as it stands, into the environment FOLDER.
 define built
