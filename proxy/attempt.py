@@ -33,6 +33,7 @@ from proxy.whole import joined
 from routing.errors import AttemptFailed
 from routing.targets import Target
 from storage.errors import LedgerUnavailable
+from translators.complaints import in_clients_words
 from translators.dialect import Relayed
 from translators.errors import BadRequest
 from translators.losses import Loss
@@ -117,7 +118,8 @@ class Attempter:
                 mended = await self._mended(failed.failure, prepared, treatment, deadline)
                 if mended is None:
                     treatment.failed()
-                    raise
+                    told = in_clients_words(failed.failure, self._asked.request, prepared.rules.dialect)
+                    raise type(failed)(told) from failed
                 prepared = mended
                 continue
             treatment.worked(prepared)

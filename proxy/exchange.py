@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -19,7 +19,7 @@ from storage.errors import LedgerUnavailable
 from storage.ledger import CacheUse, Ledger, OpenAttempt, OpenExchange, SettledAttempt, SettledExchange, Status
 from storage.money import usd
 from translators.codec import dumps
-from translators.losses import Loss, header_value
+from translators.losses import Loss, distinct, header_value
 from translators.neutral import Failure, Usage
 
 MAX_LOSSES_HEADER: Final = 4096
@@ -116,7 +116,7 @@ class Exchange:
         self.cache: CacheUse = cache
         self.target: Target | None = None
         self.attempts: list[Attempt] = []
-        self.losses: tuple[Loss, ...] = ()
+        self._losses: tuple[Loss, ...] = ()
         self.report_losses = True
         self.saved_nanousd = 0
         self.stored_usage: Usage | None = None
@@ -138,6 +138,15 @@ class Exchange:
         self._input_estimate = input_estimate
         self._closing: list[SettledAttempt] = []
         self._opened = False
+
+    @property
+    def losses(self) -> tuple[Loss, ...]:
+        """What the answer's request lost, each loss once."""
+        return self._losses
+
+    @losses.setter
+    def losses(self, losses: Iterable[Loss]) -> None:
+        self._losses = distinct(losses)
 
     # --- attempts
 

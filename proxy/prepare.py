@@ -136,7 +136,7 @@ def _rendered(way: _Way, request: Request) -> Prepared:
     dialect, spoken, rules = SPOKEN[way.spoken], way.spoken, way.rules
     lost = [*way.lost]
     if request.dialect != spoken:
-        request, outward = for_others(real_wishes(request))
+        request, outward = for_others(real_wishes(request, rules))
         lost.extend(outward)
     fan_out = 1 if dialect.TAKES_N else request.n or 1
     if fan_out > MOST_CHOICES:
