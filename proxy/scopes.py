@@ -1,0 +1,82 @@
+"""What a key may ask: routes, models and endpoints, by globs.
+
+A glob of *models* is held against the route's name, `provider/model` and the bare model; one of *routes* against the
+name of a configured route. A key with *routes* alone asks nothing but these. A route that a key may ask with only some
+of its targets is that route without the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import Final
+
+from proxy.errors import Refused, refused
+from proxy.identity import Identity, Scope
+from routing.targets import Route, Target
+
+MOST_NAMED: Final = 12
+"""Globs that a refusal names."""
+
+
+def check_scope(identity: Identity, route: Route, asked: str, *, configured: bool) -> Route:
+    """*route* with the targets that *identity* may ask. *configured*: it is one of the configuration's, by its name.
+
+    Raises:
+        Refused: 403 naming what it may ask, when it may ask none of them.
+    """
+    if not identity.scopes:
+        return route
+    targets = route.targets
+    for scope in identity.scopes:
+        targets = _within(scope, route.name if configured else None, targets)
+        if not targets:
+            raise _out_of_scope(scope, asked)
+    return route if len(targets) == len(route.targets) else replace(route, targets=targets)
+
+
+def may_ask(identity: Identity, route: Route, *, configured: bool) -> bool:
+    """Whether *identity* may ask any target of *route*."""
+    try:
+        check_scope(identity, route, "", configured=configured)
+    except Refused:
+        return False
+    return True
+
+
+def check_endpoint(identity: Identity, path: str) -> None:
+    """Raises Refused, 403 naming the endpoints that *identity* may use, when *path* is none of them."""
+    for scope in identity.scopes:
+        if scope.endpoints and not _matches(scope.endpoints, path):
+            told = f"{path[:200]} is not open to {scope.who}: it may use {_list(scope.endpoints)}"
+            raise refused(403, told, kind="permission", code="endpoint_not_allowed")
+
+
+def _within(scope: Scope, route: str | None, targets: tuple[Target, ...]) -> tuple[Target, ...]:
+    if route is not None:
+        if scope.routes and not _matches(scope.routes, route):
+            return ()
+        if _matches(scope.models, route):
+            return targets
+    elif scope.routes and not scope.models:
+        return ()
+    if not scope.models:
+        return targets
+    return tuple(target for target in targets if _matches(scope.models, target.name, target.model))
+
+
+def _matches(globs: Iterable[str], *names: str) -> bool:
+    return any(fnmatchcase(name, glob) for glob in globs for name in names)
+
+
+def _out_of_scope(scope: Scope, asked: str) -> Refused:
+    kinds = (("routes", scope.routes), ("models", scope.models))
+    allowed = " and ".join(f"the {kind} {_list(globs)}" for kind, globs in kinds if globs)
+    told = f"{asked[:200]!r} is not open to {scope.who}: it may use {allowed}"
+    return refused(403, told, kind="permission", code="model_not_allowed", param="model")
+
+
+def _list(globs: Sequence[str]) -> str:
+    more = f" and {len(globs) - MOST_NAMED} more" if len(globs) > MOST_NAMED else ""
+    return ", ".join(globs[:MOST_NAMED]) + more
