@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -15,11 +16,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from proxy.backends.backend import Operation, Timeouts
-from proxy.config.model import PriceSettings, ProviderSettings, Settings, TimeoutSettings
+from proxy.config.model import ListSettings, PriceSettings, ProviderSettings, Settings, TimeoutSettings
 from proxy.config.quirks import quirks
 from proxy.config.secrets import BadSecret, NoSecret, Secret
 from proxy.config.shipped import dialects, rows
+from proxy.credentials import StoredKeys
 from routing.catalog import Overlay, rules_for
+from routing.pricing import Price, Tariff
 
 if TYPE_CHECKING:
     from proxy.backends.llamacpp import LocalModel
@@ -52,16 +55,6 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class PricePerMillion:
-    """US dollars per million tokens. A rate that is None is that of *input*."""
-
-    input: Decimal
-    output: Decimal
-    cached_input: Decimal | None = None
-    cache_write: Decimal | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class EmbeddingWay:
     """How a provider is asked for embeddings; *dialect* is empty where it cannot be.
 
@@ -91,14 +84,18 @@ class ProviderSpec:
     base_url: str = ""
     auth: str = "none"
     keys: tuple[Secret, ...] = ()
+    weights: tuple[int, ...] = ()
+    """Each key's share of the load."""
     models: tuple[str, ...] = ()
     patterns: tuple[str, ...] = ()
     timeouts: Timeouts = field(default_factory=Timeouts)
     limits: Limits = field(default_factory=Limits)
     quirks: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    price: Mapping[str, PricePerMillion] = field(default_factory=dict)
+    price: Mapping[str, tuple[Tariff, ...]] = field(default_factory=dict)
     price_source: str | None = None
+    discount: Decimal = Decimal(0)
+    """What is taken off the shipped prices."""
     chat_path: str = ""
     stream_path: str = ""
     also_speaks: tuple[str, ...] = ()
@@ -171,19 +168,25 @@ class ProviderSpec:
         """Whether a bare *model* name leads here."""
         return model in self.models or any(fnmatchcase(model, pattern) for pattern in self.patterns)
 
-    def price_of(self, model: str) -> PricePerMillion | None:
+    def price_of(self, model: str) -> tuple[Tariff, ...] | None:
         """The configured price: that of the name itself, else of the first glob that fits."""
         exact = self.price.get(model)
         return exact or next((price for glob, price in self.price.items() if fnmatchcase(model, glob)), None)
 
 
 def providers(
-    settings: Settings, environ: Mapping[str, str], overlay: Overlay | None = None
+    settings: Settings,
+    environ: Mapping[str, str],
+    overlay: Overlay | None = None,
+    stored: StoredKeys | None = None,
 ) -> dict[str, ProviderSpec]:
-    """All providers by name, in order; *overlay* is what is known of their models beside the configuration."""
+    """All providers by name, in order; *overlay* is what is known of their models beside the configuration.
+
+    *stored* are the keys in the database. Without it nobody has looked: what refers to one is taken to be there.
+    """
     shipped = rows()
-    names = [*settings.providers, *(name for name in shipped if name not in settings.providers)]
-    specs = {name: _spec(name, shipped.get(name, {}), settings.providers.get(name), environ) for name in names}
+    names = dict.fromkeys([*settings.providers, *shipped, *(stored.providers if stored else ())])
+    specs = {name: _spec(name, shipped.get(name, {}), settings.providers.get(name), environ, stored) for name in names}
     known = overlay or Overlay()
     return {name: replace(spec, overlay=known) for name, spec in specs.items()}
 
@@ -201,19 +204,27 @@ def call_url(spec: ProviderSpec, path: str) -> str:
 
 
 def _spec(
-    name: str, row: Mapping[str, Any], section: ProviderSettings | None, environ: Mapping[str, str]
+    name: str,
+    row: Mapping[str, Any],
+    section: ProviderSettings | None,
+    environ: Mapping[str, str],
+    stored: StoredKeys | None,
 ) -> ProviderSpec:
-    own = section or ProviderSettings()
+    own = _with_stored_address(name, row, section or ProviderSettings(), stored)
     dialect = own.dialect or row.get("dialect", "openai_chat")
     ways = dialects()[dialect] if dialect != row.get("dialect") else {**dialects()[dialect], **row}
     backend: BackendKind = "llamacpp" if dialect == "llamacpp" else row.get("backend", "http")
     from_environment = _address(row, environ)
     base_url = own.base_url or from_environment or row.get("base_url", "")
     keys, missing = _keys(row, own, environ)
+    keys = stored.beside(name, keys) if stored else keys
     models = tuple(row.get("models", ()) if own.models is None else own.models)
-    auth = own.auth or (ways["auth"] if row or keys or missing else "none")
+    has_keys = bool(keys or own.keys or (stored and name in stored.providers))
+    auth = own.auth or (ways["auth"] if row or has_keys or missing else "none")
     chat_path = own.chat_path or ways["chat_path"]
     why_off = _why_off(row, own, keys, missing, configured=section is not None, addressed=bool(from_environment))
+    if stored and not keys and not why_off and own.auth != "none":
+        why_off = stored.why_none(name)
     if own.enabled and backend == "http" and not base_url:
         addressless = f"no base_url: set {' or '.join(row.get('base_url_env', ()))}"
         why_off = f"{why_off}; {addressless}" if why_off else addressless
@@ -227,15 +238,17 @@ def _spec(
         base_url=base_url,
         auth=auth,
         keys=keys,
+        weights=tuple(stored.weight(secret) for secret in keys) if stored else (),
         models=models,
         patterns=tuple(row.get("patterns", ()) if own.patterns is None else own.patterns),
         timeouts=_timeouts(ways.get("timeouts", {}), own.timeouts),
         limits=Limits(**{name: getattr(own.limits, name) for name in Limits.__dataclass_fields__}),
         quirks=own_quirks,
         model_quirks={model: {**own_quirks, **each.quirks()} for model, each in local_models.items()},
-        headers={**row.get("headers", {}), **{header: secret.reveal() for header, secret in own.headers.items()}},
+        headers={**row.get("headers", {}), **_headers(own, stored)},
         price=_price(ways, own),
         price_source=row.get("price_source"),
+        discount=Decimal(own.discount or 0),
         chat_path=chat_path,
         stream_path=own.stream_path or own.chat_path or ways.get("stream_path", chat_path),
         also_speaks=_also_speaks(row, own, dialect),
@@ -251,6 +264,25 @@ def _spec(
         configured=section is not None,
         why_off=why_off,
     )
+
+
+def _with_stored_address(
+    name: str, row: Mapping[str, Any], own: ProviderSettings, stored: StoredKeys | None
+) -> ProviderSettings:
+    """*own* with what stands beside the provider's stored keys, where the configuration says nothing of it."""
+    base_url, dialect = stored.address(name) if stored else (None, None)
+    said = {"base_url": None if row.get("base_url") else base_url, "dialect": None if row else dialect}
+    update = {field: value for field, value in said.items() if value and getattr(own, field) is None}
+    return own.model_copy(update=update) if update else own
+
+
+def _headers(own: ProviderSettings, stored: StoredKeys | None) -> dict[str, str]:
+    found = {header: stored.found(secret) if stored else secret for header, secret in own.headers.items()}
+    return {
+        header: secret.reveal()
+        for header, secret in found.items()
+        if secret and not (stored is None and secret.stored_name)
+    }
 
 
 def _also_speaks(row: Mapping[str, Any], own: ProviderSettings, dialect: str) -> tuple[str, ...]:
@@ -346,19 +378,32 @@ def _timeouts(row: Mapping[str, float], own: TimeoutSettings) -> Timeouts:
     return Timeouts(**clocks)
 
 
-def _price(row: Mapping[str, Any], own: ProviderSettings) -> dict[str, PricePerMillion]:
+def _price(row: Mapping[str, Any], own: ProviderSettings) -> dict[str, tuple[Tariff, ...]]:
     match own.price:
         case None:
             shipped = row.get("price")
-            return {ANY_MODEL: _rates(shipped)} if shipped else {}
+            return {ANY_MODEL: (Tariff(Price.of(shipped)),)} if shipped else {}
         case PriceSettings():
-            return {ANY_MODEL: _rates(own.price.model_dump(exclude_none=True))}
+            return {ANY_MODEL: _tariffs(own.price)}
         case tables:
-            return {model: _rates(price.model_dump(exclude_none=True)) for model, price in tables.items()}
+            return {model: _tariffs(price) for model, price in tables.items()}
 
 
-def _rates(table: Mapping[str, str]) -> PricePerMillion:
-    return PricePerMillion(**{name: Decimal(amount) for name, amount in table.items()})
+def _tariffs(price: PriceSettings) -> tuple[Tariff, ...]:
+    return (_tariff(price, None), *(_tariff(later, _moment(later.valid_from)) for later in price.changes))
+
+
+def _tariff(settings: ListSettings, since: datetime | None) -> Tariff:
+    tiers = [{"above": tier.above, **tier.rates()} for tier in settings.tiers]
+    served: dict[str, Decimal | Price] = {
+        word: Decimal(own) if isinstance(own, str) else Price.of(own.rates()) for word, own in settings.served.items()
+    }
+    return Tariff(Price.of({**settings.rates(), "tiers": tiers}), served, since)
+
+
+def _moment(text: str) -> datetime:
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _address(row: Mapping[str, Any], environ: Mapping[str, str]) -> str:

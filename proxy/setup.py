@@ -19,8 +19,10 @@ from proxy.backends.backend import Backend
 from proxy.backends.demo import DemoBackend
 from proxy.backends.http import HttpBackend
 from proxy.config import Loaded
-from proxy.config.model import RouteSettings, StructuredSettings
+from proxy.config.model import ConsensusSettings, PricesSettings, RaceSettings, RouteSettings, StructuredSettings
+from proxy.credentials import StoredKeys
 from proxy.errors import Redactor
+from proxy.provider_book import ProviderBook
 from proxy.providers import ProviderSpec, call_url, providers
 from routing.catalog import Overlay
 from routing.limits import KeyRing
@@ -74,6 +76,16 @@ class Setup:
         own, settings = self._route(route), self.loaded.settings.structured
         return settings if own is None or own.repair is None else settings.model_copy(update={"repair": own.repair})
 
+    def race(self, route: str) -> RaceSettings:
+        """How the route of that name races."""
+        own = self._route(route)
+        return own.race if own else RaceSettings()
+
+    def consensus(self, route: str) -> ConsensusSettings:
+        """How the route of that name makes one answer of several."""
+        own = self._route(route)
+        return own.consensus if own else ConsensusSettings()
+
     def _route(self, name: str) -> RouteSettings | None:
         return self.loaded.settings.routes.get(name)
 
@@ -103,9 +115,16 @@ def new_setup(
     session: aiohttp.ClientSession,
     overlay: Overlay,
     old: Setup | None = None,
+    *,
+    stored: StoredKeys | None = None,
+    added: ProviderBook | None = None,
 ) -> Setup:
-    """The setup that *loaded* describes. Backends and keys of providers that did not change are *old*'s."""
-    specs = providers(loaded.settings, environ, overlay)
+    """The setup that *loaded*, the *stored* keys and the providers that were *added* at run time describe.
+
+    Backends and keys of providers that did not change are *old*'s.
+    """
+    stored = stored or StoredKeys()
+    specs = providers(added.over(loaded.settings) if added else loaded.settings, environ, overlay, stored)
     backends: dict[str, Backend] = {}
     rings: dict[str, KeyRing[Key]] = {}
     for name, spec in specs.items():
@@ -116,7 +135,7 @@ def new_setup(
             continue
         backends[name] = new_backend(spec, session)
         keys = [Key(index, secret.reveal()) for index, secret in enumerate(spec.keys)]
-        rings[name] = KeyRing(keys, time.monotonic)
+        rings[name] = KeyRing(keys, time.monotonic, spec.weights)
     retry = loaded.settings.retry
     return Setup(
         loaded,
@@ -124,7 +143,7 @@ def new_setup(
         backends,
         rings,
         new_names(loaded, specs),
-        Redactor(secrets_of(loaded, specs)),
+        Redactor([*secrets_of(loaded, specs), *stored.secrets]),
         Patience(
             repeats=retry.attempts - 1,
             longest_wait_s=retry.backoff_max_s,
@@ -149,13 +168,20 @@ def new_backend(spec: ProviderSpec, session: aiohttp.ClientSession) -> Backend:
 
 
 def new_names(
-    loaded: Loaded, specs: Mapping[str, ProviderSpec], told: Callable[[ProviderSpec], Sequence[str]] = lambda _spec: ()
+    loaded: Loaded,
+    specs: Mapping[str, ProviderSpec],
+    told: Callable[[ProviderSpec], Sequence[str]] = lambda _spec: (),
+    chosen: Mapping[str, str] | None = None,
 ) -> Names:
-    """What a client may write into `model`; *told* gives the names that a provider's vendor lists."""
+    """What a client may write into `model`; *told* gives the names that a provider's vendor lists.
+
+    *chosen* are policies by route, which stand over those of the configuration.
+    """
+    chosen = chosen or {}
     routes = [
         Route(
             name,
-            route.policy,
+            chosen.get(name, route.policy),
             tuple(Target.parse(each.target, each.weight) for each in route.weighted),
             route.losses,
             frozenset(route.fallback_on),
@@ -167,20 +193,22 @@ def new_names(
     return Names(routes, offers)
 
 
-def new_prices(specs: Mapping[str, ProviderSpec]) -> PriceBook:
-    """Configured prices over the shipped ones."""
-    overrides: dict[tuple[str, str], Price] = {}
-    for spec in specs.values():
-        for model, price in spec.price.items():
-            rates = {
-                "input": price.input,
-                "output": price.output,
-                "cached_input": price.input if price.cached_input is None else price.cached_input,
-                "cache_write": price.input if price.cache_write is None else price.cache_write,
-            }
-            overrides[spec.name, model] = Price.of(dict(rates), f"providers.{spec.name}.price")
-    sources = {spec.name: spec.price_source for spec in specs.values() if spec.price_source}
-    return PriceBook(overrides, sources)
+def new_prices(
+    specs: Mapping[str, ProviderSpec],
+    settings: PricesSettings | None = None,
+    on_new: Callable[[Price], None] | None = None,
+) -> PriceBook:
+    """Configured prices over the shipped ones; *on_new* is told each that a cost is computed with."""
+    settings = settings or PricesSettings()
+    return PriceBook(
+        {(spec.name, model): tariffs for spec in specs.values() for model, tariffs in spec.price.items()},
+        {spec.name: spec.price_source for spec in specs.values() if spec.price_source},
+        {spec.name: spec.discount for spec in specs.values() if spec.discount},
+        shipped=settings.shipped,
+        vendor_cost=settings.vendor_cost,
+        reporters=None if settings.reporting is None else frozenset(settings.reporting),
+        on_new=on_new,
+    )
 
 
 def secrets_of(loaded: Loaded, specs: Mapping[str, ProviderSpec]) -> list[str]:
@@ -189,4 +217,8 @@ def secrets_of(loaded: Loaded, specs: Mapping[str, ProviderSpec]) -> list[str]:
     found.extend(value for spec in specs.values() if spec.configured for value in spec.headers.values())
     if loaded.settings.auth.master_key is not None:
         found.append(loaded.settings.auth.master_key.reveal())
+    sealing = loaded.settings.secrets
+    sealers = (sealing.key, sealing.passphrase, sealing.previous_key, sealing.previous_passphrase)
+    alerts = loaded.settings.alerts
+    found.extend(secret.reveal() for secret in (*sealers, alerts.webhook, alerts.webhook_secret) if secret is not None)
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,7 +13,8 @@ from proxy.backends.backend import Timeouts
 from proxy.config import load
 from proxy.config.model import AUTH_SCHEMES
 from proxy.config.shipped import dialects, rows
-from proxy.providers import EmbeddingWay, Limits, PricePerMillion, ProviderSpec, call_url, providers
+from proxy.providers import EmbeddingWay, Limits, ProviderSpec, call_url, providers
+from routing.pricing import Price, Tariff
 from translators.dialect import Rules
 from translators.embeddings import EMBEDDERS, EmbeddingRules
 from translators.neutral import Request
@@ -260,6 +260,11 @@ def test_a_local_model_is_a_file_with_a_name(tmp_path: Path) -> None:
     assert found.local_models["tiny"].context == 512
 
 
+def at(sent: str, received: str) -> tuple[Tariff, ...]:
+    """The price of those two rates."""
+    return (Tariff(Price.of({"input": sent, "output": received})),)
+
+
 def test_a_price_is_for_all_models_or_for_some(tmp_path: Path) -> None:
     flat = spec(tmp_path, "openai", "[providers.openai]\nprice = { input = '1', output = '2.5' }\n")
     text = (
@@ -267,9 +272,9 @@ def test_a_price_is_for_all_models_or_for_some(tmp_path: Path) -> None:
     )
     some = spec(tmp_path, "openai", text)
 
-    assert flat.price_of("anything") == PricePerMillion(Decimal(1), Decimal("2.5"))
-    assert some.price_of("gpt-4o") == PricePerMillion(Decimal(3), Decimal(4))
-    assert some.price_of("gpt-4.1") == PricePerMillion(Decimal(1), Decimal(2))
+    assert flat.price_of("anything") == at("1", "2.5")
+    assert some.price_of("gpt-4o") == at("3", "4")
+    assert some.price_of("gpt-4.1") == at("1", "2")
     assert some.price_of("o3") is None
 
 
@@ -287,7 +292,7 @@ def test_a_local_model_has_time_to_load_and_costs_nothing(tmp_path: Path) -> Non
     spec = providers(load(environ={}, folder=tmp_path).settings, {})["local"]
 
     assert (spec.timeouts.first_event_s, spec.timeouts.whole_answer_s) == (300, 300)
-    assert spec.price_of("tiny") == PricePerMillion(Decimal(0), Decimal(0))
+    assert spec.price_of("tiny") == at("0", "0")
 
 
 # --- embeddings and completions

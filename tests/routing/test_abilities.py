@@ -55,7 +55,8 @@ def test_able_targets_are_kept_in_order_and_emulation_is_a_last_resort() -> None
     chain = list(rules)
 
     assert able(IMAGE, chain, rules.__getitem__) == chain[1:]
-    assert able(TOOLS_SCHEMA, chain, rules.__getitem__) == chain[:2]
+    assert able(TOOLS_SCHEMA, chain, rules.__getitem__) == chain
+    assert able(TOOLS_SCHEMA, chain[::-1], rules.__getitem__) == [chain[1], chain[0], chain[2]]
     assert able(TOOLS_SCHEMA, chain[2:], rules.__getitem__) == chain[2:]
 
 

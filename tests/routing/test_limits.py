@@ -109,3 +109,46 @@ def test_rests_are_bounded(clock) -> None:
         ring.refused(0, Failure("permission", "", 403), f"m{number}")
 
     assert len(ring._rests) <= 1024
+
+
+@pytest.mark.parametrize(
+    ("weights", "turns"),
+    [
+        ((), "abcabcabc"),
+        ((1, 1, 1), "abcabcabc"),
+        ((3, 1), "aabaaaba"),
+        ((5, 1, 1), "aabacaa" * 2),
+        ((1, 2, 3), "cbacbc" * 2),
+    ],
+)
+def test_heavier_keys_go_more_often_and_not_all_at_once(clock, weights: tuple[int, ...], turns: str) -> None:
+    ring = KeyRing("abc"[: len(weights) or 3], clock, weights)
+    names = [ring.keys[ring.take()] for _ in turns]
+
+    assert "".join(names) == turns
+
+
+@pytest.mark.parametrize("weights", [(3, 1), (5, 1, 1), (7, 3, 2, 1), (1000, 1)])
+def test_every_round_of_turns_has_each_key_as_often_as_it_weighs(clock, weights: tuple[int, ...]) -> None:
+    ring = KeyRing(range(len(weights)), clock, weights)
+
+    for _ in range(3):
+        turns = [ring.take() for _ in range(sum(weights))]
+        assert tuple(turns.count(index) for index in range(len(weights))) == weights
+
+
+def test_while_a_heavy_key_rests_the_others_share_its_turns_and_then_it_goes_on(clock) -> None:
+    ring = KeyRing("abc", clock, (8, 1, 1))
+    ring.cool(0, 10)
+    resting = [ring.take() for _ in range(4)]
+    clock.advance(10)
+    after = [ring.take() for _ in range(10)]
+
+    assert sorted(resting) == [1, 1, 2, 2]
+    assert [after.count(index) for index in range(3)] == [8, 1, 1]
+
+
+def test_a_key_that_was_tried_in_vain_is_passed_over_whatever_it_weighs(clock) -> None:
+    ring = KeyRing("ab", clock, (100, 1))
+
+    assert [ring.take("m", {0}), ring.take("m", {0, 1}), ring.take("m", {1})] == [1, None, 0]
