@@ -43,15 +43,19 @@ class Rest:
 
 
 class KeyRing(Generic[K]):
-    """Keys in round robin, named by their position so that no secret is hashed, compared or logged.
+    """Keys in turn, named by their position so that no secret is hashed, compared or logged.
 
     *now* is a monotonic clock in seconds. A provider without keys has the one anonymous key None.
+    *weights* are shares of the load, one for each key; without them all are alike. The turns of a heavier key are
+    spread between those of the others (smooth weighted round robin, as nginx has it): 3 and 1 give a a b a.
     """
 
-    def __init__(self, keys: Sequence[K], now: Callable[[], float]) -> None:
+    def __init__(self, keys: Sequence[K], now: Callable[[], float], weights: Sequence[int] = ()) -> None:
         self.keys: tuple[K | None, ...] = tuple(keys) or (None,)
         self._now = now
-        self._next = 0
+        self._weights = tuple(weights) or (1,) * len(self.keys)
+        self._credit = [0] * len(self.keys)
+        """What each key is owed; they sum up to 0."""
         self._rests: dict[tuple[int, str], Rest] = {}
         self._repeats = [0] * len(self.keys)
 
@@ -75,15 +79,21 @@ class KeyRing(Generic[K]):
                 until[index] = max(until[index], rest.until)
         return max(0.0, min(until) - self._now())
 
-    def take(self, model: str = WHOLE_KEY, tried: Collection[int] = ()) -> int | None:
-        """The position of the next free key that was not *tried*; None when there is none."""
-        count = len(self.keys)
-        for step in range(count):
-            index = (self._next + step) % count
-            if index not in tried and self.rest(index, model) is None:
-                self._next = (index + 1) % count
-                return index
-        return None
+    def take(self, model: str = WHOLE_KEY, tried: Collection[int] = (), preferred: int | None = None) -> int | None:
+        """The position of the next free key that was not *tried*; None when there is none.
+
+        A *preferred* key that is free is taken, and costs nobody a turn.
+        """
+        free = [index for index in range(len(self.keys)) if index not in tried and self.rest(index, model) is None]
+        if preferred in free:
+            return preferred
+        if len(free) < 2:
+            return free[0] if free else None
+        for index in free:
+            self._credit[index] += self._weights[index]
+        chosen = max(free, key=self._credit.__getitem__)
+        self._credit[chosen] -= sum(self._weights[index] for index in free)
+        return chosen
 
     def take_resting(self, model: str = WHOLE_KEY, tried: Collection[int] = ()) -> int | None:
         """The resting key that is free soonest, out of those whose rest is our own guess."""

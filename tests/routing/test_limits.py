@@ -152,3 +152,13 @@ def test_a_key_that_was_tried_in_vain_is_passed_over_whatever_it_weighs(clock) -
     ring = KeyRing("ab", clock, (100, 1))
 
     assert [ring.take("m", {0}), ring.take("m", {0, 1}), ring.take("m", {1})] == [1, None, 0]
+
+
+def test_a_preferred_key_that_is_free_is_taken_and_costs_nobody_a_turn(clock) -> None:
+    ring = KeyRing(["a", "b"], clock)
+
+    assert [ring.take("m", (), 1) for _ in range(5)] == [1] * 5
+    assert sorted([ring.take("m"), ring.take("m")]) == [0, 1]
+    assert ring.take("m", {1}, 1) == 0
+    ring.cool(1, 30)
+    assert ring.take("m", (), 1) == 0
