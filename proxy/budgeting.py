@@ -1,4 +1,4 @@
-"""Which budgets a request is charged to, and the most that an attempt of it can cost.
+"""Which budgets a request is charged to, the most that an attempt of it can cost, and how budgets are spoken of.
 
 The sums are the store's (`storage.budgets`); here it is decided what is asked of it.
 """
@@ -6,15 +6,20 @@ The sums are the store's (`storage.budgets`); here it is decided what is asked o
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from decimal import Decimal
+from typing import Any, Final
 
+from proxy.config.model import BudgetSettings, Settings
 from proxy.identity import Identity
 from routing.pricing import PriceBook
 from routing.targets import Target
-from storage.budgets import Budget, OverBudget
+from storage.budgets import Budget, Kind, OverBudget, Standing
+from storage.money import NANO, usd
 from translators.neutral import Failure
 
 Rooms = tuple[Budget, ...]
@@ -33,6 +38,11 @@ class BudgetBook:
     def __bool__(self) -> bool:
         return bool(self._by_subject)
 
+    @property
+    def every(self) -> list[Budget]:
+        """All of them."""
+        return [budget for rooms in self._by_subject.values() for budget in rooms]
+
     def of(self, identity: Identity, tags: Mapping[str, str], route: str) -> Rooms:
         """Those that a request is charged to, whichever provider answers it."""
         subjects = [
@@ -40,6 +50,7 @@ class BudgetBook:
             ("organisation", identity.organisation),
             ("team", identity.team),
             ("key", identity.key_id),
+            *(("key", maker) for maker in identity.makers),
             ("route", route),
             *(("tag", f"{name}={value}") for name, value in tags.items()),
         ]
@@ -54,7 +65,10 @@ class BudgetBook:
 
 
 ASSUMED_OUTPUT_TOKENS: Final = 4096
-"""What an answer is reserved for whose request sets no bound and whose model has no smaller one."""
+"""What an answer is reserved for whose request sets no bound and whose model has no smaller one, where its budgets do
+not say otherwise."""
+HELD_UP_S: Final = 5.0
+"""When to come back for room that running requests have reserved and may not need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +76,22 @@ class Load:
     """What a request may take: *input_tokens* is only counted when a budget wants to know.
 
     *output_tokens* is the bound that the request sets, None when it sets none; *choices* are all counted.
-    *free*: its vendor bills nothing for it (counting tokens, deleting).
+    *free*: its vendor bills nothing for it (counting tokens, deleting). *countable* False: what it is billed for cannot
+    be told from its answer (pictures, jobs), so that its price is as good as unknown. *most_input* gives the most
+    tokens that a model may count of it, where that is more; *searches* is how often tools of the vendor's may be used.
     """
 
     input_tokens: Callable[[], int]
     output_tokens: int | None = None
     choices: int = 1
     free: bool = False
+    countable: bool = True
+    most_input: Callable[[str], int] | None = None
+    searches: int = 0
+
+
+def _nobody(_over: OverBudget) -> None:
+    """Nobody is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +104,8 @@ class Spending:
     prices: PriceBook
     most_output: Callable[[Target], int | None]
     """The model's own bound of an answer, as far as it is known."""
+    told: Callable[[OverBudget], None] = _nobody
+    """Hears of refusals."""
     warming: asyncio.Task[None] | None = None
 
     async def ask(self, target: Target) -> tuple[Rooms, int | None]:
@@ -95,19 +120,118 @@ class Spending:
             await asyncio.shield(self.warming)
         output = self.load.output_tokens
         if output is None:
-            known = self.most_output(target)
-            output = ASSUMED_OUTPUT_TOKENS if known is None else min(known, ASSUMED_OUTPUT_TOKENS)
-        tokens = self.load.input_tokens(), output * self.load.choices
-        return budgets, self.prices.worst_nanousd(target.provider, target.model, *tokens, at=datetime.now(UTC))
+            known, assumed = self.most_output(target), assumed_output_tokens(budgets)
+            output = assumed if known is None else min(known, assumed)
+        most_input = self.load.most_input
+        sent = self.load.input_tokens() if most_input is None else most_input(target.model)
+        worst_nanousd = self.prices.worst_nanousd(
+            target.provider,
+            target.model,
+            sent,
+            output * self.load.choices,
+            at=datetime.now(UTC),
+            searches=self.load.searches,
+        )
+        return budgets, worst_nanousd if self.load.countable or worst_nanousd == 0 else None
+
+    def refused(self, over: OverBudget) -> Failure:
+        """What a client is told of *over*."""
+        self.told(over)
+        return budget_failure(over, time.time())
+
+
+def assumed_output_tokens(budgets: Rooms) -> int:
+    """What an answer without a bound is reserved for: the most that one of *budgets* assumes."""
+    return max((budget.assumed_output_tokens or ASSUMED_OUTPUT_TOKENS for budget in budgets), default=0)
 
 
 def budget_failure(over: OverBudget, now: float) -> Failure:
     """What a client is told of a budget that has no room. *now* is Unix seconds."""
     if over.needed_nanousd is None:
         return Failure("permission", str(over), 403, "unpriced_model")
-    if over.never_fits or over.reopens_us is None:
+    if over.never_fits:
+        told = f"{over}: more than the limit itself, so that it never fits; ask for less (max_tokens), or raise it"
+        return Failure("rate_limit", told, 429, "budget_exceeded")
+    again = _utc(over.reopens_us)
+    if over.held_up:
+        latest = f", at the latest at {again}" if again else ""
+        told = f"{over}; what running requests do not need of it comes back as they end{latest}"
+        return Failure("rate_limit", told, 429, "budget_exceeded", retry_after_s=_wait_s(over, now, HELD_UP_S))
+    if over.reopens_us is None:
         return Failure("rate_limit", f"{over}; it does not open again by itself", 429, "budget_exceeded")
-    reopens = datetime.fromtimestamp(over.reopens_us / 1_000_000, UTC)
-    wait_s = max(1.0, over.reopens_us / 1_000_000 - now)
-    told = f"{over}; it opens again at {reopens:%Y-%m-%dT%H:%M:%SZ}"
-    return Failure("rate_limit", told, 429, "budget_exceeded", retry_after_s=wait_s)
+    told = f"{over}; it opens again at {again}"
+    return Failure("rate_limit", told, 429, "budget_exceeded", retry_after_s=_wait_s(over, now))
+
+
+def _wait_s(over: OverBudget, now: float, most: float = math.inf) -> float:
+    reopens = math.inf if over.reopens_us is None else over.reopens_us / 1_000_000
+    return max(1.0, min(most, reopens - now))
+
+
+def configured_budgets(settings: Settings) -> list[Budget]:
+    """What the configuration says of budgets."""
+    return [_configured(name, budget) for name, budget in settings.budgets.items()]
+
+
+def _configured(name: str, said: BudgetSettings) -> Budget:
+    everything: tuple[Kind, str] = ("global", "")
+    kind, subject = next(iter(said.subjects.items()), everything)
+    return Budget(
+        id=f"config_{name}",
+        name=name,
+        kind=kind,
+        subject=subject,
+        limit_nanousd=int(Decimal(said.limit_usd) * NANO),
+        window=said.window,
+        rolling=said.rolling,
+        hard=said.hard,
+        unpriced=said.unpriced,
+        alerts=tuple(sorted(set(said.alerts))),
+        origin="config",
+        assumed_output_tokens=said.assumed_output_tokens,
+    )
+
+
+def shown_budget(budget: Budget) -> dict[str, Any]:
+    """*budget* as administrators write and read it."""
+    return {
+        "id": budget.id,
+        "name": budget.name or budget.id,
+        "kind": budget.kind,
+        "subject": budget.subject or None,
+        "limit_usd": usd(budget.limit_nanousd),
+        "window": budget.window,
+        "rolling": budget.rolling,
+        "hard": budget.hard,
+        "unpriced": budget.unpriced,
+        "alerts": list(budget.alerts),
+        "assumed_output_tokens": budget.assumed_output_tokens or ASSUMED_OUTPUT_TOKENS,
+        "origin": budget.origin,
+    }
+
+
+def shown_standing(standing: Standing) -> dict[str, Any]:
+    """How a budget stands, for `/health`, `/costs`, alerts and the API."""
+    budget, spent, reserved = standing.budget, standing.spent_nanousd, standing.reserved_nanousd
+    return {
+        "id": budget.id,
+        "name": budget.name or budget.id,
+        "kind": budget.kind,
+        "subject": budget.subject or None,
+        "window": budget.window,
+        "rolling": budget.rolling,
+        "hard": budget.hard,
+        "limit_usd": usd(budget.limit_nanousd),
+        "spent_usd": usd(spent),
+        "reserved_usd": usd(reserved),
+        "left_usd": usd(max(0, budget.limit_nanousd - spent - reserved)),
+        "percent": round(standing.percent, 2),
+        "unpriced_attempts": standing.unpriced_attempts,
+        "since": _utc(standing.since_us),
+        "reopens_at": _utc(standing.reopens_us),
+        "status": standing.status,
+    }
+
+
+def _utc(at_us: int | None) -> str | None:
+    return None if at_us is None else datetime.fromtimestamp(at_us / 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -4,9 +4,9 @@
                     \\-> OverBudget: nothing was written, nothing is sent
 
 A budget has a kind (`global`, `organisation`, `team`, `key`, `tag`, `provider`, `route`), the subject it is about, and
-a window. An exchange is charged to the window in which it was opened. `spent + reserved` of a hard budget never
-passes its limit: every reservation is the most that an attempt can cost, and all are made one after another by the one
-thread that writes.
+a window. An exchange is charged to the window in which it was opened. Nothing is let in that would take
+`spent + reserved` of a hard budget past its limit: a reservation is the most that an attempt can cost as far as
+anybody can tell, and all are made one after another by the one thread that writes.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Literal, get_args
 
+from storage.audit import Entry
 from storage.db import Database
 from storage.errors import StorageError
 from storage.money import usd
@@ -37,7 +38,8 @@ class Budget:
     """*subject* is the id or name of what the budget is about (`name=value` for a tag), empty for `global`.
 
     A soft budget (*hard* False) only gives alerts. *unpriced*: what becomes of a request for a model without a known
-    price. *alerts*: percentages of the limit.
+    price. *alerts*: percentages of the limit. *assumed_output_tokens*: what is reserved for an answer without a bound;
+    None: what is usual.
     """
 
     id: str
@@ -51,12 +53,13 @@ class Budget:
     unpriced: Unpriced = "refuse"
     alerts: tuple[int, ...] = (80, 100)
     origin: Origin = "api"
+    assumed_output_tokens: int | None = None
 
     @property
     def title(self) -> str:
         """What people call it: `budget "search" (team search, 10.000000000 USD a day)`."""
         about = "everything" if self.kind == "global" else f"{self.kind} {self.subject}"
-        span = "in all" if self.window == "total" else f"a {self.window}"
+        span = {"total": "in all", "hour": "an hour", "day": "a day", "month": "a month"}[self.window]
         return f'budget "{self.name or self.id}" ({about}, {usd(self.limit_nanousd)} USD {span})'
 
 
@@ -73,6 +76,7 @@ class OverBudget(StorageError):
         reserved_nanousd: int,
         needed_nanousd: int | None,
         reopens_us: int | None,
+        held_up: bool = False,
     ) -> None:
         self.budget = budget
         self.spent_nanousd = spent_nanousd
@@ -81,6 +85,8 @@ class OverBudget(StorageError):
         """The most that the attempt may cost; None when its model has no known price."""
         self.reopens_us = reopens_us
         """When the budget has room again, in microseconds since 1970; None: not by itself."""
+        self.held_up = held_up
+        """Whether there would be room but for what running requests have reserved and may not need."""
         super().__init__(self._told())
 
     def _told(self) -> str:
@@ -90,7 +96,8 @@ class OverBudget(StorageError):
                 f"{self.budget.title}: the model has no known price, and the budget refuses what it cannot count"
                 f" ({stand} USD); set a price for the model, or unpriced = allow for the budget"
             )
-        return f"{self.budget.title} is used up: {stand}, and this request may cost {usd(self.needed_nanousd)} USD"
+        how = "has no room for now" if self.held_up else "is used up"
+        return f"{self.budget.title} {how}: {stand}, and this request may cost {usd(self.needed_nanousd)} USD"
 
     @property
     def never_fits(self) -> bool:
@@ -112,9 +119,25 @@ class Standing:
 
     @property
     def percent(self) -> float:
-        """How much of the limit is spent or reserved, in percent."""
-        used = self.spent_nanousd + self.reserved_nanousd
-        return 100 * used / self.budget.limit_nanousd if self.budget.limit_nanousd else 100.0
+        """How much of the limit is spent, in percent. What is only reserved may never be spent."""
+        if not self.budget.limit_nanousd:
+            return 100.0
+        return 100 * self.spent_nanousd / self.budget.limit_nanousd
+
+    @property
+    def reached(self) -> tuple[int, ...]:
+        """The thresholds of its alerts that what was spent has reached."""
+        if not self.spent_nanousd:
+            return ()
+        spent, limit = 100 * self.spent_nanousd, self.budget.limit_nanousd
+        return tuple(percent for percent in self.budget.alerts if spent >= limit * percent)
+
+    @property
+    def status(self) -> Literal["ok", "alert", "used_up"]:
+        """`alert`: a threshold is reached; `used_up`: nothing is left, whether or not that refuses anything."""
+        if self.spent_nanousd >= self.budget.limit_nanousd:
+            return "used_up"
+        return "alert" if self.reached else "ok"
 
 
 class Budgets:
@@ -129,29 +152,35 @@ class Budgets:
         rows = await self._db.read(lambda connection: connection.execute(_ALL).fetchall())
         return [_budget(row) for row in rows]
 
-    async def put(self, budget: Budget) -> None:
-        """Add *budget*, or change the one with its id; what is spent stays."""
-        await self._db.write(partial(put_budget, budget, int(self._now() * 1_000_000)))
+    async def put(self, budget: Budget, entry: Entry | None = None) -> None:
+        """Add *budget*, or change the one with its id; what is spent stays, and counts in the windows as they are now.
 
-    async def remove(self, budget_id: str) -> bool:
-        """Remove a budget; whether it was there."""
-        return await self._db.write(partial(remove_budget, budget_id))
+        *entry* of the audit log is written with it.
+        """
+        await self._db.write(partial(_put, budget, entry, self._now_us()))
+
+    async def remove(self, budget_id: str, entry: Entry | None = None) -> bool:
+        """Remove a budget and what it has counted; whether it was there."""
+        return await self._db.write(partial(_remove, budget_id, entry))
 
     async def replace_configured(self, budgets: Sequence[Budget]) -> None:
         """Let the budgets of the configuration be exactly *budgets*; those made by the API stay."""
-        await self._db.write(partial(_replace_configured, budgets, int(self._now() * 1_000_000)))
+        await self._db.write(partial(_replace_configured, budgets, self._now_us()))
 
     async def standings(self) -> list[Standing]:
-        """How every budget stands now."""
-        at_us = int(self._now() * 1_000_000)
-        return await self._db.read(partial(_standings, at_us))
+        """How every budget stands now, oldest first."""
+        return await self._db.read(partial(_standings, _STANDINGS, (), self._now_us()))
 
-    async def alert(self, budget_id: str, window_us: int, percent: int) -> bool:
-        """Note that an alert goes out; False when it did already in this window."""
-        at_us = int(self._now() * 1_000_000)
-        values = (budget_id, window_us, percent, at_us)
-        statement = "INSERT OR IGNORE INTO budget_alerts VALUES (?, ?, ?, ?)"
-        return await self._db.write(lambda connection: connection.execute(statement, values).rowcount == 1)
+    async def alerting(self, also: Iterable[str] = ()) -> list[Standing]:
+        """How those stand that have reached a threshold of theirs, and those with an id in *also*."""
+        return await self._db.read(partial(_standings, _ALERTING, (dumps_text(list(also)),), self._now_us()))
+
+    async def forget_old(self) -> int:
+        """Remove what windows of long ago have held, where the exchanges themselves were pruned; how many rows."""
+        return await self._db.write(partial(_forget_old, self._now_us()))
+
+    def _now_us(self) -> int:
+        return int(self._now() * 1_000_000)
 
 
 # --- reserving and settling: in the writer thread, inside the ledger's transaction ----------------------
@@ -159,6 +188,8 @@ class Budgets:
 _USED = """
 SELECT ifnull(sum(spent_nanousd), 0), ifnull(sum(reserved_nanousd), 0)
 FROM budget_spending WHERE budget = ? AND bucket_us BETWEEN ? AND ?"""
+
+_TERMS = "SELECT limit_nanousd, window, rolling, hard, unpriced FROM budgets WHERE id = ?"
 
 _RESERVE = """
 INSERT INTO budget_spending (budget, bucket_us, reserved_nanousd) VALUES (?, ?, ?)
@@ -212,7 +243,8 @@ def holds_for(connection: sqlite3.Connection, ask: Ask, exchange: int | None) ->
     *exchange*: the row of an exchange that is open already, None for one that is about to be opened.
     """
     holds: list[Hold] = []
-    for budget in ask.budgets:
+    for known in ask.budgets:
+        budget = _as_stored(connection, known)
         own = ask.provider if budget.kind == "provider" else None
         needed = ask.worst_nanousd or 0
         bucket = bucket_us(budget.window, ask.opened_us, rolling=budget.rolling)
@@ -220,9 +252,9 @@ def holds_for(connection: sqlite3.Connection, ask: Ask, exchange: int | None) ->
         if exchange is not None:
             needed += connection.execute(_HELD_BY_ATTEMPTS, (exchange, own)).fetchone()[0]
             found = connection.execute(
-                "SELECT nanousd FROM charges WHERE exchange = ? AND budget = ?", (exchange, budget.id)
+                "SELECT nanousd, bucket_us FROM charges WHERE exchange = ? AND budget = ?", (exchange, budget.id)
             ).fetchone()
-            held = found[0] if found else 0
+            held, bucket = found or (0, bucket)
         more = needed - held
         if budget.hard and (over := _over(connection, budget, ask, more)):
             return over
@@ -230,21 +262,36 @@ def holds_for(connection: sqlite3.Connection, ask: Ask, exchange: int | None) ->
     return holds
 
 
+def _as_stored(connection: sqlite3.Connection, budget: Budget) -> Budget:
+    """*budget* as it is by now: a request knows the budgets of the moment at which it came."""
+    found = connection.execute(_TERMS, (budget.id,)).fetchone()
+    if found is None or found == (budget.limit_nanousd, budget.window, budget.rolling, budget.hard, budget.unpriced):
+        return budget
+    limit, window, rolling, hard, unpriced = found
+    return replace(
+        budget, limit_nanousd=limit, window=window, rolling=bool(rolling), hard=bool(hard), unpriced=unpriced
+    )
+
+
 def _over(connection: sqlite3.Connection, budget: Budget, ask: Ask, more: int) -> OverBudget | None:
-    if ask.worst_nanousd is None and budget.unpriced == "allow":
-        return None
     since = first_bucket_us(budget.window, ask.opened_us, rolling=budget.rolling)
     # Later buckets of a rolling window count, too: together with the one that is charged they will make a window.
     until = _FOREVER_US if budget.rolling else since
     spent, reserved = connection.execute(_USED, (budget.id, since, until)).fetchone()
-    if ask.worst_nanousd is not None and (more <= 0 or spent + reserved + more <= budget.limit_nanousd):
+    limit = budget.limit_nanousd
+    if ask.worst_nanousd is None:
+        # It cannot be counted: where that is allowed, it is so as long as anything is left.
+        if budget.unpriced == "allow" and spent < limit:
+            return None
+    elif more <= 0 or spent + reserved + more <= limit:
         return None
     return OverBudget(
         budget,
         spent_nanousd=spent,
         reserved_nanousd=reserved,
-        needed_nanousd=ask.worst_nanousd,
-        reopens_us=_reopens_us(connection, budget, since, spent + reserved + more - budget.limit_nanousd),
+        needed_nanousd=0 if budget.unpriced == "allow" and ask.worst_nanousd is None else ask.worst_nanousd,
+        reopens_us=_reopens_us(connection, budget, since, spent + reserved + more - limit),
+        held_up=ask.worst_nanousd is not None and spent + more <= limit,
     )
 
 
@@ -298,15 +345,26 @@ _ALL = "SELECT * FROM budgets ORDER BY created_us, id"
 
 _PUT = """
 INSERT INTO budgets (id, name, kind, subject, limit_nanousd, window, rolling, hard, unpriced, alerts, origin,
-                     created_us)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                     assumed_output_tokens, created_us)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET name = excluded.name, kind = excluded.kind, subject = excluded.subject,
     limit_nanousd = excluded.limit_nanousd, window = excluded.window, rolling = excluded.rolling, hard = excluded.hard,
-    unpriced = excluded.unpriced, alerts = excluded.alerts, origin = excluded.origin"""
+    unpriced = excluded.unpriced, alerts = excluded.alerts, origin = excluded.origin,
+    assumed_output_tokens = excluded.assumed_output_tokens"""
 
 
 def put_budget(budget: Budget, at_us: int, connection: sqlite3.Connection) -> None:
-    """Add or change a budget, inside somebody's transaction."""
+    """Add or change a budget, inside somebody's transaction.
+
+    With another window, what it has counted is put into the buckets of that one; about another subject, it begins anew.
+    """
+    found = connection.execute("SELECT * FROM budgets WHERE id = ?", (budget.id,))
+    columns, row = [column[0] for column in found.description], found.fetchone()
+    before = _budget(dict(zip(columns, row, strict=True))) if row else None
+    if before is not None and (before.kind, before.subject) != (budget.kind, budget.subject):
+        remove_budget(budget.id, connection)
+    elif before is not None and (before.window, before.rolling) != (budget.window, budget.rolling):
+        _change_window(budget, connection)
     connection.execute(
         _PUT,
         (
@@ -319,19 +377,33 @@ def put_budget(budget: Budget, at_us: int, connection: sqlite3.Connection) -> No
             budget.rolling,
             budget.hard,
             budget.unpriced,
-            dumps_text(budget.alerts),
+            dumps_text(sorted(budget.alerts)),
             budget.origin,
+            budget.assumed_output_tokens,
             at_us,
         ),
     )
 
 
 def remove_budget(budget_id: str, connection: sqlite3.Connection) -> bool:
-    """Remove a budget, inside somebody's transaction; whether it was there."""
+    """Remove a budget, inside somebody's transaction; whether it was there. Alerts that are due are still sent."""
     found = connection.execute("DELETE FROM budgets WHERE id = ?", (budget_id,)).rowcount == 1
     connection.execute("DELETE FROM budget_spending WHERE budget = ?", (budget_id,))
     connection.execute("DELETE FROM charges WHERE budget = ?", (budget_id,))
-    connection.execute("DELETE FROM budget_alerts WHERE budget = ?", (budget_id,))
+    connection.execute("DELETE FROM budget_alerts WHERE budget = ? AND due_us IS NULL", (budget_id,))
+    return found
+
+
+def _put(budget: Budget, entry: Entry | None, at_us: int, connection: sqlite3.Connection) -> None:
+    put_budget(budget, at_us, connection)
+    if entry is not None:
+        entry.append(connection)
+
+
+def _remove(budget_id: str, entry: Entry | None, connection: sqlite3.Connection) -> bool:
+    found = remove_budget(budget_id, connection)
+    if found and entry is not None:
+        entry.append(connection)
     return found
 
 
@@ -345,19 +417,93 @@ def _replace_configured(budgets: Sequence[Budget], at_us: int, connection: sqlit
         put_budget(budget, at_us, connection)
 
 
-def _standings(at_us: int, connection: sqlite3.Connection) -> list[Standing]:
-    return [_standing(connection, _budget(row), at_us) for row in connection.execute(_ALL).fetchall()]
+# --- another window ------------------------------------------------------------------------------------
+
+_CHARGED = """
+SELECT c.exchange, c.bucket_us, c.nanousd, c.settled, e.opened_us,
+    (SELECT count(*) FROM attempts AS a WHERE a.exchange = c.exchange AND c.settled AND a.cost_nanousd IS NULL
+        AND (c.provider IS NULL OR a.provider = c.provider))
+FROM charges AS c JOIN exchanges AS e ON e.row = c.exchange WHERE c.budget = ?"""
+
+_ADD = """
+INSERT INTO budget_spending (budget, bucket_us, spent_nanousd, reserved_nanousd, unpriced_attempts)
+VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (budget, bucket_us) DO UPDATE SET spent_nanousd = spent_nanousd + excluded.spent_nanousd,
+    reserved_nanousd = reserved_nanousd + excluded.reserved_nanousd,
+    unpriced_attempts = unpriced_attempts + excluded.unpriced_attempts"""
 
 
-def _standing(connection: sqlite3.Connection, budget: Budget, at_us: int) -> Standing:
-    since = first_bucket_us(budget.window, at_us, rolling=budget.rolling)
-    spent, reserved, unpriced, oldest = connection.execute(
-        "SELECT ifnull(sum(spent_nanousd), 0), ifnull(sum(reserved_nanousd), 0), ifnull(sum(unpriced_attempts), 0),"
-        " min(bucket_us) FROM budget_spending WHERE budget = ? AND bucket_us >= ?",
-        (budget.id, since),
-    ).fetchone()
-    first = oldest if budget.rolling and oldest is not None else since
-    return Standing(budget, spent, reserved, unpriced, since, ends_us(budget.window, first, rolling=budget.rolling))
+def _change_window(budget: Budget, connection: sqlite3.Connection) -> None:
+    """Put what the budget of that id has counted into the buckets that *budget* has.
+
+    What was charged goes by when its exchange was opened; what remains of exchanges that were pruned, by its bucket.
+    """
+    statement = "SELECT bucket_us, spent_nanousd FROM budget_spending WHERE budget = ?"
+    left: dict[int, int] = dict(connection.execute(statement, (budget.id,)).fetchall())
+    charged = connection.execute(_CHARGED, (budget.id,)).fetchall()
+    connection.execute("DELETE FROM budget_spending WHERE budget = ?", (budget.id,))
+    for exchange, bucket, nanousd, settled, opened_us, unpriced in charged:
+        new = bucket_us(budget.window, opened_us, rolling=budget.rolling)
+        spent, reserved = (nanousd, 0) if settled else (0, nanousd)
+        left[bucket] = left.get(bucket, 0) - spent
+        connection.execute(_ADD, (budget.id, new, spent, reserved, unpriced))
+        connection.execute(
+            "UPDATE charges SET bucket_us = ? WHERE exchange = ? AND budget = ?", (new, exchange, budget.id)
+        )
+    for bucket, spent in left.items():
+        if spent > 0:
+            connection.execute(_ADD, (budget.id, bucket_us(budget.window, bucket, rolling=budget.rolling), spent, 0, 0))
+
+
+# --- how they stand ------------------------------------------------------------------------------------
+
+_STANDINGS = """
+SELECT b.*, ifnull(sum(s.spent_nanousd), 0) AS spent, ifnull(sum(s.reserved_nanousd), 0) AS reserved,
+    ifnull(sum(s.unpriced_attempts), 0) AS unpriced_attempts, min(s.bucket_us) AS oldest_us
+FROM budgets AS b LEFT JOIN budget_spending AS s ON s.budget = b.id AND s.bucket_us BETWEEN ? AND ?
+WHERE b.window = ? AND b.rolling = ?
+GROUP BY b.id"""
+
+# The first threshold is the lowest one. Somewhat below it is near enough here: `Standing.reached` is exact.
+_ALERTING = f"""{_STANDINGS}
+HAVING (spent > 0 AND spent >= b.limit_nanousd * 0.00999 * json_extract(b.alerts, '$[0]'))
+    OR b.id IN (SELECT value FROM json_each(?))"""  # noqa: S608 -- the statement above
+
+_FORGET = """
+DELETE FROM budget_spending
+WHERE bucket_us < ? AND reserved_nanousd = 0 AND budget IN (SELECT id FROM budgets WHERE window = ? AND rolling = ?)"""
+
+
+def _standings(statement: str, more: tuple[str, ...], at_us: int, connection: sqlite3.Connection) -> list[Standing]:
+    found: list[tuple[int, Standing]] = []
+    for window in WINDOWS:
+        for rolling in (False, True):
+            since = first_bucket_us(window, at_us, rolling=rolling)
+            until = _FOREVER_US if rolling else since
+            rows = connection.execute(statement, (since, until, window, rolling, *more))
+            found += [(row["created_us"], _standing(row, since)) for row in rows]
+    return [standing for _, standing in sorted(found, key=lambda each: (each[0], each[1].budget.id))]
+
+
+def _standing(row: Any, since_us: int) -> Standing:
+    budget = _budget(row)
+    first = row["oldest_us"] if budget.rolling and row["oldest_us"] is not None else since_us
+    reopens_us = ends_us(budget.window, first, rolling=budget.rolling)
+    return Standing(budget, row["spent"], row["reserved"], row["unpriced_attempts"], since_us, reopens_us)
+
+
+def _forget_old(at_us: int, connection: sqlite3.Connection) -> int:
+    """Those of windows that have ended twice over, and whose exchanges are all pruned."""
+    (pruned_us,) = connection.execute("SELECT ifnull(max(pruned_us), 0) FROM rollup_state").fetchone()
+    forgotten = 0
+    for window in WINDOWS:
+        for rolling in (False, True):
+            if window == "total":
+                continue
+            present = first_bucket_us(window, at_us, rolling=rolling)
+            before = first_bucket_us(window, min(pruned_us, present - 1), rolling=rolling)
+            forgotten += connection.execute(_FORGET, (before, window, rolling)).rowcount
+    return forgotten
 
 
 def _budget(row: Any) -> Budget:
@@ -373,4 +519,5 @@ def _budget(row: Any) -> Budget:
         unpriced=row["unpriced"],
         alerts=tuple(loads(row["alerts"])),
         origin=row["origin"],
+        assumed_output_tokens=row["assumed_output_tokens"],
     )

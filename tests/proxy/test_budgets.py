@@ -10,8 +10,8 @@ import pytest
 
 from storage.budgets import Budget
 from tests.proxy.conftest import Serve
-from tests.proxy.serving import QUICK, Served, failing, provider, route, says, streams
-from tests.replay import Upstream
+from tests.proxy.serving import BOTH, OPENING, QUICK, Served, chunk, failing, provider, route, says, streams
+from tests.replay import Answer, Upstream
 
 COST = 10 * 1_000 + 5 * 2_000
 """Of an answer of the upstream at one and two dollars per million tokens, in nano-dollars."""
@@ -130,3 +130,88 @@ async def test_a_hit_of_the_cache_needs_no_room(serve: Serve, upstream: Upstream
     second = await server.ask(model="one/m", temperature=0)
 
     assert (first.status, second.status, second.headers["x-modelport-cache"]) == (200, 200, "hit")
+
+
+async def test_whoever_asks_in_whichever_way_the_limit_holds(serve: Serve, upstream: Upstream) -> None:
+    """Whole answers, streams, failovers and clients that leave, all at once, against a rolling window."""
+    upstream.script("m", BOTH)
+    upstream.script("bad", failing(500))
+    server = await serve(provider("one", upstream), route("both", "one/bad", "one/m"), QUICK)
+    limit = 50 * COST
+    await _with(
+        server,
+        Budget("b", "global", limit, window="hour", rolling=True),
+        Budget("p", "provider", limit, "one", window="day"),
+    )
+
+    async def one(number: int) -> int:
+        model = "both" if number % 3 == 0 else "one/m"
+        if number % 5 == 0:
+            async with server.asking(model=model, max_tokens=5, stream=True) as answer:
+                if answer.status == 200:
+                    await answer.content.readany()
+                return answer.status
+        return (await server.ask(model=model, max_tokens=5, stream=number % 2 == 0)).status
+
+    statuses = Counter(await asyncio.gather(*(one(number) for number in range(300))))
+    rows = await server.rows()
+    spent = sum(round(float(row["cost_usd"]) * 1e9) for row in rows)
+
+    assert set(statuses) <= {200, 429, 502}
+    assert statuses[200] >= 10
+    assert statuses[429] >= 200
+    assert spent <= limit
+    assert await _spent(server) == (spent, 0)
+    assert await _spent(server, "p") == (spent, 0)
+
+
+async def test_an_answer_longer_than_its_bound_is_counted_and_the_next_is_refused(
+    serve: Serve, upstream: Upstream
+) -> None:
+    upstream.script("m", says())
+    server = await serve(provider("one", upstream))
+    await _with(server, Budget("b", "global", 2 * COST - 1, window="day"))
+    longer = [(await server.ask(model="one/m", max_tokens=1)).status for _ in range(3)]
+
+    assert longer[0] == 200
+    assert longer[-1] == 429
+    assert (await _spent(server))[1] == 0
+
+
+@pytest.mark.parametrize(("assumed", "statuses"), [(None, (429, 200)), (5, (200, 200))])
+async def test_a_request_without_a_bound_reserves_what_its_budgets_assume(
+    serve: Serve, upstream: Upstream, assumed: int | None, statuses: tuple[int, int]
+) -> None:
+    upstream.script("m", says())
+    server = await serve(provider("one", upstream))
+    await _with(server, Budget("b", "global", 10 * COST, window="day", assumed_output_tokens=assumed))
+    unbounded, bounded = await server.ask(model="one/m"), await server.ask(model="one/m", max_tokens=5)
+
+    assert (unbounded.status, bounded.status) == statuses
+
+
+async def test_room_that_is_only_reserved_is_worth_waiting_for(serve: Serve, upstream: Upstream) -> None:
+    """Not until midnight, though the window ends only then."""
+    first = OPENING + chunk({"content": "Hello"})
+    upstream.script("m", Answer.sse(streams().body, split="events", hold_at=len(first)))
+    server = await serve(provider("one", upstream))
+    await _with(server, Budget("b", "global", 3 * COST, window="month"))
+    async with server.asking(model="one/m", max_tokens=5, stream=True):
+        held = await asyncio.to_thread(upstream.wait_asked, "m")
+        refused = await server.ask(model="one/m", max_tokens=15)
+        held.release()
+
+    assert refused.status == 429
+    assert int(refused.headers["retry-after"]) <= 5
+    assert "comes back as they end, at the latest at" in refused.error["message"]
+
+
+async def test_a_picture_that_is_made_cannot_be_counted_and_is_refused(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("m", says())
+    server = await serve(provider("one", upstream))
+    await _with(server, Budget("b", "global", 10**12, window="day"))
+    body = b'{"model": "one/m", "prompt": "a cat"}'
+    reply = await server.request("POST", "/v1/images/generations", body, {"content-type": "application/json"})
+
+    assert (reply.status, reply.error["code"]) == (403, "unpriced_model")
+    assert upstream.asked("m") == []

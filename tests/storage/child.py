@@ -6,8 +6,10 @@ import asyncio
 import os
 import resource
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+from storage.budgets import Budgets, OverBudget
 from storage.cache import Cache
 from storage.db import Database
 from storage.errors import LedgerUnavailable, StorageError
@@ -35,6 +37,36 @@ async def load(path: Path, prefix: str) -> None:
     async with Database(path) as db:
         ledger = Ledger(db)
         cache = Cache(db, max_bytes=500_000, ttl_s=60)
+        await asyncio.gather(*(client(number) for number in range(16)))
+
+
+async def budgeted(path: Path, prefix: str) -> None:
+    """Book for ever against every budget that is stored, some with a second attempt, many at once."""
+
+    async def client(number: int) -> None:
+        count = 0
+        while True:
+            count += 1
+            name, worst = f"{prefix}-{number}-{count}", 100 + number
+            attempt = OpenAttempt(name, 1, "p", "m", worst_nanousd=worst, budgets=budgets)
+            last = 0
+            try:
+                await ledger.open(OpenExchange(name, "openai_chat", input_estimate=10), attempt)
+                last = 1
+                if count % 3 == 0:
+                    failed = SettledAttempt(name, 1, "failed", worst // 3)
+                    await ledger.open_attempt(replace(attempt, number=2, provider="q"), failed)
+                    last = 2
+                await ledger.settle(SettledExchange(name, "ok"), SettledAttempt(name, last, "ok", count % worst))
+                print("settled", name, flush=True)
+            except OverBudget:
+                if last:
+                    await ledger.settle(SettledExchange(name, "failed"))
+                print("refused", name, flush=True)
+
+    async with Database(path) as db:
+        ledger = Ledger(db)
+        budgets = tuple(await Budgets(db).all())
         await asyncio.gather(*(client(number) for number in range(16)))
 
 
@@ -80,7 +112,14 @@ async def starve(path: Path, limit: str) -> None:
         print("status", db.status, flush=True)
 
 
-MODES = {"load": load, "hold": hold, "start": start, "start_without_rights": start_without_rights, "starve": starve}
+MODES = {
+    "load": load,
+    "budgeted": budgeted,
+    "hold": hold,
+    "start": start,
+    "start_without_rights": start_without_rights,
+    "starve": starve,
+}
 
 if __name__ == "__main__":
     mode, path, *rest = sys.argv[1:]

@@ -201,17 +201,97 @@ async def test_configured_budgets_come_and_go_with_the_configuration(budgets: Bu
     assert {budget.id: budget.limit_nanousd for budget in await budgets.all()} == {"made": 1_000, "b": 7}
 
 
-async def test_an_alert_goes_out_once_in_a_window(budgets: Budgets) -> None:
-    assert [await budgets.alert("b1", 0, 80), await budgets.alert("b1", 0, 80), await budgets.alert("b1", 1, 80)] == [
-        True,
-        False,
-        True,
-    ]
-
-
 async def test_a_relaxed_ledger_waits_for_a_budgets_word(db: Database, clock) -> None:
     relaxed = Ledger(db, mode="relaxed", now=clock)
     await _open(relaxed, "x1", 1_000, DAY)
 
     with pytest.raises(OverBudget):
         await _open(relaxed, "x2", 1, DAY)
+
+
+async def test_what_cannot_be_counted_is_let_in_only_while_something_is_left(ledger: Ledger, budgets: Budgets) -> None:
+    allowing = replace(DAY, unpriced="allow")
+    await budgets.put(allowing)
+    await _open(ledger, "x1", 1_000, allowing)
+    await _settle(ledger, "x1", 1_000)
+
+    with pytest.raises(OverBudget, match="is used up"):
+        await _open(ledger, "x2", None, allowing)
+
+
+async def test_a_refusal_says_whether_only_reservations_stand_in_the_way(ledger: Ledger, budgets: Budgets) -> None:
+    await budgets.put(DAY)
+    await _open(ledger, "x1", 900, DAY)
+    with pytest.raises(OverBudget, match="has no room for now") as waiting:
+        await _open(ledger, "x2", 200, DAY)
+    await _settle(ledger, "x1", 900)
+    with pytest.raises(OverBudget, match="is used up") as used_up:
+        await _open(ledger, "x2", 200, DAY)
+
+    assert (waiting.value.held_up, used_up.value.held_up) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("window", "rolling", "counted"),
+    [("day", False, 11), ("hour", False, 10), ("month", True, 111), ("total", False, 111)],
+)
+async def test_another_window_counts_what_was_spent_in_it(
+    ledger: Ledger, budgets: Budgets, clock, window: str, rolling: bool, counted: int
+) -> None:
+    """100 were spent the day before, 1 two hours ago, 10 now, and 5 are reserved: nothing is lost or counted twice."""
+    month = replace(DAY, window="month")
+    await budgets.put(month)
+    for name, nanousd, then_s in (("x1", 100, 22 * HOUR_S), ("x2", 1, 2 * HOUR_S), ("x3", 10, 0)):
+        await _open(ledger, name, nanousd, month)
+        await _settle(ledger, name, nanousd)
+        clock.advance(then_s)
+    await _open(ledger, "x4", 5, month)
+    changed = replace(month, window=window, rolling=rolling)
+    await budgets.put(changed)
+    before = await _numbers(budgets)
+    await _settle(ledger, "x4", 4)
+
+    assert (before, await _numbers(budgets)) == ((counted, 5, 0), (counted + 4, 0, 0))
+
+
+async def test_a_request_that_knows_a_budget_as_it_was_is_counted_by_what_it_is(
+    ledger: Ledger, budgets: Budgets, db: Database
+) -> None:
+    """It came in before the budget was changed, and goes on to another target afterwards."""
+    month = replace(DAY, window="month")
+    await budgets.put(month)
+    await _open(ledger, "x1", 100, month)
+    await budgets.put(replace(month, window="hour", rolling=True, limit_nanousd=500))
+    with pytest.raises(OverBudget):
+        await _open(ledger, "x2", 450, month)
+    further = OpenAttempt("x1", 2, "q", "m", worst_nanousd=300, budgets=(month,))
+    await ledger.open_attempt(further, SettledAttempt("x1", 1, "failed", 0))
+    before = await _numbers(budgets)
+    await _settle(ledger, "x1", 7, number=2)
+    buckets = await db.read(
+        lambda c: c.execute("SELECT spent_nanousd, reserved_nanousd FROM budget_spending").fetchall()
+    )
+
+    assert (before, await _numbers(budgets)) == ((0, 300, 0), (7, 0, 0))
+    assert [tuple(bucket) for bucket in buckets] == [(7, 0)]
+
+
+async def test_a_budget_about_something_else_begins_anew(ledger: Ledger, budgets: Budgets) -> None:
+    one = Budget("b1", "team", 1_000, "one", window="day")
+    await budgets.put(one)
+    await _open(ledger, "x1", 10, one)
+    await _open(ledger, "x2", 10, one)
+    await _settle(ledger, "x1", 10)
+    await budgets.put(replace(one, subject="other"))
+    await _settle(ledger, "x2", 10)
+
+    assert await _numbers(budgets) == (0, 0, 0)
+
+
+async def test_a_clock_that_goes_back_shows_the_window_of_its_time(ledger: Ledger, budgets: Budgets, clock) -> None:
+    await budgets.put(DAY)
+    await _open(ledger, "x1", 700, DAY)
+    await _settle(ledger, "x1", 700)
+    clock.advance(-24 * HOUR_S)
+
+    assert await _numbers(budgets) == (0, 0, 0)
