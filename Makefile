@@ -83,6 +83,18 @@ bench-translate: .venv/ready ## what translation costs, in microseconds; ROUNDS=
 bench-consensus: .venv/ready ## merged answers beside single models, into benchmarks/consensus.md; ARGS="--committees 6"
 	@.venv/bin/python benchmarks/consensus.py --write $(ARGS)
 
+.PHONY: bench-ledger
+bench-ledger: .venv/ready ## what the ledger costs; ARGS="sums 1000000" for one part (ten million rows take 6 GB)
+	@.venv/bin/python benchmarks/ledger.py $(ARGS)
+
+.PHONY: kill-test
+kill-test: .venv-dev/ready ## kill the server under load, ROUNDS=200 times, and check the books
+	@.venv-dev/bin/python tests/kill_rounds.py $(ROUNDS)
+
+.PHONY: bench-policies
+bench-policies: .venv/ready ## how long policies take to decide, in microseconds; ROUNDS=5 ARGS=--write
+	@.venv/bin/python benchmarks/policies.py $(ROUNDS) $(ARGS)
+
 .PHONY: lint
 lint: .venv-dev/ready ## ruff: rules and format
 	@.venv-dev/bin/ruff check .

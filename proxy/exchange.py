@@ -6,8 +6,9 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final, Protocol
 
+from proxy.admission import Admission, Admitted
 from proxy.budgeting import Spending, budget_failure
 from proxy.controls import Controls
 from proxy.identity import Identity
@@ -48,6 +49,18 @@ class Attempt:
     """When it had given its part of an answer that other attempts go on with; on the clock of *started*."""
     abandoned: bool = False
     """Whether its answer is not wanted any more, because one that belongs with it failed."""
+    admitted: Admitted | None = None
+    """Its place below the limits of its provider and key."""
+
+    def left(self) -> None:
+        """Its server is done with it, or was left: others may ask."""
+        if self.admitted is not None:
+            self.admitted.place.free()
+
+    def heard(self, headers: Mapping[str, str]) -> None:
+        """The head of its answer came."""
+        if self.admitted is not None:
+            self.admitted.told(headers)
 
     def elapsed_ms(self) -> float:
         """Milliseconds since it began."""
@@ -57,11 +70,15 @@ class Attempt:
     def has_ended(self, usage: Usage | None) -> None:
         """It was answered to its end, which took *usage*, and the answer goes on with another attempt."""
         self.ended, self.usage = time.perf_counter(), self.usage or usage
+        self.left()
 
     def row(self, exchange_id: str, status: Status, failure: Failure | None = None) -> SettledAttempt:
         """The closing row."""
         self.settled = True
         usage = self.usage or Usage()
+        if self.admitted is not None:
+            self.admitted.place.settle(usage.input_tokens + usage.output_tokens)
+            self.admitted.place.free()
         return SettledAttempt(
             exchange_id=exchange_id,
             number=self.number,
@@ -82,6 +99,31 @@ class Attempt:
             latency_ms=round(self.elapsed_ms(), 3),
             first_event_ms=self.first_event_ms,
         )
+
+
+class Books(Protocol):
+    """Where attempts are booked: an exchange, or one of the answers that it asks for side by side (`runners.branch`)."""
+
+    attempts: list[Attempt]
+    target: Target | None
+    report_losses: bool
+    vendor_headers: Mapping[str, str]
+
+    @property
+    def losses(self) -> tuple[Loss, ...]:
+        """What the answer's request lost, each loss once."""
+
+    @losses.setter
+    def losses(self, losses: Iterable[Loss]) -> None: ...
+
+    async def begin(self, target: Target, key_index: int | None) -> Attempt:
+        """Book an attempt before it leaves; see `Exchange.begin`."""
+
+    def failed(self, attempt: Attempt, failure: Failure) -> None:
+        """The attempt gave nothing."""
+
+    def saw_first_event(self, attempt: Attempt) -> None:
+        """The first content of *attempt* came."""
 
 
 class Exchange:
@@ -106,6 +148,7 @@ class Exchange:
         clean: Callable[[str], str],
         seen: Callable[[Attempt, Status, Failure | None], None],
         spending: Spending | None = None,
+        admission: Admission | None = None,
     ) -> None:
         self.id = id
         self.dialect = dialect
@@ -127,10 +170,16 @@ class Exchange:
         self.settled = False
         self.deadline = deadline
         """A moment of `time.monotonic()` at which everything must have ended."""
+        self.more_headers: dict[str, str] = {}
+        """What the answer's head says besides."""
+        self.remarks: dict[str, Any] = {}
+        """What the receipt says besides, by name."""
         self._ledger = ledger
         self._clean = clean
         self._seen = seen
         self._spending = spending
+        self.doors = admission
+        """The limits of providers and keys, as this exchange meets them."""
         self._started = started
         self._identity = identity
         self._tags = {**controls.tags, **identity.tags}
@@ -138,6 +187,8 @@ class Exchange:
         self._input_estimate = input_estimate
         self._closing: list[SettledAttempt] = []
         self._opened = False
+        self._booking = asyncio.Lock()
+        """Attempts that begin side by side are booked one after the other: the first of them opens the exchange."""
 
     @property
     def losses(self) -> tuple[Loss, ...]:
@@ -154,19 +205,32 @@ class Exchange:
         """Book an attempt, durably, before it leaves.
 
         Raises:
-            NotSent: a budget does not allow it.
+            NotSent: a budget does not allow it, or a limit of its provider.
             LedgerUnavailable: it could not be booked.
         """
-        budgets, worst_nanousd = await self._spending.ask(target) if self._spending else ((), None)
-        attempt = Attempt(len(self.attempts) + 1, target, key_index)
-        self.attempts.append(attempt)
-        row = OpenAttempt(self.id, attempt.number, target.provider, target.model, key_index, worst_nanousd, budgets)
+        admitted = await self.doors.claim(target, key_index) if self.doors else None
         try:
-            await self._book(row)
-        except OverBudget as error:
-            self.attempts.remove(attempt)
-            raise NotSent(budget_failure(error, time.time())) from error
+            attempt = await self._begun(target, key_index)
+        except BaseException:
+            if admitted is not None:
+                admitted.place.cancel()
+            raise
+        attempt.admitted = admitted
         return attempt
+
+    async def _begun(self, target: Target, key_index: int | None) -> Attempt:
+        budgets, worst_nanousd = await self._spending.ask(target) if self._spending else ((), None)
+        async with self._booking:
+            attempt = Attempt(len(self.attempts) + 1, target, key_index)
+            self.attempts.append(attempt)
+            row = OpenAttempt(self.id, attempt.number, target.provider, target.model, key_index, worst_nanousd, budgets)
+            try:
+                await self._book(row)
+            except OverBudget as error:
+                self.attempts.remove(attempt)
+                failure = self._spending.refused(error) if self._spending else budget_failure(error, time.time())
+                raise NotSent(failure) from error
+            return attempt
 
     async def _book(self, row: OpenAttempt) -> None:
         if self._opened:
@@ -194,6 +258,10 @@ class Exchange:
     def saw_first_event(self, attempt: Attempt) -> None:
         """The first content came. A client sees that of the first attempt that gives any."""
         attempt.first_event_ms = round(attempt.elapsed_ms(), 3)
+        self.has_content()
+
+    def has_content(self) -> None:
+        """There is something for the client now; the first call counts."""
         if self.first_event_ms is None:
             self.first_event_ms = round((time.perf_counter() - self._started) * 1000, 3)
 
@@ -224,13 +292,8 @@ class Exchange:
                 self._close(attempt, "ok", None)
             else:
                 self._close(attempt, "aborted" if attempt.abandoned else status, failure)
-        # Several writes may follow one another: a caller that is cancelled between them must not leave a row open.
-        await asyncio.shield(asyncio.ensure_future(self._settle_rows(self._settled_row(status, failure))))
-
-    async def _settle_rows(self, settled: SettledExchange) -> None:
-        last = self._closing.pop() if self._closing else None
-        await self._close_failed()
-        await self._ledger.settle(settled, last)
+        closing, self._closing = self._closing, []
+        await self._ledger.settle(self._settled_row(status, failure), *closing)
 
     def _told(self, failure: Failure | None) -> str | None:
         return self._clean(failure.message)[:500] if failure else None
@@ -311,7 +374,7 @@ class Exchange:
             found["x-modelport-cost-usd"] = usd(cost)
         if self.losses and self.report_losses:
             found["x-modelport-losses"] = _losses_header(self.losses)
-        return found
+        return {**found, **{name: _header_text(value) for name, value in self.more_headers.items()}}
 
     def receipt(self) -> bytes:
         """What the closing comment of a stream says."""
@@ -322,6 +385,7 @@ class Exchange:
                 "cost_usd": None if cost is None else usd(cost),
                 "attempts": len(self.attempts),
                 "losses": [{"field": loss.field, "action": loss.action, "reason": loss.reason} for loss in losses],
+                **self.remarks,
             }
         )
 

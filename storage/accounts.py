@@ -1,10 +1,8 @@
 """What the ledger says: sums for `GET /costs`, rows for `GET /api/v1/exchanges`, newest attempts for health.
 
-An exchange belongs, with all its attempts, to the moment at which it was opened.
-Tokens, costs and `attempts` are those of the attempts: what was bought, from whom. `exchanges`, `errors` (failed or
-interrupted), `cache_hits` and `saved` are those of the exchanges. Grouped by provider or model, an attempt counts
-where it was sent, and its exchange where it ended (its final target). The groups add up to the total, except with
-`tag`, where an exchange stands in the group of each of its tags and still counts once in the total.
+An exchange belongs, with all its attempts, to the moment at which it was opened. The groups add up to the total, except
+with `tag`, where an exchange stands in the group of each of its tags and still counts once in the total.
+What is summed up is said in `storage.sums`; where sums are kept ready, in `storage.rollups`.
 """
 
 from __future__ import annotations
@@ -12,54 +10,31 @@ from __future__ import annotations
 import base64
 import binascii
 import sqlite3
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final
 
 from storage.db import Database
 from storage.errors import BadCursor
 from storage.ledger import Status
 from storage.money import usd
+from storage.rollups import parts_of
+from storage.sums import EVERYONE, GROUPINGS, WHOSE, Grouping, Sum, Whose
 from translators.codec import loads
-
-Grouping = Literal["provider", "model", "route", "key", "tag", "day", "hour"]
-GROUPINGS: Final[tuple[Grouping, ...]] = get_args(Grouping)
 
 MAX_ROWS: Final = 1000
 """Exchanges on one page."""
+EXPORT_PAGE: Final = 200
+"""Exchanges that an export holds in memory."""
 
 _FOREVER_US: Final = 2**62
+_PLACES: Final = {grouping: place for place, grouping in enumerate(GROUPINGS)}
 _UNITS: Final[dict[str, tuple[int, str]]] = {
     "day": (86_400_000_000, "%Y-%m-%d"),
     "hour": (3_600_000_000, "%Y-%m-%dT%H:00:00Z"),
 }
-
-
-@dataclass(slots=True)
-class Sum:
-    """The numbers of one group. Money in nano-dollars; cost = exact + estimated."""
-
-    exchanges: int = 0
-    attempts: int = 0
-    errors: int = 0
-    cache_hits: int = 0
-    input_tokens: int = 0
-    cached_input_tokens: int = 0
-    cache_write_tokens: int = 0
-    output_tokens: int = 0
-    reasoning_tokens: int = 0
-    cost_nanousd: int = 0
-    exact_nanousd: int = 0
-    estimated_nanousd: int = 0
-    unpriced_attempts: int = 0
-    saved_nanousd: int = 0
-
-    def add(self, other: Sum) -> None:
-        """Count *other* in."""
-        for each in fields(self):
-            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +77,15 @@ class Accounts:
         self._db = db
 
     async def costs(
-        self, since: float | None = None, until: float | None = None, group_by: Sequence[Grouping] = ()
+        self,
+        since: float | None = None,
+        until: float | None = None,
+        group_by: Sequence[Grouping] = (),
+        whose: Whose = EVERYONE,
     ) -> Sums:
         """The sums over the exchanges opened at or after *since* and before *until* (Unix seconds, None: no bound)."""
-        return await self._db.read(partial(_costs, _since_us(since), _until_us(until), tuple(group_by)))
+        span = _since_us(since), _until_us(until)
+        return await self._db.read(partial(_costs, span, tuple(group_by), whose))
 
     async def exchanges(
         self,
@@ -116,6 +96,7 @@ class Accounts:
         status: str | None = None,
         cursor: str | None = None,
         limit: int = 100,
+        whose: Whose = EVERYONE,
     ) -> tuple[list[dict[str, Any]], str | None]:
         """A page of rows, newest first, and the cursor of the next page (None: this was the last).
 
@@ -132,6 +113,7 @@ class Accounts:
             "key": key,
             "status": status,
             "limit": min(max(limit, 1), MAX_ROWS) + 1,
+            **whose.wanted(),
         }
         rows = await self._db.read(lambda connection: connection.execute(_PAGE, wanted).fetchall())
         more = len(rows) == wanted["limit"]
@@ -139,9 +121,23 @@ class Accounts:
         last = shown[-1] if more else None
         return [_exchange(row) for row in shown], _write_cursor(last["opened_us"], last["row"]) if last else None
 
-    async def exchange(self, exchange_id: str) -> dict[str, Any] | None:
+    async def exchange(self, exchange_id: str, whose: Whose = EVERYONE) -> dict[str, Any] | None:
         """One row; its `attempts` is here the list of them. None when there is no such exchange."""
-        return await self._db.read(partial(_one, exchange_id))
+        return await self._db.read(partial(_one, {"id": exchange_id, **whose.wanted()}))
+
+    async def whole(
+        self, since: float | None = None, until: float | None = None, whose: Whose = EVERYONE
+    ) -> AsyncIterator[list[dict[str, Any]]]:
+        """Every exchange of a span with its attempts, oldest first, in pages: for an export of any size."""
+        after = (_since_us(since), -1)
+        while True:
+            wanted = {"after": after[0], "after_row": after[1], "until": _until_us(until), **whose.wanted()}
+            last, page = await self._db.read(partial(_whole_page, wanted))
+            if page:
+                yield page
+            if last is None:
+                return
+            after = last
 
     async def newest_attempts(self, limit_per_provider: int = 100) -> list[PastAttempt]:
         """The last attempts of every provider, oldest first, so that they can be told to health as they happened."""
@@ -151,52 +147,10 @@ class Accounts:
 
 # --- sums --------------------------------------------------------------------------------------------
 
-# One statement for every grouping: a grouping that is not asked for is a constant, and constants make one group.
-# The provider of a target is what stands before its first slash.
-_SUM_EXCHANGES = """
-SELECT CASE WHEN :provider THEN CASE WHEN instr(e.target, '/') THEN substr(e.target, 1, instr(e.target, '/') - 1)
-                                     ELSE e.target END END AS provider,
-       CASE WHEN :model AND instr(e.target, '/') THEN substr(e.target, instr(e.target, '/') + 1) END AS model,
-       CASE WHEN :route THEN e.route END AS route,
-       CASE WHEN :key THEN e.key_id END AS "key",
-       CASE WHEN t.key IS NOT NULL THEN t.key || '=' || t.value END AS tag,
-       CASE WHEN :day THEN e.opened_us / 86400000000 END AS day,
-       CASE WHEN :hour THEN e.opened_us / 3600000000 END AS hour,
-       count(*) AS exchanges,
-       sum(e.status IN ('failed', 'interrupted')) AS errors,
-       sum(e.cache = 'hit') AS cache_hits,
-       sum(e.saved_nanousd) AS saved_nanousd
-FROM exchanges AS e LEFT JOIN json_each(CASE WHEN :tag THEN e.tags ELSE '{}' END) AS t
-WHERE e.opened_us >= :since AND e.opened_us < :until
-GROUP BY 1, 2, 3, 4, 5, 6, 7"""
 
-_SUM_ATTEMPTS = """
-SELECT CASE WHEN :provider THEN a.provider END AS provider,
-       CASE WHEN :model THEN a.model END AS model,
-       CASE WHEN :route THEN e.route END AS route,
-       CASE WHEN :key THEN e.key_id END AS "key",
-       CASE WHEN t.key IS NOT NULL THEN t.key || '=' || t.value END AS tag,
-       CASE WHEN :day THEN e.opened_us / 86400000000 END AS day,
-       CASE WHEN :hour THEN e.opened_us / 3600000000 END AS hour,
-       count(*) AS attempts,
-       sum(a.input_tokens) AS input_tokens,
-       sum(a.cached_input_tokens) AS cached_input_tokens,
-       sum(a.cache_write_tokens) AS cache_write_tokens,
-       sum(a.output_tokens) AS output_tokens,
-       sum(a.reasoning_tokens) AS reasoning_tokens,
-       ifnull(sum(a.cost_nanousd), 0) AS cost_nanousd,
-       ifnull(sum(CASE WHEN NOT a.estimated THEN a.cost_nanousd END), 0) AS exact_nanousd,
-       ifnull(sum(CASE WHEN a.estimated THEN a.cost_nanousd END), 0) AS estimated_nanousd,
-       sum(a.status <> 'open' AND a.cost_nanousd IS NULL) AS unpriced_attempts
-FROM exchanges AS e JOIN attempts AS a ON a.exchange = e.row
-    LEFT JOIN json_each(CASE WHEN :tag THEN e.tags ELSE '{}' END) AS t
-WHERE e.opened_us >= :since AND e.opened_us < :until
-GROUP BY 1, 2, 3, 4, 5, 6, 7"""
-
-
-def _costs(since_us: int, until_us: int, group_by: tuple[Grouping, ...], connection: sqlite3.Connection) -> Sums:
-    groups = _groups(since_us, until_us, group_by, connection)
-    parts = groups if "tag" not in group_by else _groups(since_us, until_us, (), connection)
+def _costs(span: tuple[int, int], group_by: tuple[Grouping, ...], whose: Whose, connection: sqlite3.Connection) -> Sums:
+    groups = _groups(parts_of(connection, *span, group_by, whose), group_by)
+    parts = groups if "tag" not in group_by else _groups(parts_of(connection, *span, (), whose), ())
     total = Sum()
     for part in parts.values():
         total.add(part)
@@ -205,18 +159,16 @@ def _costs(since_us: int, until_us: int, group_by: tuple[Grouping, ...], connect
     return Sums(group_by, total, named if group_by else ())
 
 
-def _groups(
-    since_us: int, until_us: int, group_by: tuple[Grouping, ...], connection: sqlite3.Connection
-) -> dict[tuple[str | None, ...], Sum]:
-    wanted: dict[str, int] = {name: name in group_by for name in GROUPINGS}
-    wanted |= {"since": since_us, "until": until_us}
-    groups: dict[tuple[str | None, ...], Sum] = {}
-    for statement in (_SUM_EXCHANGES, _SUM_ATTEMPTS):
-        for row in connection.execute(statement, wanted):
-            names = tuple(_name(grouping, row[grouping]) for grouping in group_by)
-            numbers = {column: row[column] for column in row.keys() if column not in GROUPINGS}  # noqa: SIM118 - a Row
-            groups.setdefault(names, Sum()).add(Sum(**numbers))
-    return groups
+def _groups(parts: Iterable[sqlite3.Row], group_by: tuple[Grouping, ...]) -> dict[tuple[str | None, ...], Sum]:
+    found: dict[tuple[str | int | None, ...], Sum] = {}
+    for part in parts:
+        values = tuple(part)
+        names = tuple(values[_PLACES[grouping]] for grouping in group_by)
+        found.setdefault(names, Sum()).add(Sum(*values[len(GROUPINGS) :]))
+    return {
+        tuple(_name(grouping, value) for grouping, value in zip(group_by, values, strict=True)): group
+        for values, group in found.items()
+    }
 
 
 def _name(grouping: Grouping, value: str | int | None) -> str | None:
@@ -228,11 +180,31 @@ def _name(grouping: Grouping, value: str | int | None) -> str | None:
 
 # --- rows --------------------------------------------------------------------------------------------
 
-_PAGE = """
-SELECT * FROM exchanges
+_PAGE = (
+    """
+SELECT * FROM exchanges AS e
 WHERE opened_us >= :since AND (opened_us, row) < (:before, :before_row)
-    AND (:key IS NULL OR key_id = :key) AND (:status IS NULL OR status = :status)
+    AND (:key IS NULL OR key_id = :key) AND (:status IS NULL OR status = :status)"""
+    + WHOSE
+    + """
 ORDER BY opened_us DESC, row DESC LIMIT :limit"""
+)
+
+_ONE = (
+    """
+SELECT * FROM exchanges AS e
+WHERE id = :id"""
+    + WHOSE
+)
+
+_WHOLE = (
+    """
+SELECT * FROM exchanges AS e
+WHERE (opened_us, row) > (:after, :after_row) AND opened_us < :until"""
+    + WHOSE
+    + """
+ORDER BY opened_us, row LIMIT :limit"""
+)
 
 # The names of the providers are found by leaping from one to the next in the index, not by reading all attempts.
 _PROVIDERS = """
@@ -248,12 +220,26 @@ SELECT provider, model, key_index, ended_us / 1e6, status, http_status, error_ki
 FROM attempts WHERE provider = ? AND status <> 'open' ORDER BY started_us DESC LIMIT ?"""
 
 
-def _one(exchange_id: str, connection: sqlite3.Connection) -> dict[str, Any] | None:
-    row = connection.execute("SELECT * FROM exchanges WHERE id = ?", (exchange_id,)).fetchone()
+def _one(wanted: Mapping[str, str | None], connection: sqlite3.Connection) -> dict[str, Any] | None:
+    row = connection.execute(_ONE, wanted).fetchone()
     if row is None:
         return None
     attempts = connection.execute("SELECT * FROM attempts WHERE exchange = ? ORDER BY number", (row["row"],))
     return _exchange(row) | {"attempts": [_attempt(each) for each in attempts]}
+
+
+def _whole_page(
+    wanted: Mapping[str, Any], connection: sqlite3.Connection
+) -> tuple[tuple[int, int] | None, list[dict[str, Any]]]:
+    """Some exchanges with their attempts, and where the next page begins (None: nowhere)."""
+    rows = connection.execute(_WHOLE, {**wanted, "limit": EXPORT_PAGE}).fetchall()
+    page = []
+    for row in rows:
+        attempts = connection.execute("SELECT * FROM attempts WHERE exchange = ? ORDER BY number", (row["row"],))
+        place = {"team": row["team"], "organisation": row["organisation"]}
+        page.append(_exchange(row) | place | {"attempts": [_attempt(each) for each in attempts]})
+    last = (rows[-1]["opened_us"], rows[-1]["row"]) if len(rows) == EXPORT_PAGE else None
+    return last, page
 
 
 def _newest(limit: int, connection: sqlite3.Connection) -> list[PastAttempt]:

@@ -12,6 +12,8 @@ An attempt that budgets apply to reserves its worst case with them as it is open
 `strict`: every call returns after the commit and raises LedgerUnavailable when there is none.
 `relaxed`: every call returns at once, but for one that a budget has to allow; what could not be written is counted in
 `lost`.
+A settlement that the disk refuses is kept, up to `LATE` of them, and made after the next write that succeeds: as
+`failed` where its answer was withheld, with what it has cost.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -46,6 +48,9 @@ DEADLINE_S: Final = 5.0
 
 MAX_TOKENS: Final = 10**12
 """A count beyond this is a vendor's mistake; it is cut here, so that sums stay within 64 bits."""
+
+LATE: Final = 10_000
+"""Settlements that wait for a disk that takes them."""
 
 MAX_TEXT: Final = 2000
 MAX_RAW: Final = 64 * 1024
@@ -153,6 +158,7 @@ class Ledger:
         self._now = now
         self._deadline_s = deadline_s
         self.mode: Mode = mode
+        self._late: dict[str, Callable[[sqlite3.Connection], Booked]] = {}
         self.lost = 0
         self.ignored = 0
 
@@ -187,15 +193,25 @@ class Ledger:
         at_us = self._now_us()
         await self._book(lambda connection: _close_attempt(connection, attempt, at_us))
 
-    async def settle(self, exchange: SettledExchange, attempt: SettledAttempt | None = None) -> bool:
-        """Close the exchange and its last attempt. False when it was settled before: then nothing was changed.
+    async def settle(self, exchange: SettledExchange, *attempts: SettledAttempt) -> bool:
+        """Close the exchange and *attempts*, all at once. False when it was settled before: then nothing was changed.
 
         A relaxed ledger answers True before it knows. A caller that is cancelled meanwhile has settled nonetheless.
 
         Raises:
             LedgerUnavailable: strict, and it could not be written.
         """
-        settled = await self._book(partial(_settle, exchange, attempt, self._now_us()))
+        at_us = self._now_us()
+        operation = partial(_settle, exchange, attempts, at_us)
+        if self.mode == "relaxed":
+            self._db.post(operation, partial(self._posted, late=(exchange.id, operation)))
+            return True
+        try:
+            settled = await self._book(operation)
+        except LedgerUnavailable as error:
+            withheld = replace(exchange, status="failed", error=str(error)) if exchange.status == "ok" else exchange
+            self._keep(exchange.id, partial(_settle, withheld, attempts, at_us))
+            raise
         if settled is False:
             self._count_ignored(exchange.id)
         return settled is not False
@@ -236,7 +252,7 @@ class Ledger:
             return None
         try:
             async with asyncio.timeout(self._deadline_s):
-                return await self._db.write(operation)
+                booked = await self._db.write(operation)
         except StorageError as error:
             if self.mode == "relaxed":
                 self.lost += 1
@@ -252,12 +268,47 @@ class Ledger:
                 reason = f"the ledger cannot be written: no commit within {self._deadline_s:g} s"
                 raise LedgerUnavailable(reason) from error
             raise
+        self._make_up()
+        return booked
 
-    def _posted(self, settled: Booked | None, error: StorageError | None) -> None:
+    def _posted(
+        self,
+        settled: Booked | None,
+        error: StorageError | None,
+        late: tuple[str, Callable[[sqlite3.Connection], Booked]] | None = None,
+    ) -> None:
         if error is not None:
             self.lost += 1
-        elif settled is False:
+            if late is not None and not isinstance(error, Conflict):
+                self._keep(*late)
+            return
+        if settled is False:
             self._count_ignored("an exchange")
+        self._make_up()
+
+    def _keep(self, exchange_id: str, operation: Callable[[sqlite3.Connection], Booked]) -> None:
+        if len(self._late) < LATE:
+            self._late[exchange_id] = operation
+
+    def _make_up(self) -> None:
+        """Writes work: settle what could not be settled when it was time. One that was settled after all stays so."""
+        if not self._late:
+            return
+        late, self._late = self._late, {}
+        for exchange_id, operation in late.items():
+            self._db.post(operation, partial(self._made_up, exchange_id, operation))
+
+    def _made_up(
+        self,
+        exchange_id: str,
+        operation: Callable[[sqlite3.Connection], Booked],
+        settled: Booked | None,
+        error: StorageError | None,
+    ) -> None:
+        if error is None:
+            self.lost -= self.mode == "relaxed" and settled is True
+        elif not isinstance(error, Conflict):
+            self._keep(exchange_id, operation)
 
     def _count_ignored(self, exchange_id: str) -> None:
         self.ignored += 1
@@ -390,14 +441,14 @@ def _open_attempt(
 
 
 def _settle(
-    exchange: SettledExchange, attempt: SettledAttempt | None, at_us: int, connection: sqlite3.Connection
+    exchange: SettledExchange, attempts: tuple[SettledAttempt, ...], at_us: int, connection: sqlite3.Connection
 ) -> bool:
     row = _open_row(connection, exchange.id)
     if row is None:
         if connection.execute("SELECT 1 FROM exchanges WHERE id = ?", (exchange.id,)).fetchone():
             return False
         raise Conflict(f"exchange {exchange.id} was never opened")
-    if attempt is not None:
+    for attempt in attempts:
         _close_attempt_of(connection, row, attempt, at_us)
     _close_exchange(connection, row, exchange, at_us)
     return True

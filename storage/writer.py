@@ -199,6 +199,12 @@ class Writer:
         connection = self._connection
         try:
             connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:  # nobody's mistake: one by one they would wait for the same
+            told = self._told(error)
+            for job in batch:
+                job.error = told
+            return
+        try:
             for job in batch:
                 job.run(connection)
             connection.execute("COMMIT")

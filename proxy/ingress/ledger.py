@@ -1,4 +1,4 @@
-"""`GET /costs` and `GET /api/v1/exchanges`: the ledger, summed and row by row."""
+"""`GET /costs` and `GET /api/v1/exchanges`: the ledger, summed and row by row, as far as the asker may see it."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ import csv
 import io
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, Final
 
 from aiohttp import web
 
 from proxy.errors import Refused, refused
+from proxy.ingress.budgets import budgets_seen
 from proxy.ingress.json import json_response
 from proxy.server import Incoming
 from proxy.services import Services
-from storage.accounts import GROUPINGS, Grouping, Sum, Sums
+from storage.accounts import Sums
 from storage.errors import BadCursor
 from storage.money import usd
+from storage.sums import GROUPINGS, Grouping, Sum
 
 DEFAULT_GROUPS: Final[tuple[Grouping, ...]] = ("provider", "model")
 LATEST: Final = 253_402_300_800.0
@@ -39,7 +42,7 @@ async def costs(services: Services, incoming: Incoming) -> web.StreamResponse:
     form = query.get("format", "json")
     if form not in {"json", "csv"}:
         raise _bad("format", "json or csv", form)
-    sums = await services.accounts.costs(since, until, group_by)
+    sums = await services.accounts.costs(since, until, group_by, incoming.identity.view)
     if form == "csv":
         return web.Response(
             text=as_csv(sums), headers={"content-type": "text/csv; charset=utf-8", "x-request-id": incoming.id}
@@ -51,6 +54,7 @@ async def costs(services: Services, incoming: Incoming) -> web.StreamResponse:
         "group_by": list(group_by),
         "total": figures(sums.total),
         "groups": [{**group.names, **figures(group.sum)} for group in sums.groups],
+        "budgets": await budgets_seen(services, incoming.identity),
     }
     return json_response(report, incoming.id)
 
@@ -73,6 +77,7 @@ async def exchanges(services: Services, incoming: Incoming) -> web.StreamRespons
             status=status,
             cursor=query.get("cursor"),
             limit=int(limit),
+            whose=incoming.identity.view,
         )
     except BadCursor as error:
         raise _bad("cursor", "a cursor that this endpoint gave", query.get("cursor", "")) from error
@@ -80,11 +85,27 @@ async def exchanges(services: Services, incoming: Incoming) -> web.StreamRespons
 
 
 async def exchange(services: Services, incoming: Incoming) -> web.StreamResponse:
-    """One row with its attempts."""
-    row = await services.accounts.exchange(incoming.parameter)
+    """One row with its attempts, and what was said and counted where several targets made the answer."""
+    row = await services.accounts.exchange(incoming.parameter, incoming.identity.view)
     if row is None:
         raise refused(404, f"no exchange has the id {incoming.parameter[:80]!r}", kind="not_found", code="not_found")
-    return json_response(row, incoming.id)
+    kept = await services.history.minutes(incoming.parameter)
+    return json_response(row | votes_of(row, kept), incoming.id)
+
+
+def votes_of(row: Mapping[str, Any], kept: Mapping[str, Any] | None) -> dict[str, Any]:
+    """`votes` and `consensus` of one row by the minutes of its consensus; each vote with the cost of its attempts."""
+    if kept is None:
+        return {"votes": [], "consensus": None}
+    costs = {attempt["number"]: attempt["cost_usd"] for attempt in row["attempts"]}
+    votes = []
+    for vote in kept["votes"]:
+        paid = [costs.get(number) for number in vote.get("attempts", ())]
+        total = None if None in paid else sum((Decimal(cost) for cost in paid if cost), Decimal(0))
+        shown = {name: said for name, said in vote.items() if name != "counted"}
+        votes.append({**shown, "cost_usd": None if total is None else f"{total:.9f}"})
+    hidden = {"votes", "options"}
+    return {"votes": votes, "consensus": {name: said for name, said in kept.items() if name not in hidden}}
 
 
 def moment(text: str, name: str, now: float) -> float:
@@ -152,7 +173,7 @@ def as_csv(sums: Sums) -> str:
     if not sums.group_by:
         writer.writerow(list(figures(sums.total).values()))
     for group in sums.groups if sums.group_by else ():
-        writer.writerow([*map(_cell, _values(group.names, sums.group_by)), *figures(group.sum).values()])
+        writer.writerow([*map(cell, _values(group.names, sums.group_by)), *figures(group.sum).values()])
     return out.getvalue()
 
 
@@ -160,7 +181,7 @@ def _values(names: Any, group_by: Sequence[str]) -> list[str]:
     return [names[grouping] or "" for grouping in group_by]
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     """*text* so that no spreadsheet takes it for a formula: names of tags come from clients."""
     return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
 

@@ -10,10 +10,12 @@ from random import Random
 
 import pytest
 
-from storage.accounts import GROUPINGS, Accounts, Sum
+from storage.accounts import Accounts
 from storage.db import Database
 from storage.errors import BadCursor
 from storage.ledger import Ledger, OpenAttempt, OpenExchange, SettledAttempt, SettledExchange
+from storage.rollups import Rollups
+from storage.sums import EVERYONE, GROUPINGS, Sum
 
 TAGS = ({}, {"team": "search"}, {"team": "ads", "feature": "ürün"}, {"a": "1", "b": "2", "c": "x=y"})
 TARGETS = (("anthropic", "claude"), ("openai", "gpt"), ("openrouter", "meta/llama"), ("demo", "echo"))
@@ -46,7 +48,7 @@ async def _random_rows(db: Database, clock, count: int) -> list[dict]:
         name = f"x{n}"
         opened = OpenExchange(
             name, "openai_chat", route=rng.choice([None, "fast", "careful"]), key_id=rng.choice([None, "k1", "k2"]),
-            tags=rng.choice(TAGS), cache="miss",
+            team=rng.choice([None, "t1"]), organisation=rng.choice([None, "o1"]), tags=rng.choice(TAGS), cache="miss",
         )  # fmt: skip
         record = {"opened": opened, "at": clock(), "attempts": [], "target": None, "saved": 0, "open": False}
         records.append(record)
@@ -71,7 +73,7 @@ async def _random_rows(db: Database, clock, count: int) -> list[dict]:
             record.update(status="open", open=True)
             continue
         record["status"] = rng.choice(["ok", "failed", "aborted", "interrupted"])
-        await ledger.settle(SettledExchange(name, record["status"]), closing)
+        await ledger.settle(SettledExchange(name, record["status"]), *([closing] if closing else []))
     return records
 
 
@@ -82,6 +84,8 @@ def _group_names(record: dict, target: tuple[str, str] | None, group_by: tuple[s
         "model": target[1] if target else None,
         "route": record["opened"].route,
         "key": record["opened"].key_id,
+        "team": record["opened"].team,
+        "organisation": record["opened"].organisation,
         "day": f"{at:%Y-%m-%d}",
         "hour": f"{at:%Y-%m-%dT%H:00:00Z}",
     }
@@ -116,8 +120,11 @@ def _by_hand(records: list[dict], group_by: tuple[str, ...]) -> dict[tuple, dict
     return dict(sums)
 
 
-async def test_costs_agree_with_a_count_by_hand_in_every_grouping(db: Database, clock) -> None:
+@pytest.mark.parametrize("folded", [False, True])
+async def test_costs_agree_with_a_count_by_hand_in_every_grouping(db: Database, clock, folded: bool) -> None:
     records = await _random_rows(db, clock, 120)
+    if folded:
+        await Rollups(db, now=clock).catch_up()
     start, end = records[20]["at"], records[100]["at"]
     inside = [record for record in records if start <= record["at"] < end]
     total = _by_hand(inside, ())[()]
@@ -149,13 +156,27 @@ async def test_an_empty_ledger_has_an_empty_sum(db: Database) -> None:
 
 
 async def test_a_window_is_a_range_of_the_index(db: Database) -> None:
-    from storage import accounts
+    from storage import accounts, rollups
 
-    for statement in (accounts._SUM_EXCHANGES, accounts._SUM_ATTEMPTS, accounts._PAGE):
-        wanted = dict.fromkeys((*GROUPINGS, "since", "until", "before", "before_row", "status", "limit"), 1)
-        plan = await db.read(lambda c, q=statement, w=wanted: [r[3] for r in c.execute("EXPLAIN QUERY PLAN " + q, w)])
-        assert any("exchanges_opened (opened_us>" in step for step in plan), plan
-        assert not any(step.startswith("SCAN e") for step in plan), plan
+    statements = {
+        "exchanges_opened (opened_us>": (
+            *rollups._SETTLED_ROWS,
+            *rollups._MANY_NEW_ROWS,
+            *rollups._ALL_ROWS,
+            accounts._PAGE,
+        ),
+        "PRIMARY KEY (rowid>": rollups._FEW_NEW_ROWS,
+        "PRIMARY KEY (rowid=": rollups._PENDING_ROWS,
+    }
+    names = (*GROUPINGS, "since", "until", "before", "before_row", "status", "limit", "folded")
+    wanted = dict.fromkeys(names, 1) | EVERYONE.wanted()
+    for index, statements_of_it in statements.items():
+        for statement in statements_of_it:
+            plan = await db.read(
+                lambda c, q=statement: [row[3] for row in c.execute("EXPLAIN QUERY PLAN " + q, wanted)]
+            )
+            assert any(index in step for step in plan), plan
+            assert not any(step.startswith("SCAN e") for step in plan), plan
 
 
 async def test_pages_cover_every_row_once_newest_first_while_rows_are_added(db: Database, clock) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from storage.accounts import Accounts
+from storage.budgets import Budget, Budgets
 from storage.db import Database
 from storage.errors import LedgerUnavailable
 from storage.ledger import Ledger, OpenAttempt, OpenExchange, SettledAttempt, SettledExchange
@@ -365,3 +366,28 @@ async def test_wherever_a_booking_is_cut_short_it_happens_whole_or_not_at_all(le
 
     assert interrupted > 50
     assert await _open_rows(db) == [0, 0]
+
+
+@pytest.mark.parametrize("mode", ["strict", "relaxed"])
+async def test_a_settlement_that_the_disk_refused_is_made_after_the_next_write(db: Database, mode: str) -> None:
+    """What it has cost is booked, and nothing stays reserved; the answer was withheld, where that is strict."""
+    budget = Budget("all", "global", 10**12, window="total")
+    await Budgets(db).put(budget)
+    ledger = Ledger(db, mode=mode)
+    await ledger.open(EXCHANGE, replace(FIRST, worst_nanousd=50, budgets=(budget,)))
+    await _fill(db)
+    large = SettledAttempt("x1", 1, "ok", 7, raw_usage={"much": "x" * 60_000})
+    try:
+        await ledger.settle(DONE, large)
+    except LedgerUnavailable:
+        assert mode == "strict"
+    await db.write(lambda c: c.execute("PRAGMA max_page_count = 100000").fetchall())
+    open_still, lost = (await _row(db))["status"], ledger.lost
+    await ledger.record(replace(EXCHANGE, id="x2"), replace(DONE, id="x2"))
+    await db.write(lambda _: None)
+    await db.write(lambda _: None)
+    row, standing = await _row(db), (await Budgets(db).standings())[0]
+
+    assert (open_still, lost) == ("open", int(mode == "relaxed"))
+    assert (row["status"], row["cost_usd"]) == ("failed" if mode == "strict" else "ok", "0.000000007")
+    assert (standing.spent_nanousd, standing.reserved_nanousd, ledger.lost) == (7, 0, 0)

@@ -1,0 +1,93 @@
+"""What is done for the ledger beside the requests: sums are kept ready, old rows removed; and checking it on demand."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from proxy.services import Services
+from routing.pricing import Price, PriceBook
+from storage.errors import StorageError
+from storage.retention import Retention
+from storage.rollups import Rollups
+from storage.verify import Recompute, Report, Verifier, kept_prices
+
+log = logging.getLogger("modelport")
+
+FOLD_S: Final = 10.0
+"""So often what was settled is added to the sums: what is newer is counted row by row."""
+RETENTION_S: Final = 3600.0
+
+
+@asynccontextmanager
+async def bookkeeping(services: Services) -> AsyncIterator[None]:
+    """The work in the background, until the server stops."""
+    tasks = [asyncio.create_task(_fold(services)), asyncio.create_task(_retain(services))]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _fold(services: Services) -> None:
+    rollups = Rollups(services.db)
+    while True:
+        if services.setup.loaded.settings.ledger.rollups:
+            try:
+                await rollups.catch_up()
+            except StorageError as error:
+                log.warning("the ledger's sums are behind; its rows are counted: %s", error)
+        await asyncio.sleep(FOLD_S)
+
+
+async def _retain(services: Services) -> None:
+    retention = Retention(services.db, Rollups(services.db))
+    while True:
+        days = services.setup.loaded.settings.ledger.retention_days
+        if days is not None:
+            try:
+                pruned = await retention.keep_days(days)
+            except StorageError as error:
+                log.warning("old exchanges could not be removed: %s", error)
+            else:
+                if pruned.exchanges:
+                    log.info("%d exchanges older than %d days were removed", pruned.exchanges, days)
+        await asyncio.sleep(RETENTION_S)
+
+
+async def prune(services: Services, before: float, *, keep_sums: bool) -> tuple[int, float]:
+    """Remove what was opened before *before* (Unix seconds): how many exchanges, and before which moment."""
+    pruned = await Retention(services.db, Rollups(services.db)).prune(before, keep_sums=keep_sums)
+    return pruned.exchanges, pruned.before
+
+
+async def verify(services: Services) -> Report:
+    """Check the ledger, every cost and the audit log."""
+    if services.warming and not services.warming.done():
+        await asyncio.shield(services.warming)
+
+    async def audit() -> str | None:
+        verdict = await services.audit.verify()
+        return f"entry {verdict.broken_at}: {verdict.reason}" if verdict.reason else None
+
+    recompute = await _recompute(services)
+    return await Verifier(services.db, Rollups(services.db), recompute=recompute, audit=audit).run()
+
+
+async def _recompute(services: Services) -> Recompute:
+    """Costs from raw usage, at the prices that were in force: those that were kept, else those known today."""
+    kept = {
+        version: Price.kept(rates, source, version) for version, source, rates in await services.db.read(kept_prices)
+    }
+    prices: PriceBook = services.prices
+
+    def recompute(row: Mapping[str, Any]) -> int | None:
+        cost = prices.recompute(row, kept.get)
+        return None if cost is None else cost.nanousd
+
+    return recompute
