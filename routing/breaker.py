@@ -5,6 +5,7 @@ half_open --success, or any answer--> closed          half_open --failure--> ope
 
 Only failures that speak about the server count: VERDICTS says what each kind tells.
 Half-open lets one probe through; a probe whose sender never reports gives its place back after probe_s.
+After a restart, the newest attempts of the ledger put every breaker where it was (`Breakers.restore`).
 
 Source: M. Nygard, Release It!, 2nd ed., ch. 5.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final, Literal
 
 from routing.targets import Target
@@ -39,21 +41,34 @@ VERDICTS: Final[Mapping[ErrorKind, Verdict]] = {
 }
 """What a failure tells of the server: it is ill, it is alive, or nothing (429 is about the key)."""
 
+SERVERS_FAULTS: Final[frozenset[str]] = frozenset(kind for kind, verdict in VERDICTS.items() if verdict == "failed")
+"""Kinds of failures that say that the server is ill."""
+AILING: Final = 2
+"""Failures in a row from which a target is not taken to be well."""
 WORST_FIRST: Final[tuple[State, ...]] = ("open", "half_open", "closed")
+
+Told = Callable[[State, State, str], None]
+"""Hears of a change: the state before, the one after, and why."""
 
 
 class Breaker:
     """Counts failures in a row. *now* is a monotonic clock in seconds."""
 
-    __slots__ = ("_cooldown_s", "_failures", "_now", "_opened_at", "_probe_at", "_probe_s", "_threshold")
+    __slots__ = ("_cooldown_s", "_failures", "_now", "_opened_at", "_probe_at", "_probe_s", "_threshold", "told")
 
     def __init__(
-        self, now: Callable[[], float], threshold: int = 5, cooldown_s: float = 30.0, probe_s: float = 60.0
+        self,
+        now: Callable[[], float],
+        threshold: int = 5,
+        cooldown_s: float = 30.0,
+        probe_s: float = 60.0,
+        told: Told | None = None,
     ) -> None:
         self._now = now
         self._threshold = threshold
         self._cooldown_s = cooldown_s
         self._probe_s = probe_s
+        self.told = told
         self._failures = 0
         self._opened_at: float | None = None
         self._probe_at: float | None = None
@@ -73,6 +88,11 @@ class Breaker:
         return max(0.0, self._opened_at + self._cooldown_s - self._now())
 
     @property
+    def well(self) -> bool:
+        """Whether nothing speaks against it: it is closed, and did not fail twice in a row."""
+        return self._opened_at is None and self._failures < AILING
+
+    @property
     def ready(self) -> bool:
         """Whether `allows` would say yes; takes no probe."""
         match self.state:
@@ -89,47 +109,68 @@ class Breaker:
             return False
         if self._opened_at is not None:
             self._probe_at = self._now()
+            self._tell("open", "half_open", "its cooldown is over, one request is let through")
         return True
 
     def succeeded(self) -> None:
         """An answer came."""
+        if self._opened_at is not None:
+            self._tell(self.state, "closed", "it answered")
         self._failures = 0
         self._opened_at = self._probe_at = None
 
-    def failed(self) -> None:
-        """The server failed. While open this changes nothing: late news must not prolong the cooldown."""
-        if self._opened_at is not None and self.cooldown_s > 0:
+    def failed(self, why: str = "it failed", at: float | None = None) -> None:
+        """The server failed, at the moment *at*, else now.
+
+        While open this changes nothing: late news must not prolong the cooldown.
+        """
+        at = self._now() if at is None else at
+        if self._opened_at is not None and at < self._opened_at + self._cooldown_s:
             return
         self._failures += 1
         if self._opened_at is not None or self._failures >= self._threshold:
-            self._opened_at = self._now()
+            self._tell("closed" if self._opened_at is None else "half_open", "open", why)
+            self._opened_at = at
             self._probe_at = None
 
     def released(self) -> None:
         """The request ended without news of the server (cancelled, rate limited)."""
         self._probe_at = None
 
-    def judge(self, failure: Failure) -> None:
-        """Take in what *failure* tells of the server."""
+    def judge(self, failure: Failure, at: float | None = None) -> None:
+        """Take in what *failure* tells of the server; *at* is when it came, if not now."""
         match VERDICTS[failure.kind]:
             case "failed":
-                self.failed()
+                self.failed(f"{failure.status} {failure.kind}", at)
             case "answered" if self._opened_at is not None:
                 self.succeeded()
             case "answered" | "nothing":
                 self.released()
 
+    def _tell(self, before: State, after: State, why: str) -> None:
+        if self.told is not None:
+            self.told(before, after, why)
+
 
 class Breakers:
-    """One breaker per target, made on first use. At most *limit* are kept: the longest unused goes first."""
+    """One breaker per target, made on first use. At most *limit* are kept: the longest unused goes first.
+
+    *told* hears of every change, after `provider/model`.
+    """
 
     def __init__(
-        self, now: Callable[[], float], threshold: int = 5, cooldown_s: float = 30.0, limit: int = 4096
+        self,
+        now: Callable[[], float],
+        threshold: int = 5,
+        cooldown_s: float = 30.0,
+        limit: int = 4096,
+        told: Callable[[str, State, State, str], None] | None = None,
     ) -> None:
         self._now = now
         self._threshold = threshold
         self._cooldown_s = cooldown_s
         self._limit = limit
+        self._told = told
         self._kept: OrderedDict[tuple[str, str], Breaker] = OrderedDict()
 
     def of(self, target: Target) -> Breaker:
@@ -137,12 +178,26 @@ class Breakers:
         key = (target.provider, target.model)
         breaker = self._kept.get(key)
         if breaker is None:
-            breaker = self._kept[key] = Breaker(self._now, self._threshold, self._cooldown_s)
+            told = partial(self._told, target.name) if self._told else None
+            breaker = self._kept[key] = Breaker(self._now, self._threshold, self._cooldown_s, told=told)
             if len(self._kept) > self._limit:
                 self._kept.popitem(last=False)
         else:
             self._kept.move_to_end(key)
         return breaker
+
+    def restore(self, target: Target, failure: Failure | None, ago_s: float) -> None:
+        """Take in an attempt of before the start, oldest first; *failure* is None for one that was answered.
+
+        Nobody is told of the changes: they have been told of when they happened.
+        """
+        breaker = self.of(target)
+        breaker.told, told = None, breaker.told
+        if failure is None:
+            breaker.succeeded()
+        else:
+            breaker.judge(failure, self._now() - ago_s)
+        breaker.told = told
 
     def state(self, provider: str) -> tuple[State, float]:
         """The worst state of a provider's targets and the longest cooldown among them."""

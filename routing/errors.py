@@ -5,6 +5,7 @@ RoutingError
 ├── NoProvider          the name is known but none of its providers is enabled: a 503
 ├── TooManyTargets      an ad-hoc chain is longer than allowed: a 400
 ├── LacksAbilities      no candidate can take what the request contains: a 400 that names it
+├── TooLong             no candidate can take so much of it: a 400 that says by how much
 ├── BadRow              shipped or configured data is wrong (a rule, a price, a target): start-up stops
 ├── AttemptFailed       one attempt gave no answer; raised by the caller's attempt, consumed by the executor
 │   └── NotSent         it was not even made: something of ours forbids it (a budget, a limit); another target may do
@@ -59,6 +60,25 @@ class LacksAbilities(RoutingError):
     def __init__(self, missing: dict[str, list[str]], place: str | None = None) -> None:
         listed = "; ".join(f"{name} takes no {', '.join(lacking)}" for name, lacking in missing.items())
         super().__init__(f"{place}: no target can take it: {listed}" if place else f"no target can take it: {listed}")
+        self.missing = missing
+        self.place = place
+
+
+class TooLong(RoutingError):
+    """No candidate takes a request of this length.
+
+    *lengths* maps a target's name to the estimated tokens and the most that it takes, *missing* those of the others to
+    what they lack instead; *place* is what the client calls its messages.
+    """
+
+    def __init__(self, lengths: dict[str, tuple[int, int]], missing: dict[str, list[str]], place: str) -> None:
+        listed = [
+            f"{name} takes {room:,} tokens, {tokens - room:,} fewer than the about {tokens:,} of this request"
+            for name, (tokens, room) in lengths.items()
+        ]
+        listed += [f"{name} takes no {', '.join(lacking)}" for name, lacking in missing.items()]
+        super().__init__(f"{place}: too long for every target: {'; '.join(listed)}")
+        self.lengths = lengths
         self.missing = missing
         self.place = place
 

@@ -4,6 +4,8 @@ Targets come in the order that the policy gave. A target whose breaker is open, 
 over. When that leaves nothing at all, one is tried in spite of it (a breaker must not turn the last target off);
 only a wait that the vendors themselves asked for is kept, and then the request fails at once with the time to wait.
 Moving on to another target or key costs no pause. Only the last target is asked a second time, after one.
+A target that our own limits keep closed for the moment is passed over, too; it is waited for, in its queue, only when
+no other one answers.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import math
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from routing.breaker import Breaker, Breakers
 from routing.errors import AttemptFailed, ChainExhausted, NotSent
@@ -69,6 +71,19 @@ class Outcome(Generic[T]):
     attempts: tuple[Attempted, ...]
 
 
+class Doors(Protocol):
+    """Our own limits on what targets are asked, as one request meets them."""
+
+    def enter(self, target: Target, key_index: int) -> NotSent | None:
+        """Take a place for an attempt, without waiting; why not, where there is none."""
+
+    async def turn(self, steps: Sequence[tuple[Target, int]], deadline: float) -> tuple[Target, int]:
+        """Wait for a place at one of *steps*. Raises NotSent when that takes too long."""
+
+    def leave(self, target: Target, key_index: int) -> None:
+        """The attempt is over; a place that it did not use is given back."""
+
+
 Step = tuple[Target, int, Breaker]
 """What to try next: a target, the position of a key, and the breaker that let it pass."""
 
@@ -86,10 +101,14 @@ async def run(
     budget: RetryBudget,
     patience: Patience | None = None,
     fallback_on: Collection[ErrorKind] = (),
+    prefer: Mapping[Target, int] | None = None,
+    doors: Doors | None = None,
 ) -> Outcome[T]:
     """Try *chain* until one attempt returns.
 
     *deadline* is a moment of *now* and holds for all attempts together; each attempt is given it and keeps to it.
+    *prefer* are positions of keys that go first at their targets, because what is asked lies in their caches.
+    *doors* are our own limits; without them there are none.
     Cancellation goes straight through and speaks neither for nor against the target.
 
     Raises:
@@ -97,7 +116,19 @@ async def run(
         NotSent: nothing was asked, because a rule of ours forbids every target.
     """
     walk = Walk(
-        chain, attempt, breakers, key_rings, deadline, now, sleep, rng, budget, patience or Patience(), fallback_on
+        chain,
+        attempt,
+        breakers,
+        key_rings,
+        deadline,
+        now,
+        sleep,
+        rng,
+        budget,
+        patience or Patience(),
+        fallback_on,
+        prefer or {},
+        doors,
     )
     with budget.request():
         return await walk.to_an_answer()
@@ -118,29 +149,35 @@ class Walk(Generic[T]):
     budget: RetryBudget
     patience: Patience
     fallback_on: Collection[ErrorKind]
+    prefer: Mapping[Target, int]
+    doors: Doors | None = None
     place: int = 0
     tried: dict[int, set[int]] = field(default_factory=dict)
     attempts: list[Attempted] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     forbidden: list[NotSent] = field(default_factory=list)
+    closed: list[tuple[Target, int]] = field(default_factory=list)
+    """Targets and keys that our own limits kept closed when they were come to."""
 
     async def to_an_answer(self) -> Outcome[T]:
         """The first answer. Raises ChainExhausted."""
-        step = self._next() or self._last_resort()
+        step = self._next() or await self._turn() or self._last_resort()
         while step is not None and self.now() < self.deadline:
+            if self.attempts:
+                self.budget.spend()
             result = await self._try(step)
             if isinstance(result, Outcome):
                 return result
             if isinstance(result, NotSent):
                 self.place += 1
-                step = self._next()
+                step = self._next() or await self._turn()
                 continue
             action = action_for(result, self.fallback_on)
             if action == "stop":
                 raise ChainExhausted(result, self.attempts, self.skipped)
             if action != "next_key":
                 self.place += 1
-            step = self._next()
+            step = self._next() or await self._turn()
         return await self._repeat()
 
     async def _try(self, step: Step) -> Outcome[T] | Failure | NotSent:
@@ -152,9 +189,7 @@ class Walk(Generic[T]):
             value = await self.attempt(target, ring.keys[index], self.deadline)
         except NotSent as forbidden:
             breaker.released()
-            self.forbidden.append(forbidden)
-            wait_s = forbidden.failure.retry_after_s or 0.0
-            self.skipped.append(Skipped(target, forbidden.failure.message, wait_s, forbidden.failure.kind))
+            self._note(target, forbidden)
             return forbidden
         except AttemptFailed as failed:
             self.attempts.append(Attempted(target, index, failed.failure, started, self.now()))
@@ -164,6 +199,9 @@ class Walk(Generic[T]):
         except BaseException:
             breaker.released()
             raise
+        finally:
+            if self.doors is not None:
+                self.doors.leave(target, index)
         self.attempts.append(Attempted(target, index, None, started, self.now()))
         breaker.succeeded()
         ring.worked(index, target.model)
@@ -176,11 +214,12 @@ class Walk(Generic[T]):
             if waiting is None or len(self.attempts) >= self._most_attempts():
                 break
             wait_s, step = waiting
-            with self.budget.repeat() as granted:
-                if not granted or self.now() + wait_s >= self.deadline:
-                    break
-                await self.sleep(wait_s)
-                result = await self._try(step)
+            if self.now() + wait_s >= self.deadline or not self.budget.repeat():
+                break
+            await self.sleep(wait_s)
+            if self._shut(step[0], step[1]):
+                break
+            result = await self._try(step)
             if isinstance(result, Outcome):
                 return result
             if isinstance(result, NotSent):
@@ -188,7 +227,7 @@ class Walk(Generic[T]):
             if action_for(result, self.fallback_on) == "stop":
                 raise ChainExhausted(result, self.attempts, self.skipped)
         if self.forbidden and not self.attempts:
-            raise min(self.forbidden, key=_wait_s)
+            raise min(reversed(self.forbidden), key=_wait_s)
         raise ChainExhausted(reported(self.attempts, self.skipped), self.attempts, self.skipped)
 
     def _next(self) -> Step | None:
@@ -197,15 +236,60 @@ class Walk(Generic[T]):
             target = self.chain[self.place]
             breaker = self.breakers.of(target)
             tried = self.tried.setdefault(self.place, set())
-            if breaker.ready:
-                index = self.key_rings[target.provider].take(target.model, tried)
+            if breaker.ready and self._may_go_on(breaker):
+                index = self._open_key(target, tried)
                 if index is not None and breaker.allows():
-                    tried.add(index)
                     return target, index, breaker
             if not tried:
                 self.skipped.append(self._passed_over(target, breaker))
             self.place += 1
         return None
+
+    def _open_key(self, target: Target, tried: set[int]) -> int | None:
+        """The next key of *target*, now *tried*, that neither rests nor is closed by our own limits."""
+        ring, preferred = self.key_rings[target.provider], self.prefer.get(target)
+        while (index := ring.take(target.model, tried, preferred)) is not None:
+            tried.add(index)
+            if not self._shut(target, index):
+                return index
+            self.closed.append((target, index))
+        return None
+
+    def _shut(self, target: Target, index: int) -> bool:
+        """Whether our own limits close it; where they do not, there is a place now."""
+        refused = self.doors.enter(target, index) if self.doors is not None else None
+        if refused is None:
+            return False
+        self._note(target, refused)
+        return True
+
+    def _note(self, target: Target, forbidden: NotSent) -> None:
+        self.forbidden.append(forbidden)
+        failure = forbidden.failure
+        self.skipped = [left for left in self.skipped if left.target is not target]
+        self.skipped.append(Skipped(target, failure.message, failure.retry_after_s or 0.0, failure.kind))
+
+    async def _turn(self) -> Step | None:
+        """A place at one of the targets that were closed, as soon as there is one; None when that takes too long."""
+        closed = [(target, index) for target, index in self.closed if self.breakers.of(target).ready]
+        self.closed = []
+        if not closed or self.doors is None or len(self.attempts) >= self._most_attempts():
+            return None
+        try:
+            target, index = await self.doors.turn(closed, self.deadline)
+        except NotSent as late:
+            self._note(closed[0][0], late)
+            return None
+        breaker = self.breakers.of(target)
+        if not breaker.allows():
+            self.doors.leave(target, index)
+            return None
+        self.skipped = [left for left in self.skipped if left.target is not target]
+        return target, index, breaker
+
+    def _may_go_on(self, breaker: Breaker) -> bool:
+        """Whether it may be asked after another one has failed: it is well, or the budget of retries allows it."""
+        return not self.attempts or breaker.well or self.budget.has_room
 
     def _last_resort(self) -> Step | None:
         """Nothing is usable: a target whose breaker would take a probe, else the first one; None if all must wait."""
@@ -217,10 +301,12 @@ class Walk(Generic[T]):
                 index = ring.take_resting(target.model)
             if index is not None:
                 found.append((not self.breakers.of(target).ready, place, index))
-        if not found:
+        if not found or self.forbidden:
             return None
         _, place, index = min(found)
         target = self.chain[place]
+        if self._shut(target, index):
+            return None
         breaker = self.breakers.of(target)
         breaker.allows()
         self.skipped = [left for left in self.skipped if left.target is not target]
@@ -246,6 +332,8 @@ class Walk(Generic[T]):
             rests = [rest for index in range(ring.total) if (rest := ring.rest(index, target.model)) is not None]
             kind = min(rests, key=lambda rest: rest.until).kind
             return Skipped(target, f"every key rests after {kind}, the first for {free_in_s:.0f} s", free_in_s, kind)
+        if breaker.ready:
+            return Skipped(target, "it fails, too, and so many requests are being retried", 0.0, "overloaded")
         return Skipped(target, f"its breaker is open for {breaker.cooldown_s:.0f} s", breaker.cooldown_s, "overloaded")
 
     def _most_attempts(self) -> int:

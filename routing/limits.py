@@ -3,13 +3,16 @@
 A key rests after a failure that is about the key. A wait that the vendor asked for is *firm*: the key is not used
 before. A wait that we chose ourselves is not: when nothing else is left the key is tried all the same, so that one
 stray 401 does not switch a provider off for everyone.
+Answers tell, too, how much the vendor's limits leave: a key that has used them up rests until they are reset.
 Vendors limit rates for each model, and a 403 may be about one model only: both rest the key for that model alone.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, Generic, TypeVar
 
 from translators.neutral import ErrorKind, Failure
@@ -27,9 +30,20 @@ LONGEST_GUESS_S: Final = 120.0
 """A repeated 429 without Retry-After doubles the rest up to this."""
 LONGEST_REST_S: Final = 900.0
 """A vendor that asks for more is asked again after this: one wrong header must not take a key away for a day."""
+LONGEST_LEARNT_S: Final = 60.0
+"""A key that has nothing left is asked again after this: limits of a day are reset in hours, and refill meanwhile."""
 RESTS_KEPT: Final = 1024
 
 WHOLE_KEY: Final = ""
+LEARNT: Final = 200
+"""The status of a rest that the headers of an answer gave reason for, and no refusal."""
+
+_REMAINING: Final = re.compile(
+    r"(?P<head>(?:x-|anthropic-)?ratelimit-)(?:remaining(?P<after>(?:-[a-z-]+)?)|(?P<before>[a-z-]+)-remaining)"
+)
+_UNITS_S: Final[Mapping[str, float]] = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_AS_UNIX_S: Final = 1e9
+"""A plain number above this is a moment and no time; above a thousand times of it, in milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +148,16 @@ class KeyRing(Generic[K]):
         until = self._now() + (asked if asked is not None else seconds)
         self._keep((index, scope), Rest(until, asked is not None, failure.kind, failure.status))
 
+    def used_up(self, index: int, seconds: float, model: str = WHOLE_KEY) -> None:
+        """The vendor says that key *index* has nothing left for *model* until *seconds* from now.
+
+        Where nothing else is left it is tried all the same: what refills bit by bit may have enough by then.
+        """
+        until = self._now() + min(seconds, LONGEST_LEARNT_S)
+        held = self._rest(index, model)
+        if held is None or (not held.firm and held.until < until):
+            self._keep((index, model), Rest(until, False, "rate_limit", LEARNT))
+
     def worked(self, index: int, model: str = WHOLE_KEY) -> None:
         """Key *index* got an answer: guessed rests are over and its count of repeats starts again.
 
@@ -142,7 +166,7 @@ class KeyRing(Generic[K]):
         self._repeats[index] = 0
         for scope in (WHOLE_KEY, model) if self._rests else ():
             rest = self._rests.get((index, scope))
-            if rest is not None and not rest.firm:
+            if rest is not None and not rest.firm and rest.status != LEARNT:
                 del self._rests[index, scope]
 
     def _rest(self, index: int, scope: str) -> Rest | None:
@@ -157,3 +181,42 @@ class KeyRing(Generic[K]):
         self._rests[key] = rest
         if len(self._rests) > RESTS_KEPT:
             del self._rests[next(iter(self._rests))]
+
+
+def rests_for_s(headers: Mapping[str, str], now: float) -> float | None:
+    """For how long the vendor's limits leave nothing, as the headers of its answer say; None: there is something left.
+
+    Of several limits that are used up, the longest wait counts. *headers* are in lower case, *now* is Unix time.
+    Spellings: `x-ratelimit-remaining-requests` with a time such as `6m0s` (OpenAI, Groq),
+    `anthropic-ratelimit-requests-remaining` with a moment in ISO 8601, `ratelimit-remaining` with seconds (IETF draft),
+    `x-ratelimit-remaining` with a moment in Unix milliseconds (OpenRouter).
+    """
+    waits: list[float] = []
+    for name, value in headers.items():
+        found = _REMAINING.fullmatch(name)
+        if found is None or value.strip() not in {"0", "0.0"}:
+            continue
+        wait_s = until_reset_s(headers.get(name.replace("remaining", "reset"), ""), now)
+        if wait_s is not None and wait_s > 0:
+            waits.append(wait_s)
+    return max(waits, default=None)
+
+
+def until_reset_s(value: str, now: float) -> float | None:
+    """Seconds until the moment or time that a reset header tells; None when it cannot be read."""
+    value = value.strip()
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if number >= 0:
+        if number < _AS_UNIX_S:
+            return number
+        return max(0.0, number / (1000 if number > _AS_UNIX_S * 1000 else 1) - now)
+    if re.fullmatch(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+", value):
+        return sum(float(size) * _UNITS_S[unit] for size, unit in re.findall(r"([\d.]+)(ms|s|m|h|d)", value))
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return max(0.0, at.timestamp() - now) if at.tzinfo else None

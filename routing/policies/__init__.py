@@ -11,12 +11,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from routing.policies import failover, weighted
-from routing.policies.view import Policy, View
+from routing.policies import auto, balanced, cost, failover, latency, sticky, weighted
+from routing.policies.view import Caller, Options, Policy, View, Weights
 
-__all__ = ["POLICIES", "Policy", "View"]
+__all__ = ["ADVISED", "POLICIES", "PRICED", "SCORED", "Caller", "Options", "Policy", "View", "Weights"]
 
 POLICIES: Final[Mapping[str, Policy]] = {
     "failover": failover.order,
     "weighted": weighted.order,
+    "cost": cost.order,
+    "latency": latency.order,
+    "balanced": balanced.order,
+    "sticky": sticky.order,
+    "auto": auto.order,
 }
+PRICED: Final = frozenset({"cost", "balanced", "auto"})
+"""Policies that look at prices, which have to be loaded before."""
+SCORED: Final = frozenset({"cost", "latency", "balanced", "auto"})
+"""Policies in which nobody has said who is to be preferred, so that equals are ordered by what they would lose."""
+ADVISED: Final = frozenset({"auto"})
+"""Policies that go by a trained model, which has to be read before."""

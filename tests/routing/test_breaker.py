@@ -121,3 +121,27 @@ def test_a_provider_shows_its_worst_breaker_and_is_shut_when_all_are_open(clock)
     assert (breakers.state("a"), breakers.shut("a")) == (("open", 30.0), False)
     assert breakers.shut("b")
     assert (breakers.state("c"), breakers.shut("c")) == (("closed", 0.0), False)
+
+
+def test_every_change_is_told_with_its_reason(clock) -> None:
+    told: list[tuple[str, ...]] = []
+    breaker = Breakers(clock, 2, 30, told=lambda *change: told.append(change)).of(Target("a", "m"))
+    failure = Failure("server", "secret words", 500)
+    breaker.judge(failure)
+    breaker.judge(failure)
+    clock.advance(30)
+    breaker.allows()
+    breaker.judge(failure)
+    clock.advance(30)
+    breaker.allows()
+    breaker.succeeded()
+    breaker.succeeded()
+
+    assert [(target, f"{before} -> {after}") for target, before, after, _ in told] == [
+        ("a/m", "closed -> open"),
+        ("a/m", "open -> half_open"),
+        ("a/m", "half_open -> open"),
+        ("a/m", "open -> half_open"),
+        ("a/m", "half_open -> closed"),
+    ]
+    assert told[0][3] == "500 server"

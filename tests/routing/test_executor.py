@@ -51,9 +51,10 @@ class World:
     scripts: dict[str, list[str]]
     keys: dict[str, int] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
-    budget: RetryBudget = field(default_factory=RetryBudget)
+    budget: RetryBudget | None = None
 
     def __post_init__(self) -> None:
+        self.budget = self.budget or RetryBudget(self.clock)
         self.breakers = Breakers(self.clock)
         self.rings = {
             name: KeyRing([f"key{number}" for number in range(self.keys.get(name, 1))], self.clock)
@@ -177,7 +178,7 @@ async def test_one_deadline_holds_for_all_attempts(clock) -> None:
 
 
 async def test_repeats_need_the_budget(clock) -> None:
-    world = World(clock, {"a": ["500", "ok"]}, budget=RetryBudget(minimum=0))
+    world = World(clock, {"a": ["500", "ok"]}, budget=RetryBudget(clock, minimum=0))
     await world.exhausted(A)
 
     assert len(world.calls) == 1
@@ -334,7 +335,7 @@ async def test_cancellation_goes_through_and_gives_the_probe_back(clock) -> None
         await task
 
     assert (world.breakers.of(A).state, world.breakers.of(A).ready) == ("half_open", True)
-    assert (world.budget.in_flight, world.budget.repeating) == (0, 0)
+    assert world.budget.in_flight == 0
 
 
 async def test_a_defect_of_the_attempt_is_not_taken_for_a_failure_of_the_server(clock) -> None:
@@ -391,7 +392,7 @@ async def test_invariants_hold_under_random_faults(clock, seed: int) -> None:
         assert clock() - started <= 20
         assert len(clock.slept) - slept <= 1
         assert all(left.ended <= right.started for left, right in pairwise(attempts))
-        assert world.budget.in_flight == world.budget.repeating == 0
+        assert world.budget.in_flight == 0
         clock.advance(rng.random() * 20)
     if all(mood == "ok" for mood in moods.values()):
         assert tally["ok"]
@@ -422,7 +423,7 @@ def check_the_report(error: ChainExhausted, chain: tuple[Target, ...], moods: di
 async def test_a_hundred_concurrent_requests_share_breaker_keys_and_budget() -> None:
     """Real tasks over a dead first target: all answered by the second, the breaker open after the first wave."""
     loop_now: Callable[[], float] = asyncio.get_running_loop().time
-    breakers, budget = Breakers(loop_now), RetryBudget()
+    breakers, budget = Breakers(loop_now), RetryBudget(loop_now)
     rings = {name: KeyRing(("k",), loop_now) for name in "ab"}
     calls: list[str] = []
 

@@ -64,7 +64,7 @@ def test_who_was_never_asked_is_unknown_and_what_is_old_is_stale(latencies: Late
 
 def test_a_timeout_counts_with_the_time_that_was_waited_other_failures_do_not(latencies: Latencies) -> None:
     latencies.failed("a", "m")
-    assert latencies.pace(A, 1, whole=True) == Pace(None, 0.0, 0.0)
+    assert latencies.pace(A, 1, whole=True) == Pace(None, 0.0, 0.0, 0.5)
     latencies.failed("a", "m", waited_ms=9_000)
 
     assert latencies.pace(A, 1, whole=True).ms == 9_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from random import Random
 from typing import get_args
 
@@ -86,16 +87,34 @@ def test_a_chain_gets_three_attempts_or_one_per_target() -> None:
     assert Patience(max_attempts=2).attempts(7) == 2
 
 
-def test_at_most_a_fifth_of_the_requests_in_flight_repeat_but_always_three() -> None:
-    budget = RetryBudget()
+@pytest.mark.parametrize(("requests", "granted"), [(1, 3), (15, 3), (20, 4), (100, 20)])
+def test_at_most_a_fifth_of_the_recent_requests_are_tried_again_but_always_three(
+    clock, requests: int, granted: int
+) -> None:
+    budget = RetryBudget(clock)
+    for _ in range(requests):
+        with budget.request():
+            clock.advance(1 / 50)
 
-    def granted(requests: int) -> int:
-        budget.in_flight = requests
-        blocks = [budget.repeat() for _ in range(100)]
-        given = sum(block.__enter__() for block in blocks)
-        for block in blocks:
-            block.__exit__(None, None, None)
-        return given
+    assert sum(budget.repeat() for _ in range(100)) == granted
 
-    assert [granted(requests) for requests in (1, 15, 20, 100)] == [3, 3, 4, 20]
-    assert budget.repeating == 0
+
+def test_what_is_long_ago_counts_for_nothing(clock) -> None:
+    budget = RetryBudget(clock, window_s=10)
+    for _ in range(100):
+        with budget.request():
+            pass
+    before = [budget.repeat() for _ in range(30)].count(True)
+    clock.advance(11)
+
+    assert (before, [budget.repeat() for _ in range(30)].count(True)) == (20, 3)
+
+
+def test_requests_that_still_run_are_recent_however_old(clock) -> None:
+    budget = RetryBudget(clock, window_s=10)
+    with ExitStack() as running:
+        for _ in range(50):
+            running.enter_context(budget.request())
+        clock.advance(60)
+
+        assert [budget.repeat() for _ in range(30)].count(True) == 10

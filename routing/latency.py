@@ -1,0 +1,190 @@
+"""How long targets take, how much they write and how often they answer: moving means, by the size of the request.
+
+A mean is weighted by age: what was measured *half_life_s* ago counts half. `weight` is what is left of all weights,
+so it says how fresh a mean is: 1 for one answer right now, near 0 for an hour ago. Requests are told apart by their
+input tokens (SIZES), because a long prompt takes longer; where a size has nothing fresh, all sizes together speak.
+An attempt that ran into its timeout counts with the time that was waited for it. Other failures are no measure of
+speed, they only say that the target was tried.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import exp2
+from typing import Final, NamedTuple
+
+from routing.targets import Target
+
+HALF_LIFE_S: Final = 600.0
+FRESH: Final = 0.25
+"""A mean of less weight is stale: one answer of two half-lives ago."""
+SIZES: Final = (1_000, 8_000, 32_000)
+"""Input tokens at which the next size begins."""
+ENOUGH: Final = 16.0
+"""Answers that a mean of output tokens must rest on before it is believed."""
+TARGETS_KEPT: Final = 1024
+
+
+def size_of(input_tokens: int) -> int:
+    """The size of a request: a position in SIZES, or one more."""
+    return bisect_right(SIZES, input_tokens)
+
+
+@dataclass(slots=True)
+class Mean:
+    """A mean whose parts fade. *at* is when the newest came."""
+
+    weight: float = 0.0
+    value: float = 0.0
+    at: float = 0.0
+
+    def add(self, value: float, at: float, half_life_s: float) -> None:
+        """Take in *value*, measured at *at*; news that come late count less."""
+        if at >= self.at:
+            self.weight = self.left(at, half_life_s)
+            self.at, fresh = at, 1.0
+        else:
+            fresh = exp2((at - self.at) / half_life_s)
+        self.weight += fresh
+        self.value += (value - self.value) * fresh / self.weight
+
+    def left(self, now: float, half_life_s: float) -> float:
+        """Its weight by now."""
+        age_s = now - self.at
+        return self.weight * exp2(-age_s / half_life_s) if age_s > 0 else self.weight
+
+
+@dataclass(slots=True)
+class _Record:
+    """Of one target: first events and whole answers in milliseconds, one more than there are sizes; the last is all."""
+
+    first: list[Mean] = field(default_factory=lambda: [Mean() for _ in range(len(SIZES) + 2)])
+    whole: list[Mean] = field(default_factory=lambda: [Mean() for _ in range(len(SIZES) + 2)])
+    output: Mean = field(default_factory=Mean)
+    answers: Mean = field(default_factory=Mean)
+    tried_at: float | None = None
+
+
+class Pace(NamedTuple):
+    """What is known of a target's speed for one size of request. None: never measured.
+
+    *weight* is that of the mean that speaks, *tried_s* how long ago it was last asked, whatever came of it.
+    *reliability* is the share of its requests that it answered of late, one more answer added.
+    """
+
+    ms: float | None = None
+    weight: float = 0.0
+    tried_s: float | None = None
+    reliability: float = 1.0
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it says something of today."""
+        return self.ms is not None and self.weight >= FRESH
+
+
+NOT_KNOWN: Final = Pace()
+
+
+class Latencies:
+    """The means of the most recently used targets. *now* is Unix time in seconds, as are the times that are told."""
+
+    def __init__(self, now: Callable[[], float], half_life_s: float = HALF_LIFE_S) -> None:
+        self._now = now
+        self._half_life_s = half_life_s
+        self._kept: OrderedDict[tuple[str, str], _Record] = OrderedDict()
+
+    def answered(
+        self,
+        provider: str,
+        model: str,
+        *,
+        latency_ms: float | None,
+        first_event_ms: float | None,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+        at: float | None = None,
+    ) -> None:
+        """An answer came. Without *input_tokens* it counts for no size in particular."""
+        record = self._record(provider, model)
+        at = self._now() if at is None else at
+        record.tried_at = max(at, record.tried_at or at)
+        record.answers.add(1.0, at, self._half_life_s)
+        self._took(record, input_tokens, latency_ms, first_event_ms, at)
+        if output_tokens:
+            record.output.add(output_tokens, at, self._half_life_s)
+
+    def failed(self, provider: str, model: str, *, waited_ms: float | None = None, at: float | None = None) -> None:
+        """It gave none. *waited_ms*: how long somebody waited in vain, where that was what ended it."""
+        record = self._record(provider, model)
+        at = self._now() if at is None else at
+        record.tried_at = max(at, record.tried_at or at)
+        record.answers.add(0.0, at, self._half_life_s)
+        self._took(record, None, waited_ms, waited_ms, at)
+
+    def pace(self, target: Target, input_tokens: int, *, whole: bool) -> Pace:
+        """How fast *target* is for a request of that size: the first content, or with *whole* all of the answer."""
+        return self.paces((target,), input_tokens, whole=whole)[0]
+
+    def paces(self, targets: Sequence[Target], input_tokens: int, *, whole: bool) -> list[Pace]:
+        """The same for each of *targets*."""
+        now, half_life_s, size, kept = self._now(), self._half_life_s, size_of(input_tokens), self._kept
+        found = []
+        for target in targets:
+            record = kept.get((target.provider, target.model))
+            if record is None:
+                found.append(NOT_KNOWN)
+                continue
+            means = record.whole if whole else record.first
+            best = means[size]
+            weight = best.weight * exp2(min(0.0, best.at - now) / half_life_s)  # as `left`, which costs a call
+            if weight < FRESH:
+                best = means[-1]
+                weight = best.left(now, half_life_s)
+            tried, answers = record.tried_at, record.answers
+            asked = answers.weight * exp2(min(0.0, answers.at - now) / half_life_s)
+            found.append(
+                Pace(
+                    best.value if best.weight else None,
+                    weight,
+                    None if tried is None else now - tried,
+                    (answers.value * asked + 1.0) / (asked + 1.0),
+                )
+            )
+        return found
+
+    def output_tokens(self, target: Target) -> float | None:
+        """How much *target* usually writes; None where too few answers say so."""
+        return self.outputs((target,))[0]
+
+    def outputs(self, targets: Sequence[Target]) -> list[float | None]:
+        """The same for each of *targets*."""
+        records = [self._kept.get((target.provider, target.model)) for target in targets]
+        return [record.output.value if record and record.output.weight >= ENOUGH else None for record in records]
+
+    def reliability(self, target: Target) -> float:
+        """The share of its requests that it answered of late, one more answer added: 1 when nothing is known."""
+        return self.pace(target, 0, whole=True).reliability
+
+    def _took(
+        self, record: _Record, input_tokens: int | None, whole_ms: float | None, first_ms: float | None, at: float
+    ) -> None:
+        for size in (-1,) if input_tokens is None else (size_of(input_tokens), -1):
+            if first_ms is not None:
+                record.first[size].add(first_ms, at, self._half_life_s)
+            if whole_ms is not None:
+                record.whole[size].add(whole_ms, at, self._half_life_s)
+
+    def _record(self, provider: str, model: str) -> _Record:
+        key = (provider, model)
+        record = self._kept.get(key)
+        if record is None:
+            record = self._kept[key] = _Record()
+            if len(self._kept) > TARGETS_KEPT:
+                self._kept.popitem(last=False)
+        else:
+            self._kept.move_to_end(key)
+        return record
