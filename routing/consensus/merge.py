@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from routing.consensus.answers import Answer, FieldResult, Json, Label, Mark, Merged, Options
 from routing.consensus.ballots import Cast, cast
-from routing.consensus.best_match import INVALID, Evidence
+from routing.consensus.best_match import INVALID, Evidence, best_match
 from routing.consensus.history import History
 from routing.consensus.learned import Learned
 from routing.consensus.methods import METHODS, Decision, Method, Panel, chance_of, chances, decide
@@ -36,7 +36,7 @@ def merge(answers: Sequence[Answer], history: History | Learned, options: Option
         return _single(answers, told, learned)
     compared = comparable(told, Label(), options)
     if compared is None:
-        return _most_similar(answers, told, learned)
+        return _most_similar(answers, told, learned, method)
     voters, values, _ = compared
     merged = _polled(voters, values, learned, method, options)
     if is_plain([answer.value for answer in told], options):
@@ -56,12 +56,18 @@ def _single(answers: Sequence[Answer], told: Sequence[Answer], learned: Learned)
     return Merged(only.value, learned.reliability.of(only.target), {}, "single", reason, losers, only.target)
 
 
-def _most_similar(answers: Sequence[Answer], told: Sequence[Answer], learned: Learned) -> Merged:
+def _most_similar(answers: Sequence[Answer], told: Sequence[Answer], learned: Learned, method: Method) -> Merged:
     best, found = most_similar([str(answer.value) for answer in told], weights_of(told, learned.reliability))
+    name, why = "similar", "is the most like the others"
+    if method.kind == "match":
+        name, why = method.name, "has the highest confidence"
+        evidence = [Evidence(answer.logprob, None, answer.valid) for answer in told]
+        alike = [sum(other.value == answer.value for other in told) for answer in told]
+        best = best_match(evidence, found, alike, [learned.reliability.as_whole(answer.target) for answer in told])
     taken = told[best]
-    reason = f"long text: {taken.target}'s answer is the most like the others (mean likeness {found[best]:.2f})"
+    reason = f"long text: {taken.target}'s answer {why} (mean likeness {found[best]:.2f})"
     losers = tuple(answer.target for answer in answers if answer.value != taken.value)
-    return Merged(taken.value, found[best], {}, "similar", reason, losers, taken.target)
+    return Merged(taken.value, found[best], {}, name, reason, losers, taken.target)
 
 
 def _polled(

@@ -1,0 +1,161 @@
+"""What a second target brings where the first one is late: p50, p95 and p99 of the first content, and the extra calls.
+
+Use: python benchmarks/race.py [--requests N] [--write]        (`make bench-race`)
+
+simulated   draws of latencies, the delay and the purse of `routing.hedging`; both targets are alike
+measured    requests through the proxy to a scripted upstream on loopback, first with `failover`, then with `race`
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import platform
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from routing.hedging import UNKNOWN_MS, Hedging  # noqa: E402  the checkout is found by the line above
+from tests.proxy.serving import provider, route, serving, streams  # noqa: E402
+from tests.replay import Answer, Asked, Upstream  # noqa: E402
+
+REPORT = Path(__file__).with_name("race.md")
+SEED = 20261121
+SHARE = 0.1
+MOST_AT_ONCE = 8
+WARM_UP = 60
+"""Requests that are not counted: the race knows nothing of its targets before."""
+
+Draw = Callable[[random.Random], float]
+
+TAILS: dict[str, Draw] = {
+    "lognormal, sigma 0.7": lambda rng: rng.lognormvariate(6.0, 0.7),
+    "lognormal, sigma 1": lambda rng: rng.lognormvariate(6.0, 1.0),
+    "lognormal, sigma 1.5": lambda rng: rng.lognormvariate(6.0, 1.5),
+    "Pareto, alpha 1.2": lambda rng: 200 * rng.paretovariate(1.2),
+    "3 in 100 ten times as slow": lambda rng: rng.gauss(400, 40) * (10 if rng.random() < 0.03 else 1),
+    "7 in 100 ten times as slow": lambda rng: rng.gauss(400, 40) * (10 if rng.random() < 0.07 else 1),
+}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Milliseconds of one way to ask, and the share of extra calls."""
+
+    p50: float
+    p95: float
+    p99: float
+    extra: float = 0.0
+
+    @classmethod
+    def of(cls, values: list[float], extra: float = 0.0) -> Figures:
+        ranked = sorted(values)
+        return cls(*(ranked[int(rank * len(ranked))] for rank in (0.5, 0.95, 0.99)), extra)
+
+
+def simulated(draw: Draw, requests: int) -> tuple[Figures, Figures]:
+    """The first target alone, and with a second one."""
+    rng, hedging = random.Random(SEED), Hedging()
+    purse = hedging.purse("route")
+    alone: list[float] = []
+    raced: list[float] = []
+    hedges = 0
+    for _ in range(requests):
+        purse.request(SHARE)
+        first = draw(rng)
+        known = hedging.late_after_ms("a", stream=True, share=SHARE)
+        late_ms = UNKNOWN_MS if known is None else known
+        alone.append(first)
+        taken = first
+        if first > late_ms and purse.pays():
+            hedges += 1
+            taken = min(first, late_ms + draw(rng))
+        if taken == first:
+            hedging.came("a", first, stream=True)
+        else:
+            hedging.gave_up("a", taken, stream=True, share=SHARE)
+        raced.append(taken)
+    return Figures.of(alone), Figures.of(raced, hedges / requests)
+
+
+async def measured(policy: str, requests: int) -> Figures:
+    """Through the proxy: 100 ms as a rule, 1500 ms in 4 of 100 cases, MOST_AT_ONCE requests side by side."""
+    rng = random.Random(SEED)
+
+    def answer(_asked: Asked) -> Answer:
+        slow = rng.random() < 0.04
+        return replace(streams(), delay_body_s=1.5 if slow else 0.1)
+
+    with Upstream() as upstream, tempfile.TemporaryDirectory() as folder:
+        upstream.script("a", answer)
+        upstream.script("b", answer)
+        config = [provider("one", upstream), provider("two", upstream)]
+        config.append(route("fast", "one/a", "two/b", more=f'policy = "{policy}"'))
+        async with serving(Path(folder), "\n".join(config)) as server:
+            taken: list[float] = []
+            gate = asyncio.Semaphore(MOST_AT_ONCE)
+
+            async def one() -> None:
+                async with gate:
+                    begun = time.perf_counter()
+                    async with server.asking(model="fast", stream=True) as reply:
+                        while b"Hello" not in await reply.content.readany():
+                            pass
+                        taken.append((time.perf_counter() - begun) * 1000)
+                        await reply.read()
+
+            await asyncio.gather(*(one() for _ in range(WARM_UP)))
+            taken.clear()
+            before = len(upstream.requests)
+            await asyncio.gather(*(one() for _ in range(requests)))
+            extra = (len(upstream.requests) - before) / requests - 1
+    return Figures.of(taken, extra)
+
+
+def _line(name: str, before: Figures, after: Figures) -> str:
+    less = 1 - after.p99 / before.p99
+    return (
+        f"| {name} | {before.p50:.0f} / {after.p50:.0f} | {before.p95:.0f} / {after.p95:.0f} |"
+        f" {before.p99:.0f} / {after.p99:.0f} | {less:.0%} | {after.extra:.1%} |"
+    )
+
+
+def report(requests: int) -> str:
+    """The page."""
+    head = "| tail | p50 ms | p95 ms | p99 ms | p99 less | extra calls |\n|---|---|---|---|---|---|"
+    lines = [_line(name, *simulated(draw, 20_000)) for name, draw in TAILS.items()]
+    before = asyncio.run(measured("failover", requests))
+    after = asyncio.run(measured("race", requests))
+    return (
+        "# Racing\n\n"
+        "First content of a stream, with the first target alone and with `race` (before / after)."
+        " `max_extra` is 0.1, the default; the delay is learnt.\n\n"
+        f"Simulated, 20,000 requests each:\n\n{head}\n" + "\n".join(lines) + "\n\n"
+        f"Through the proxy to a scripted upstream on loopback, {requests} requests, {MOST_AT_ONCE} at a time;"
+        " 100 ms as a rule, 1500 ms in 4 of 100 cases:\n\n"
+        f"{head}\n{_line('4 in 100 fifteen times as slow', before, after)}\n\n"
+        f"Python {platform.python_version()}, {platform.machine()}. Command: `make bench-race`.\n"
+    )
+
+
+def main() -> None:
+    """Print the page, or write it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", type=int, default=1000)
+    parser.add_argument("--write", action="store_true")
+    given = parser.parse_args()
+    page = report(given.requests)
+    if given.write:
+        REPORT.write_text(page, "utf-8")
+    sys.stdout.write(page)
+
+
+if __name__ == "__main__":
+    main()
