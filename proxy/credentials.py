@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from proxy.config.secrets import STORED, Secret
 from proxy.sealing import CannotOpen, Seal, Sealer, key_from_passphrase, key_from_text, sealed_with
 from storage.credentials import Credential, Credentials, Work
+from translators.codec import dumps, loads_object
 
 if TYPE_CHECKING:
     from proxy.config.model import SecretsSettings, Settings
@@ -192,7 +193,7 @@ class CredentialBook:
             Conflict: the name is taken.
             StorageError: it cannot be written.
         """
-        sealed = self._seal().seal(text.encode(), key.name)
+        sealed = self._seal().seal(_bound(key, text), key.name)
         shown = {**key.shown(), "fingerprint": self._fingerprint(text)}
         entry = self.audit.entry(by, "credential.added", key.name, after=shown)
         row = Credential(key.name, key.provider, sealed, key.weight, key.base_url, key.dialect, key.enabled)
@@ -223,11 +224,12 @@ class CredentialBook:
         Raises:
             NoSealer: there is nothing to seal it with.
         """
-        sealed = self._seal().seal(text.encode(), name)
+        seal = self._seal()
         async with self._changing:
             before = self.keys.all.get(name)
             if before is None:
                 return None
+            sealed = seal.seal(_bound(before, text), name)
             after = {**before.shown(), "fingerprint": self._fingerprint(text)}
             await self.store.rotate(
                 name, sealed, self.audit.entry(by, "credential.rotated", name, before.shown(), after)
@@ -292,7 +294,25 @@ class CredentialBook:
         if self.sealer is None:
             return replace(key, why_not="no key is configured that opens it ([secrets] key)")
         try:
-            text = self._seal().open(row.sealed, row.name).decode()
+            text = _unbound(key, self._seal().open(row.sealed, row.name))
         except CannotOpen as error:
             return replace(key, why_not=str(error))
         return replace(key, secret=Secret(text, f"{STORED}{row.name}"), fingerprint=self._fingerprint(text))
+
+
+def _bound(key: StoredKey, text: str) -> bytes:
+    """What is sealed of *key*: with whom it may be used, too, so that an edited row sends it to nobody else."""
+    return dumps({"key": text, "provider": key.provider, "base_url": key.base_url, "dialect": key.dialect})
+
+
+def _unbound(key: StoredKey, sealed: bytes) -> str:
+    """The key itself.
+
+    Raises:
+        CannotOpen: it was stored for another provider or address than its row now says.
+    """
+    bound = loads_object(sealed)
+    if (bound["provider"], bound["base_url"], bound["dialect"]) != (key.provider, key.base_url, key.dialect):
+        told = "and its row was changed by other hands since; store it again"
+        raise CannotOpen(f"it was stored for {bound['provider']}, {told}")
+    return str(bound["key"])

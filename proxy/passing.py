@@ -27,18 +27,21 @@ from proxy.controls import Controls, read_controls
 from proxy.errors import Refused, for_client, refused
 from proxy.exchange import Attempt, Exchange, rate_limit_headers
 from proxy.opening import Matter, new_exchange, nothing_counted
+from proxy.ordering import unread_order
 from proxy.providers import ProviderSpec
+from proxy.scopes import check_scope
 from proxy.server import Incoming, read_body
 from proxy.services import Services
 from proxy.setup import Key, Setup
 from routing.errors import AttemptFailed
+from routing.pricing import usage_of_raw
 from routing.targets import Route, Target
 from storage.errors import LedgerUnavailable
 from storage.ledger import Status
 from translators.codec import REMOVED, JsonError, loads_object, splice, type_name
-from translators.counts import main_counts
 from translators.dialects import BACKENDS
 from translators.neutral import Failure, Usage
+from translators.tokens import rough
 
 DIALECT: Final = "passthrough"
 """How the ledger calls these exchanges."""
@@ -75,6 +78,8 @@ NOTHING_WAS_DONE: Final = frozenset({"authentication", "permission", "billing", 
 """Failures after which anything may be tried again."""
 UNMETERED: Final = frozenset({"images", "audio"})
 """Their tokens are not all of one price, so that a price for text would be wrong: the cost stays unknown."""
+COUNTABLE: Final = frozenset({"chat", "completions", "embeddings", "moderations", "rerank", "responses"})
+"""Those whose answers say what is billed; what the others cost, no budget can know before."""
 
 _CREDENTIALS: Final = frozenset({"key"})
 """Words of a query that say who asks: they stay here."""
@@ -101,11 +106,18 @@ class Parcel:
     """Finds the field `model` of a form."""
     spent: bool = False
     """Whether *rest* has been sent to somebody and cannot be sent again."""
+    objection: Refused | None = None
+    """What is wrong with the part of it that came while it was being sent."""
 
     @property
     def creates(self) -> bool:
         """Whether a second try could make something twice: a file, a batch, a job."""
         return self.method not in {"GET", "HEAD", "DELETE"} and self.topic not in REPEATABLE
+
+    @property
+    def free(self) -> bool:
+        """Whether it costs nothing."""
+        return self.topic in FREE or self.method in {"GET", "HEAD", "DELETE"}
 
     @property
     def topic(self) -> str:
@@ -150,9 +162,8 @@ async def pass_on(services: Services, incoming: Incoming) -> web.StreamResponse:
         passing: Passing | None = None
         try:
             attempts = _Attempts(services, setup, exchange, parcel)
-            passing = await first_answer(
-                services, setup, route, exchange, targets=route.targets, attempt=attempts.attempt
-            )
+            targets = unread_order(services, setup, route, incoming.identity)
+            passing = await first_answer(services, setup, route, exchange, targets=targets, attempt=attempts.attempt)
             return await _deliver(services, incoming, exchange, parcel, passing)
         except Refused as error:
             if exchange.attempts:
@@ -251,7 +262,9 @@ def model_field(content_type: str) -> re.Pattern[bytes] | None:
         return None
     boundary = re.escape((found[1] or found[2]).encode())
     headers = rb"(?:[^\r\n]{1,1000}\r\n){0,8}?"
-    named = rb'content-disposition: ?form-data; ?name="?model"?\r\n'
+    blank = rb"[ \t]*"
+    kind = rb"content-disposition:" + blank + rb"form-data[^\r\n]{0,200}?;" + blank
+    named = kind + b"name" + blank + b"=" + blank + rb'"?model"?' + blank + rb"(?:;[^\r\n]{0,200})?\r\n"
     return re.compile(
         rb"(?:\A|\r\n)--"
         + boundary
@@ -288,8 +301,26 @@ async def _find_form_model(parcel: Parcel, incoming: Incoming, limit: int) -> No
     if pattern and found is None:
         found = pattern.search(begun, max(0, searched - OVERLAP))
     parcel.body, parcel.rest = bytes(begun), rest
-    if found:
+    if pattern and found:
         parcel.model = found[1].decode("utf-8", "replace")
+        parcel.rest = _with_one_model(rest, pattern, bytes(begun[found.end() - 2 :]))
+
+
+async def _with_one_model(rest: AsyncIterator[bytes], pattern: re.Pattern[bytes], tail: bytes) -> AsyncIterator[bytes]:
+    """*rest* as it is; *tail* is what stands before it, behind the form's model.
+
+    Raises:
+        Refused: 400 for a second model. Whoever reads the last one would answer with a model that nobody has checked.
+    """
+    while True:
+        if pattern.search(tail):
+            raise refused(400, "model: the form has it twice; send it once", param="model", code="invalid_value")
+        tail = tail[-OVERLAP:]
+        piece = await anext(rest, b"")
+        if not piece:
+            return
+        tail += piece
+        yield piece
 
 
 def _route(setup: Setup, parcel: Parcel, provider: str | None, incoming: Incoming) -> Route:
@@ -307,9 +338,10 @@ def _route(setup: Setup, parcel: Parcel, provider: str | None, incoming: Incomin
             )
         model = parcel.model.removeprefix(f"{provider}/") if parcel.model else NO_MODEL
         target = Target(provider, model)
-        return Route(target.name, "failover", (target,))
+        route = Route(target.name, "failover", (target,))
+        return check_scope(incoming.identity, route, target.name, configured=False)
     if parcel.model:
-        return resolve(setup, parcel.model, parcel.controls)
+        return resolve(setup, parcel.model, parcel.controls, incoming.identity)
     known = ", ".join(each.name for each in setup.enabled)
     hint = (
         "to have it passed on, name a model (`model` in the JSON body, the form or the query), "
@@ -320,7 +352,8 @@ def _route(setup: Setup, parcel: Parcel, provider: str | None, incoming: Incomin
 
 
 def _new_exchange(services: Services, setup: Setup, incoming: Incoming, parcel: Parcel, route: Route) -> Exchange:
-    matter = Matter(DIALECT, parcel.controls, nothing_counted, input_estimate=0, load=Load(lambda: 0))
+    load = Load(lambda: rough(len(parcel.body)), free=parcel.free, countable=parcel.topic in COUNTABLE)
+    matter = Matter(DIALECT, parcel.controls, nothing_counted, input_estimate=0, load=load)
     return new_exchange(services, setup, incoming, route, matter)
 
 
@@ -354,6 +387,7 @@ class _Attempts:
                 self.setup.backends[spec.name].send(self._call(target, spec, key, deadline))
             )
             attempt.http_status = answer.status
+            attempt.heard(answer.headers)
             self.exchange.vendor_headers = rate_limit_headers(answer.headers, self.setup.redactor.clean)
             if answer.status >= 400:
                 raw = await _beginning(answer, MAX_ERROR_BYTES)
@@ -361,6 +395,8 @@ class _Attempts:
         except (BackendError, AttemptFailed) as error:
             await stack.aclose()
             self.exchange.failed(attempt, error.failure)
+            if self.parcel.objection is not None:
+                raise self.parcel.objection from error
             if self.parcel.spent or (self.parcel.creates and error.failure.kind not in NOTHING_WAS_DONE):
                 raise Refused(for_client(error.failure, spec.name, self.setup.redactor)) from error
             raise AttemptFailed(error.failure) from error
@@ -377,7 +413,7 @@ class _Attempts:
         upload = None
         if parcel.rest is not None:
             parcel.spent = True
-            upload = _joined(body, parcel.rest)
+            upload = _joined(body, parcel.rest, parcel)
         # The base URL of an OpenAI-compatible server ends in its version, whatever that is.
         below = parcel.path.removeprefix("/v1") if spec.dialect.startswith("openai") else parcel.path
         return Call(
@@ -411,11 +447,15 @@ async def _beginning(answer: Answer, most: int) -> bytes:
     return bytes(begun)
 
 
-async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _joined(first: bytes, rest: AsyncIterator[bytes], parcel: Parcel) -> AsyncIterator[bytes]:
     if first:
         yield first
-    async for piece in rest:
-        yield piece
+    try:
+        async for piece in rest:
+            yield piece
+    except Refused as objection:
+        parcel.objection = objection
+        raise
 
 
 # --- the answer ----------------------------------------------------------------------------------
@@ -461,7 +501,7 @@ async def _deliver(
 
 
 async def _price(services: Services, parcel: Parcel, attempt: Attempt) -> None:
-    if parcel.topic in FREE or parcel.method in {"GET", "HEAD", "DELETE"}:
+    if parcel.free:
         attempt.cost_nanousd = 0
     elif attempt.usage is not None and parcel.topic not in UNMETERED:
         await services.price(attempt, None)
@@ -520,11 +560,5 @@ class Meter:
             except JsonError:
                 continue
             if isinstance(found, dict):
-                return usage_of(found)
+                return usage_of_raw(found)
         return None
-
-
-def usage_of(raw: Mapping[str, Any]) -> Usage | None:
-    """*raw* in neutral terms, by whichever of the usual names; a total alone is input (rerankers, embeddings)."""
-    counts = main_counts(raw, ("input_tokens", "prompt_tokens", "total_tokens"), ("output_tokens", "completion_tokens"))
-    return Usage(input_tokens=counts[0], output_tokens=counts[1], raw=raw) if counts else None

@@ -8,7 +8,8 @@
         METHOD \\n path?query \\n SHA-256 of the body in hexadecimal \\n time [\\n nonce]
 
 A signature is accepted once. Those that were are remembered while their time is within the window; when that many
-have come that no more can be remembered, further ones are refused.
+have come that no more can be remembered, further ones are refused. What was signed before the server started may have
+been used with the process before, and is refused.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ class Signatures:
     def __init__(self, keyring: Keyring, now: Callable[[], float], most: int = MOST_REMEMBERED) -> None:
         self._keyring = keyring
         self._now = now
+        self._started = int(now())
         self._most = most
         self._seen: OrderedDict[bytes, float] = OrderedDict()
         """Signatures, and when each may be forgotten: nothing that was sent up to now is accepted any more then."""
@@ -107,6 +109,9 @@ class Signatures:
         away = abs(self._now() - at)
         if away > WINDOW_S:
             told = f"{TIME}: it is {away:.0f} s away from the server's time; at most {WINDOW_S} s are accepted"
+            raise invalid_key(told, "invalid_signature")
+        if at < self._started:
+            told = f"{TIME}: the server has started since, and cannot know whether this was sent before; sign it again"
             raise invalid_key(told, "invalid_signature")
 
     def _remember(self, entry: Entry, signature: bytes) -> None:

@@ -1,8 +1,10 @@
 """The exact cache: the same request gets the same answer, within one tenant, until it is too old.
 
-A dictionary in memory (least recently used) stands before the table. The table is bounded in bytes: expired entries
-go first, then those that were not used for the longest time. Which answers may be stored (whole, no error, no
-refusal) is for the caller to say.
+fresh --ttl_s--> stale --stale_s--> gone      A stale answer may be given while a new one is asked for.
+
+A dictionary in memory (least recently used) stands before the table. The table is bounded in bytes: what is gone
+goes first, then what was not used for the longest time. Which answers may be stored (whole, no error, no refusal) is
+for the caller to say.
 """
 
 from __future__ import annotations
@@ -11,8 +13,8 @@ import hashlib
 import sqlite3
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -54,10 +56,57 @@ def cache_key(tenant: str, target_or_route: str, request: Mapping[str, Any]) -> 
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """A stored *value*, made *age_s* ago."""
+
+    value: bytes
+    age_s: float
+    stale: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """What is to be forgotten: all that has each of these; None: whatever it has. A *tag* is `name=value`."""
+
+    tenant: str | None = None
+    route: str | None = None
+    model: str | None = None
+    tag: str | None = None
+
+    @property
+    def everything(self) -> bool:
+        """Whether nothing is named."""
+        return self == Purge()
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What is stored of one route and model."""
+
+    route: str
+    model: str
+    entries: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Entry:
     tenant: str
+    route: str | None
+    model: str | None
+    tags: frozenset[str]
     value: bytes
+    created_us: int
+    fresh_us: int
     expires_us: int
+
+    def is_in(self, purge: Purge) -> bool:
+        return (
+            purge.tenant in (None, self.tenant)
+            and purge.route in (None, self.route)
+            and purge.model in (None, self.model)
+            and (purge.tag is None or purge.tag in self.tags)
+        )
 
 
 class Cache:
@@ -82,6 +131,7 @@ class Cache:
         self._known: set[bytes] | None = None
         self._touched: dict[bytes, int] = {}
         self._queued_bytes = 0
+        self._purges = 0
         self._entries = 0
         self._size_bytes = 0
         self.hits = 0
@@ -99,16 +149,26 @@ class Cache:
         self._known = keys
 
     async def get(self, key: bytes) -> bytes | None:
-        """The answer stored under *key*, if it is not too old. A table that cannot be read is a miss."""
-        value = self._recall(key)
-        if value is None and (self._known is None or key in self._known):
-            value = await self._look_up(key)
-        if value is None:
-            self.misses += 1
+        """The answer stored under *key*, if it is fresh. A table that cannot be read is a miss."""
+        kept = await self.find(key, stale=False)
+        return kept.value if kept else None
+
+    async def find(self, key: bytes, *, stale: bool = True, again: bool = False) -> Kept | None:
+        """What is stored under *key*; with *stale* also when it has expired, but is not gone yet.
+
+        *again*: a request whose first look was a miss looks at another place, which makes a hit of that miss.
+        """
+        entry = self._recall(key)
+        if entry is None and (self._known is None or key in self._known):
+            entry = await self._look_up(key)
+        at_us = self._now_us()
+        if entry is None or at_us >= (entry.expires_us if stale else entry.fresh_us):
+            self.misses += not again
             return None
+        self.misses -= again
         self.hits += 1
         self._touch(key)
-        return value
+        return Kept(entry.value, max(0, at_us - entry.created_us) / 1_000_000, at_us >= entry.fresh_us)
 
     def put(
         self,
@@ -119,6 +179,9 @@ class Cache:
         route: str | None = None,
         model: str | None = None,
         cost_nanousd: int | None = None,
+        ttl_s: float | None = None,
+        stale_s: float = 0,
+        tags: Iterable[str] = (),
     ) -> None:
         """Store *value*; on disk a little later. What is too large, or finds the queue full, is not stored."""
         size = len(value) + ROW_BYTES
@@ -126,16 +189,19 @@ class Cache:
             self.dropped += 1
             return
         at_us = self._now_us()
-        expires_us = at_us + self._ttl_us
-        self._remember(key, _Entry(tenant, value, expires_us))
+        fresh_us = at_us + (self._ttl_us if ttl_s is None else int(ttl_s * 1_000_000))
+        expires_us = fresh_us + int(stale_s * 1_000_000)
+        named = frozenset(tags)
+        self._remember(key, _Entry(tenant, route, model, named, value, at_us, fresh_us, expires_us))
         if self._known is not None:
             self._known.add(key)
             if len(self._known) > KNOWN_KEYS:
                 self._known = None
         touched, self._touched = self._touched, {}
-        row = (key, tenant, route, model, cost_nanousd, size, at_us, expires_us, at_us, value)
+        row = (key, tenant, route, model, cost_nanousd, size, at_us, expires_us, at_us, value, fresh_us)
         self._queued_bytes += size
-        self._db.post(partial(_store, row, touched, self._max_bytes, at_us), partial(self._stored, size))
+        store = partial(_store, row, named, touched, max_bytes=self._max_bytes, at_us=at_us)
+        self._db.post(store, partial(self._stored, size))
 
     async def clear(self, tenant: str | None = None) -> int:
         """Forget everything, or all of *tenant*; how many entries that were on disk.
@@ -143,12 +209,30 @@ class Cache:
         Raises:
             StorageError: it cannot be written.
         """
-        for key in [key for key, entry in self._memory.items() if tenant in (None, entry.tenant)]:
+        return await self.purge(Purge(tenant))
+
+    async def purge(self, purge: Purge) -> int:
+        """Forget what *purge* names; how many entries that were on disk.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        self._purges += 1
+        for key in [key for key, entry in self._memory.items() if entry.is_in(purge)]:
             self._forget(key)
-        removed, self._entries, self._size_bytes = await self._db.write(partial(_clear, tenant))
-        if tenant is None and self._known is not None:
+        removed, self._entries, self._size_bytes = await self._db.write(partial(_clear, purge))
+        self._purges += 1
+        if purge.everything and self._known is not None:
             self._known = set(self._memory)
         return removed
+
+    async def shares(self) -> list[Share]:
+        """What is stored, by route and model, the largest first.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        return await self._db.read(_shares)
 
     def stats(self) -> dict[str, int | float]:
         """Entries and bytes on disk; hits and misses since the start. Asks nobody."""
@@ -161,18 +245,19 @@ class Cache:
             "size_bytes": self._size_bytes,
         }
 
-    async def _look_up(self, key: bytes) -> bytes | None:
+    async def _look_up(self, key: bytes) -> _Entry | None:
+        purges = self._purges
         try:
-            row = await self._db.read(lambda connection: connection.execute(_FIND, (key,)).fetchone())
+            found = await self._db.read(partial(_find, key))
         except StorageError:
             return None
-        if row is None or row["expires_us"] <= self._now_us():
+        if found is None or found.expires_us <= self._now_us():
             return None
-        value: bytes = row["value"]
-        self._remember(key, _Entry(row["tenant"], value, row["expires_us"]))
-        return value
+        if purges == self._purges:  # what was read beside a purge may be what it removed
+            self._remember(key, found)
+        return found
 
-    def _recall(self, key: bytes) -> bytes | None:
+    def _recall(self, key: bytes) -> _Entry | None:
         entry = self._memory.get(key)
         if entry is None:
             return None
@@ -180,7 +265,7 @@ class Cache:
             self._forget(key)
             return None
         self._memory.move_to_end(key)
-        return entry.value
+        return entry
 
     def _remember(self, key: bytes, entry: _Entry) -> None:
         self._forget(key)
@@ -216,11 +301,21 @@ class Cache:
 
 # --- operations --------------------------------------------------------------------------------------
 
-_FIND = "SELECT tenant, value, expires_us FROM cache WHERE key = ?"
+_FIND = """
+SELECT tenant, route, model, value, created_us, ifnull(fresh_us, expires_us) AS fresh_us, expires_us
+FROM cache WHERE key = ?"""
+_TAGS = "SELECT tag FROM cache_tags WHERE key = ?"
+_PURGE = """
+DELETE FROM cache WHERE (:tenant IS NULL OR tenant = :tenant) AND (:route IS NULL OR route = :route)
+AND (:model IS NULL OR model = :model)
+AND (:tag IS NULL OR key IN (SELECT key FROM cache_tags WHERE tag = :tag))"""
+_SHARES = """
+SELECT ifnull(route, ''), ifnull(model, ''), count(*), sum(size) AS total FROM cache GROUP BY 1, 2 ORDER BY total DESC
+"""
 _TOTALS = "SELECT entries, size_bytes FROM cache_totals"
 _INSERT = """
-INSERT INTO cache (key, tenant, route, model, cost_nanousd, size, created_us, expires_us, used_us, value)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+INSERT INTO cache (key, tenant, route, model, cost_nanousd, size, created_us, expires_us, used_us, value, fresh_us)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _DELETE_EXPIRED = """
 DELETE FROM cache WHERE rowid IN (SELECT rowid FROM cache WHERE expires_us <= ? ORDER BY expires_us LIMIT ?)"""
 _DELETE_UNUSED = "DELETE FROM cache WHERE rowid IN (SELECT rowid FROM cache ORDER BY used_us, rowid LIMIT ?)"
@@ -233,13 +328,33 @@ def _load(connection: sqlite3.Connection) -> tuple[int, int, set[bytes] | None]:
     return entries, size_bytes, {key for (key,) in connection.execute("SELECT key FROM cache")}
 
 
+def _find(key: bytes, connection: sqlite3.Connection) -> _Entry | None:
+    row = connection.execute(_FIND, (key,)).fetchone()
+    if row is None:
+        return None
+    tags = frozenset(tag for (tag,) in connection.execute(_TAGS, (key,)))
+    times = (row["created_us"], row["fresh_us"], row["expires_us"])
+    return _Entry(row["tenant"], row["route"], row["model"], tags, row["value"], *times)
+
+
+def _shares(connection: sqlite3.Connection) -> list[Share]:
+    return [Share(*row) for row in connection.execute(_SHARES)]
+
+
 def _store(
-    row: tuple[Any, ...], touched: Mapping[bytes, int], max_bytes: int, at_us: int, connection: sqlite3.Connection
+    row: tuple[Any, ...],
+    tags: Iterable[str],
+    touched: Mapping[bytes, int],
+    connection: sqlite3.Connection,
+    *,
+    max_bytes: int,
+    at_us: int,
 ) -> tuple[int, int]:
     """Insert or replace, then make room; the new totals."""
     _mark_used(touched, connection)
     connection.execute("DELETE FROM cache WHERE key = ?", row[:1])
     connection.execute(_INSERT, row)
+    connection.executemany("INSERT INTO cache_tags (tag, key) VALUES (?, ?)", ((tag, row[0]) for tag in tags))
     connection.execute(_DELETE_EXPIRED, (at_us, _EVICT))
     entries, size_bytes = connection.execute(_TOTALS).fetchone()
     while size_bytes > max_bytes and entries > 1:
@@ -253,8 +368,7 @@ def _mark_used(touched: Mapping[bytes, int], connection: sqlite3.Connection) -> 
     connection.executemany("UPDATE cache SET used_us = ? WHERE key = ?", ((at, key) for key, at in touched.items()))
 
 
-def _clear(tenant: str | None, connection: sqlite3.Connection) -> tuple[int, int, int]:
-    wanted = {"tenant": tenant}
-    removed = connection.execute("DELETE FROM cache WHERE :tenant IS NULL OR tenant = :tenant", wanted).rowcount
+def _clear(purge: Purge, connection: sqlite3.Connection) -> tuple[int, int, int]:
+    removed = connection.execute(_PURGE, asdict(purge)).rowcount
     entries, size_bytes = connection.execute(_TOTALS).fetchone()
     return removed, entries, size_bytes

@@ -337,7 +337,7 @@ UPDATE attempts SET status = ?, ended_us = ?, http_status = ?, error_kind = ?, e
 WHERE exchange = ? AND number = ? AND status = 'open'"""
 
 _CLOSE_LEFT_OPEN = """
-UPDATE attempts SET status = 'interrupted', ended_us = ?, estimated = 1,
+UPDATE attempts SET status = 'interrupted', ended_us = ?, estimated = 1, cost_nanousd = reserved_nanousd,
     input_tokens = (SELECT input_estimate FROM exchanges WHERE row = exchange)
 WHERE exchange = ? AND status = 'open'"""
 
@@ -554,10 +554,13 @@ def _recover(estimate_cost: EstimateCost, at_us: int, connection: sqlite3.Connec
     ).fetchall()
     for row, exchange_id, input_tokens in exchanges:
         attempts = connection.execute(
-            "SELECT number, provider, model FROM attempts WHERE exchange = ? AND status = 'open'", (row,)
+            "SELECT number, provider, model, reserved_nanousd FROM attempts WHERE exchange = ? AND status = 'open'",
+            (row,),
         ).fetchall()
-        for number, provider, model in attempts:
-            cost = estimate_cost(provider, model, input_tokens)
+        for number, provider, model, reserved in attempts:
+            # Of what a budget was to hold for it nothing is given back: its vendor may bill all of it.
+            cost = estimate_cost(provider, model, input_tokens) if reserved is None else reserved
+            source = "estimate" if reserved is None else "reserved"
             guess = SettledAttempt(
                 exchange_id,
                 number,
@@ -565,7 +568,7 @@ def _recover(estimate_cost: EstimateCost, at_us: int, connection: sqlite3.Connec
                 cost,
                 error="the process ended before the answer",
                 input_tokens=input_tokens,
-                price_source=None if cost is None else "estimate",
+                price_source=None if cost is None else source,
                 estimated=True,
             )
             _close_attempt_of(connection, row, guess, at_us)

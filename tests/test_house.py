@@ -71,7 +71,7 @@ def test_every_modelport_command_that_is_named_exists(page: Path) -> None:
     text = page.read_text("utf-8")
     wrong = [
         f"{name} {inner}".rstrip()
-        for name, inner in re.findall(r"(?:^\$ |^|`)modelport ([a-z][a-z-]*)(?: ([a-z]+))?", text, re.MULTILINE)
+        for name, inner in re.findall(r"(?:^\$ |^|`)modelport ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?", text, re.MULTILINE)
         if name not in known or (known[name] and inner and inner not in known[name])
     ]
 

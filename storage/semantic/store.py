@@ -141,8 +141,12 @@ class Semantic:
         vector: Sequence[float] | None = None,
         *,
         vector_threshold: float = VECTOR_THRESHOLD,
+        final: bool = True,
     ) -> Found | None:
-        """The stored question that *text* asks again, by its words, else by *vector*. A disk that fails is a miss."""
+        """The stored question that *text* asks again, by its words, else by *vector*. A disk that fails is a miss.
+
+        Without *final* a miss is not counted: it will be looked for once more, with a vector.
+        """
         asked = read(text)
         found = None
         if asked is not None:
@@ -154,7 +158,7 @@ class Semantic:
             except StorageError:
                 found = None
         if found is None:
-            self.counts.misses += 1
+            self.counts.misses += final
         elif found.by_vector:
             self.counts.vector_hits += 1
         else:

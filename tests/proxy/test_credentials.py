@@ -396,6 +396,21 @@ async def test_a_value_that_was_moved_to_another_row_is_not_used(tmp_path: Path,
     assert rows[1]["why_not"] == "two: it was damaged, or sealed for another place"
 
 
+@pytest.mark.parametrize("change", ["provider = 'two'", "base_url = 'http://127.0.0.1:9/v1'", "dialect = 'gemini'"])
+async def test_a_key_whose_row_was_sent_elsewhere_is_not_used(tmp_path: Path, upstream: Upstream, change: str) -> None:
+    config = AUTH + provider("one", upstream, keys=()) + provider("two", upstream, keys=())
+    async with serving(tmp_path, config, SEALING) as server:
+        await add(server, provider="one")
+        path = server.database
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"UPDATE credentials SET {change}")
+
+    async with serving(tmp_path, config, SEALING) as server:
+        (row,) = (await call(server, "GET", "/api/v1/credentials")).json["data"]
+
+    assert (row["in_use"], "changed by other hands" in row["why_not"]) == (False, True)
+
+
 async def test_a_server_without_the_key_starts_and_says_what_is_missing(
     tmp_path: Path, upstream: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:

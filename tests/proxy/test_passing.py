@@ -76,6 +76,25 @@ async def test_a_form_goes_where_its_field_model_says(serve: Serve, file_first: 
         assert upstream.requests[0].headers["content-type"] == FORM["content-type"]
 
 
+@pytest.mark.parametrize("padding", [b"", b"x" * 700_000])
+@pytest.mark.parametrize("spelling", [b'name="model"', b"name=model", b' name = "model" ; x=y'])
+async def test_a_form_with_two_models_is_refused(serve: Serve, padding: bytes, spelling: bytes) -> None:
+    """Some servers read the first and some the last: the second one would have been checked by nobody."""
+    mark = BOUNDARY.encode() if isinstance(BOUNDARY, str) else BOUNDARY
+    parts = [
+        b'Content-Disposition: form-data; name="model"\r\n\r\none/ear',
+        b'Content-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n' + padding,
+        b"Content-Disposition: form-data;" + spelling + b"\r\n\r\none/dear",
+    ]
+    body = b"".join(b"--" + mark + b"\r\n" + part + b"\r\n" for part in parts) + b"--" + mark + b"--\r\n"
+    with Upstream(lambda _asked: Answer.json({"text": "hi"})) as upstream:
+        server = await serve(provider("one", upstream, more="models = ['ear', 'dear']"))
+
+        reply = await server.request("POST", "/v1/audio/transcriptions", body, FORM)
+
+        assert (reply.status, reply.error["param"]) == (400, "model")
+
+
 async def test_a_named_provider_gets_a_large_upload_as_it_comes(serve: Serve) -> None:
     """Nothing in it needs to be read."""
     sent = form(None, b"x" * 900_000)

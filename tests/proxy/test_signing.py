@@ -129,10 +129,18 @@ async def test_a_signature_alone_says_nothing(serve: Serve, missing: str) -> Non
     assert (reply.status, reply.error["message"]) == (401, f"{missing}: missing beside {SIGNATURE}")
 
 
+async def test_what_was_signed_before_the_start_is_refused(serve: Serve) -> None:
+    """The process before may have accepted it."""
+    server, made = await _signing(serve)
+    reply = await _ask(server, _headers(made, at=time.time() - 60))
+
+    assert (reply.status, "sign it again" in reply.error["message"]) == (401, True)
+
+
 async def test_a_request_is_accepted_once(serve: Serve) -> None:
     """The same request again needs another second or another nonce."""
     server, made = await _signing(serve)
-    at = time.time() - 5
+    at = time.time()
     first, second = _headers(made, at=at), _headers(made, at=at, nonce="again")
     statuses = [(await _ask(server, headers)).status for headers in (first, first, second, second)]
     replayed = await _ask(server, first)

@@ -103,8 +103,9 @@ async def starve(path: Path, limit: str) -> None:
                 await _exchange(ledger, f"before-{count}", 1, tags)
         except LedgerUnavailable as error:
             print("refused", type(error.__cause__).__name__, db.status, flush=True)
+        large = {"t": "x" * 400_000}  # more than what the one before may have left
         refused = await asyncio.gather(
-            *(ledger.open(OpenExchange(f"no-{n}", "d", tags=tags)) for n in range(20)), return_exceptions=True
+            *(ledger.open(OpenExchange(f"no-{n}", "d", tags=large)) for n in range(20)), return_exceptions=True
         )
         print("refused", sum(isinstance(each, LedgerUnavailable) for each in refused), flush=True)
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))

@@ -177,7 +177,7 @@ async def test_the_start_gives_back_what_a_dead_process_had_reserved(ledger: Led
     await _open(ledger, "x1", 900, DAY)
     await ledger.recover(lambda _provider, _model, tokens: tokens)
 
-    assert await _numbers(budgets) == (10, 0, 0)
+    assert await _numbers(budgets) == (900, 0, 0)
 
 
 async def test_what_is_charged_is_what_the_rows_say(ledger: Ledger, budgets: Budgets, db: Database) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from random import Random
 
 import pytest
 
-from storage.cache import ROW_BYTES, Cache, cache_key
+from storage.cache import ROW_BYTES, Cache, Purge, Share, cache_key
 from storage.db import Database
 
 REQUEST = {"model": "gpt", "temperature": 0, "messages": [{"role": "user", "content": "hi"}]}
@@ -246,3 +247,133 @@ async def test_a_known_miss_asks_nobody(db: Database, clock) -> None:
     await db.close()
 
     assert await cache.get(KEY) is None
+
+
+# --- stale answers, tags and purging ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("memory_bytes", [0, 10**6])
+async def test_an_answer_is_fresh_then_stale_then_gone(db: Database, clock, memory_bytes: int) -> None:
+    cache = await _cache(db, clock, memory_bytes=memory_bytes)
+    cache.put(KEY, b"answer", tenant="t1", ttl_s=10, stale_s=20)
+    await _written(db)
+    found = []
+    for seconds in (9, 1, 19, 1):
+        clock.advance(seconds)
+        kept = await cache.find(KEY)
+        found.append((kept.age_s, kept.stale) if kept else None)
+
+    assert found == [(9, False), (10, True), (29, True), None]
+
+
+async def test_who_wants_no_stale_answer_gets_none(db: Database, clock) -> None:
+    cache = await _cache(db, clock, memory_bytes=10**6)
+    cache.put(KEY, b"answer", tenant="t1", ttl_s=10, stale_s=20)
+    clock.advance(10)
+
+    assert await cache.get(KEY) is None
+    assert await cache.find(KEY) is not None
+
+
+async def test_an_entry_of_an_older_version_is_fresh_until_it_is_gone(db: Database, clock) -> None:
+    """Its row says nothing of when it gets stale."""
+    cache = await _cache(db, clock)
+    cache.put(KEY, b"answer", tenant="t1", ttl_s=10)
+    await db.write(lambda c: c.execute("UPDATE cache SET fresh_us = NULL"))
+    clock.advance(9)
+    kept = await cache.find(KEY)
+    clock.advance(1)
+
+    assert (kept is not None and kept.stale, await cache.find(KEY)) == (False, None)
+
+
+@pytest.mark.parametrize("memory_bytes", [0, 10**6])
+@pytest.mark.parametrize(
+    ("purge", "left"),
+    [
+        (Purge(tag="a=1"), "b"),
+        (Purge(tag="both=1"), ""),
+        (Purge(tag="a"), "ab"),
+        (Purge(route="r2"), "a"),
+        (Purge(model="m1"), "b"),
+        (Purge("t1", tag="both=1"), "b"),
+        (Purge("t2", route="r1"), "ab"),
+        (Purge(), ""),
+    ],
+)
+async def test_a_purge_removes_what_has_all_of_it(
+    db: Database, clock, memory_bytes: int, purge: Purge, left: str
+) -> None:
+    cache = await _cache(db, clock, memory_bytes=memory_bytes)
+    cache.put(_key("a"), b"a", tenant="t1", route="r1", model="m1", tags=("a=1", "both=1"))
+    cache.put(_key("b"), b"b", tenant="t2", route="r2", model="m2", tags=("both=1",))
+    removed = await cache.purge(purge)
+    found = [await cache.get(_key(name)) for name in "ab"]
+    tags = await db.read(lambda c: {row[0] for row in c.execute("SELECT key FROM cache_tags")})
+
+    assert (removed, b"".join(filter(None, found)).decode()) == (2 - len(left), left)
+    assert tags == {_key(name) for name in left}
+
+
+async def test_replacing_an_answer_replaces_its_tags(db: Database, clock) -> None:
+    cache = await _cache(db, clock)
+    cache.put(KEY, b"old", tenant="t1", tags=("old=1",))
+    cache.put(KEY, b"new", tenant="t1", tags=("new=1",))
+
+    assert [await cache.purge(Purge(tag=tag)) for tag in ("old=1", "new=1")] == [0, 1]
+
+
+async def test_what_a_purge_overtook_is_not_remembered(db: Database, clock) -> None:
+    """A look-up that read the row before a purge removed it does not bring it back."""
+    cache = await _cache(db, clock)
+    cache.put(KEY, b"answer", tenant="t1")
+    await _written(db)
+    later = await _cache(db, clock, memory_bytes=10**6)
+    looking = asyncio.create_task(later.get(KEY))
+    purging = asyncio.create_task(later.purge(Purge()))
+    await asyncio.gather(looking, purging)
+
+    assert await later.get(KEY) is None
+
+
+async def test_shares_are_told_by_route_and_model(db: Database, clock) -> None:
+    cache = await _cache(db, clock)
+    for name, route in (("a", "r1"), ("b", "r2"), ("c", "r2")):
+        cache.put(_key(name), b"x", tenant="t1", route=route, model="m")
+    await _written(db)
+
+    size = 1 + ROW_BYTES
+    assert await cache.shares() == [Share("r2", "m", 2, 2 * size), Share("r1", "m", 1, size)]
+
+
+class _Counted(Database):
+    """Notes every read."""
+
+    reads = 0
+
+    async def read(self, operation):
+        self.reads += 1
+        return await super().read(operation)
+
+
+@pytest.mark.parametrize("memory_bytes", [0, 10**6])
+@pytest.mark.parametrize("known", [True, False])
+async def test_whether_another_tenant_has_the_answer_changes_nothing_that_could_be_timed(
+    tmp_path, clock, known: bool, memory_bytes: int
+) -> None:
+    """A miss asks the disk as often, and leaves memory as it was, wherever the same request was answered before."""
+    async with _Counted(tmp_path / "m.db", now=clock) as db:
+        traces = []
+        for owner in ("t1", None):
+            cache = await _cache(db, clock, memory_bytes=memory_bytes)
+            await cache.clear()
+            if owner:
+                cache.put(cache_key(owner, "r", REQUEST), b"secret", tenant=owner)
+                await _written(db)
+            if not known:
+                cache._known = None  # as with more entries than are known by heart
+            before = db.reads, list(cache._memory)
+            answers = [await cache.get(cache_key("t2", "r", REQUEST)) for _ in range(3)]
+            traces.append((answers, db.reads - before[0], list(cache._memory) == before[1]))
+
+    assert traces[0] == traces[1] == ([None] * 3, 0 if known else 3, True)

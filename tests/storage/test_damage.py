@@ -24,7 +24,8 @@ CHILD = Path(__file__).with_name("child.py")
 async def _make(path: Path) -> bytes:
     """A sound database; its bytes."""
     async with Database(path) as db:
-        row = ("INSERT INTO cache VALUES (?, 't', NULL, NULL, NULL, 1, 1, 1, 1, ?)",)
+        columns = "key, tenant, size, created_us, expires_us, used_us, value"
+        row = (f"INSERT INTO cache ({columns}) VALUES (?, 't', 1, 1, 1, 1, ?)",)
         await db.write(lambda c: [c.execute(*row, (b"%d" % n, b"v" * 500)) for n in range(200)])
     return path.read_bytes()
 
