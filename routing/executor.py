@@ -164,7 +164,7 @@ class Walk(Generic[T]):
         step = self._next() or await self._turn() or self._last_resort()
         while step is not None and self.now() < self.deadline:
             if self.attempts:
-                self.budget.spend()
+                self.budget.went_on(well=step[2].well)
             result = await self._try(step)
             if isinstance(result, Outcome):
                 return result

@@ -38,9 +38,7 @@ WHOLE_KEY: Final = ""
 LEARNT: Final = 200
 """The status of a rest that the headers of an answer gave reason for, and no refusal."""
 
-_REMAINING: Final = re.compile(
-    r"(?P<head>(?:x-|anthropic-)?ratelimit-)(?:remaining(?P<after>(?:-[a-z-]+)?)|(?P<before>[a-z-]+)-remaining)"
-)
+_REMAINING: Final = re.compile(r"(?:x-|anthropic-)?ratelimit-(?:remaining(?:-[a-z-]+)?|[a-z-]+-remaining)")
 _UNITS_S: Final[Mapping[str, float]] = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _AS_UNIX_S: Final = 1e9
 """A plain number above this is a moment and no time; above a thousand times of it, in milliseconds."""
@@ -193,8 +191,7 @@ def rests_for_s(headers: Mapping[str, str], now: float) -> float | None:
     """
     waits: list[float] = []
     for name, value in headers.items():
-        found = _REMAINING.fullmatch(name)
-        if found is None or value.strip() not in {"0", "0.0"}:
+        if value.strip() not in {"0", "0.0"} or _REMAINING.fullmatch(name) is None:
             continue
         wait_s = until_reset_s(headers.get(name.replace("remaining", "reset"), ""), now)
         if wait_s is not None and wait_s > 0:

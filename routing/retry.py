@@ -1,4 +1,4 @@
-"""What a failure means for the rest of a chain, how long to wait, and how many waits are allowed at once.
+"""What a failure means for the rest of a chain, how long to wait, and how much may be retried at all.
 
 stop        the request itself is wrong: every vendor would say so
 next_key    the key is refused: another key of this provider, then the next target
@@ -8,7 +8,8 @@ elsewhere   the next target, never this one again (a redirect will not go away)
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
@@ -86,31 +87,79 @@ class Patience:
 
 
 class RetryBudget:
-    """At most a *share* of the requests in flight may be repeats at any moment, but always *minimum*."""
+    """At most a *share* of the recent requests may be retries, but always *minimum* in a window.
 
-    __slots__ = ("_minimum", "_share", "in_flight", "repeating")
+    A retry is asking the same target again, or going on to one that is failing, too. Going on to a target that is well
+    is always allowed: an outage of everything is not made worse, and nothing is lost to an outage of a part. Recent is
+    what began in the last *window_s*, or still runs. *now* is a monotonic clock.
+    """
 
-    def __init__(self, share: float = 0.2, minimum: int = 3) -> None:
+    __slots__ = ("_minimum", "_now", "_parts", "_share", "_window_s", "in_flight")
+
+    def __init__(self, now: Callable[[], float], share: float = 0.2, minimum: int = 3, window_s: float = 10.0) -> None:
+        self._now = now
         self._share = share
         self._minimum = minimum
+        self._window_s = window_s
+        self._parts: deque[_Part] = deque()
         self.in_flight = 0
-        self.repeating = 0
 
     @contextmanager
     def request(self) -> Iterator[None]:
-        """Counts a request while it runs."""
+        """Counts a request; it is in flight while it runs."""
+        self._part().requests += 1
         self.in_flight += 1
         try:
             yield
         finally:
             self.in_flight -= 1
 
-    @contextmanager
-    def repeat(self) -> Iterator[bool]:
-        """Whether one more request may pause and repeat; it holds its place until the block ends."""
-        granted = self.repeating < max(self._minimum, int(self._share * self.in_flight))
-        self.repeating += granted
-        try:
-            yield granted
-        finally:
-            self.repeating -= granted
+    def repeat(self) -> bool:
+        """Whether one more request may be retried; it is counted then."""
+        granted = self.has_room
+        self._part().retries += granted
+        return granted
+
+    def went_on(self, *, well: bool) -> None:
+        """A request goes on to its next target; *well*: that one does not fail."""
+        if well:
+            self._part().hand_overs += 1
+        else:
+            self._part().retries += 1
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more request may be retried."""
+        self._part()
+        retries = sum(part.retries for part in self._parts)
+        return retries < max(self._minimum, int(self._share * self._requests))
+
+    @property
+    def strained(self) -> bool:
+        """Whether so many requests need a second target that fewer first ones had better fail."""
+        self._part()
+        second = sum(part.retries + part.hand_overs for part in self._parts)
+        return second >= self._minimum and second > self._share / 2 * self._requests
+
+    @property
+    def _requests(self) -> int:
+        return max(self.in_flight, sum(part.requests for part in self._parts))
+
+    def _part(self) -> _Part:
+        """That of the present second; those of before the window are forgotten."""
+        second = int(self._now())
+        while self._parts and self._parts[0].second <= second - self._window_s:
+            self._parts.popleft()
+        if not self._parts or self._parts[-1].second != second:
+            self._parts.append(_Part(second))
+        return self._parts[-1]
+
+
+@dataclass(slots=True)
+class _Part:
+    """What happened in one second."""
+
+    second: int
+    requests: int = 0
+    retries: int = 0
+    hand_overs: int = 0

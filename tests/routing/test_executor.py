@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from routing.breaker import Breakers
-from routing.errors import AttemptFailed, ChainExhausted
+from routing.errors import AttemptFailed, ChainExhausted, NotSent
 from routing.executor import Attempted, Outcome, run
 from routing.limits import KeyRing
 from routing.retry import Patience, RetryBudget, action_for
@@ -453,3 +453,70 @@ async def test_a_hundred_concurrent_requests_share_breaker_keys_and_budget() -> 
 
     assert calls.count("a") == 100
     assert calls.count("b") == 200
+
+
+# --- our own limits
+
+
+@dataclass
+class Doors:
+    """Targets that have no room; *opens* is the one that gets some, if anybody waits for it."""
+
+    shut: set[str]
+    opens: str = ""
+    said: list[str] = field(default_factory=list)
+
+    def enter(self, target: Target, key_index: int) -> NotSent | None:
+        self.said.append(f"enter {target.provider}:{key_index}")
+        refused = target.provider in self.shut
+        return NotSent(Failure("overloaded", "full", 503, retry_after_s=4)) if refused else None
+
+    async def turn(self, steps: Sequence[tuple[Target, int]], deadline: float) -> tuple[Target, int]:
+        self.said.append("turn " + " ".join(f"{target.provider}:{index}" for target, index in steps))
+        for target, index in steps:
+            if target.provider == self.opens:
+                return target, index
+        raise NotSent(Failure("rate_limit", "too late", 429, retry_after_s=9))
+
+    def leave(self, target: Target, key_index: int) -> None:
+        self.said.append(f"leave {target.provider}:{key_index}")
+
+
+async def test_a_target_without_room_is_passed_over_and_not_waited_for(clock) -> None:
+    world, doors = World(clock, {"a": ["ok"], "b": ["ok"]}), Doors({"a"}, opens="a")
+    outcome = await world.run(A, B, doors=doors)
+
+    assert (outcome.value, doors.said) == ("b", ["enter a:0", "enter b:0", "leave b:0"])
+
+
+async def test_every_key_is_looked_at_before_a_target_is_passed_over(clock) -> None:
+    world, doors = World(clock, {"a": ["ok"], "b": ["ok"]}, keys={"a": 2}), Doors({"a"})
+    await world.run(A, B, doors=doors)
+
+    assert doors.said[:3] == ["enter a:0", "enter a:1", "enter b:0"]
+
+
+async def test_a_place_is_waited_for_when_no_other_target_answers(clock) -> None:
+    world, doors = World(clock, {"a": ["ok"], "b": ["500"]}), Doors({"a"}, opens="a")
+    outcome = await world.run(A, B, doors=doors)
+
+    assert (outcome.value, world.calls) == ("a", ["b:0", "a:0"])
+    assert doors.said[-2:] == ["turn a:0", "leave a:0"]
+
+
+async def test_who_waits_in_vain_is_told_when_to_come_again(clock) -> None:
+    world, doors = World(clock, {"a": ["ok"]}), Doors({"a"})
+    with pytest.raises(NotSent) as raised:
+        await world.run(A, doors=doors)
+
+    assert (raised.value.failure.retry_after_s, world.calls) == (4, [])
+
+
+async def test_a_failing_target_is_not_gone_on_to_when_the_budget_is_used_up(clock) -> None:
+    """A target that is well is, whatever the budget says."""
+    world = World(clock, {"a": ["500"], "b": ["ok"], "c": ["ok"]}, budget=RetryBudget(clock, minimum=0))
+    for _ in range(2):
+        world.breakers.of(B).failed()
+    outcome = await world.run(A, B, C)
+
+    assert (outcome.value, world.calls) == ("c", ["a:0", "c:0"])

@@ -1,0 +1,235 @@
+"""The limits of one provider and of its keys, and who waits for a place below them.
+
+    Gate.take --> Place (it may go) --free--> its server is done with it --settle--> its tokens are known
+         `------> Wait  --join--> Ticket --its turn--> take --> Place, served
+                                         `--given up--> leave
+
+Tenants take turns: a thousand requests of one do not keep the single one of another waiting. Within a tenant who came
+first goes first. Nobody overtakes: as long as somebody waits, only the one whose turn it is gets a place. The queue
+is bounded, and where it is full the tenant with the most tickets makes room for one with fewer. Waiting itself is the
+caller's business: a ticket's *wake* is called whenever it may be worth a look.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Final
+
+from routing.throttle import Granted, Limit, Throttle, Wait
+
+Need = Callable[[int], int]
+"""The tokens that a request may take, given how many the limit allows; it is asked for only where there is one."""
+
+RUNNING_S: Final = 1.0
+"""What a request that runs is taken to last on, where somebody has to be told when to come again."""
+MINUTE_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What may be asked of one provider, or with one key. None is no limit."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent: int | None = None
+
+    def __bool__(self) -> bool:
+        return (self.requests_per_minute, self.tokens_per_minute, self.concurrent) != (None, None, None)
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """One request that waits, and whose it is."""
+
+    tenant: str
+    wake: Callable[[], None]
+    pushed_out: bool = False
+    """Whether it had to make room, and waits no more."""
+
+
+class FairQueue:
+    """Who waits: a line for each tenant, and tenants in turn. At most *size* tickets."""
+
+    __slots__ = ("_count", "_lines", "size")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._lines: OrderedDict[str, deque[Ticket]] = OrderedDict()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def head(self) -> Ticket | None:
+        """Whose turn it is; it stays so until it is served or leaves."""
+        return next(iter(self._lines.values()))[0] if self._lines else None
+
+    def join(self, ticket: Ticket) -> bool:
+        """Whether there was room for *ticket*, or somebody made room."""
+        if self._count >= self.size and not self._make_room(ticket):
+            return False
+        self._lines.setdefault(ticket.tenant, deque()).append(ticket)
+        self._count += 1
+        return True
+
+    def _make_room(self, ticket: Ticket) -> bool:
+        longest = max(self._lines.values(), key=len, default=None)
+        if longest is None or len(longest) <= len(self._lines.get(ticket.tenant, ())) + 1:
+            return False
+        last = longest[-1]
+        self.leave(last)
+        last.pushed_out = True
+        last.wake()
+        return True
+
+    def served(self, ticket: Ticket) -> None:
+        """*ticket* got its place: the next tenant's turn."""
+        if self.leave(ticket) and ticket.tenant in self._lines:
+            self._lines.move_to_end(ticket.tenant)
+
+    def leave(self, ticket: Ticket) -> bool:
+        """*ticket* waits no more. Whether it did."""
+        line = self._lines.get(ticket.tenant, ())
+        if ticket not in line or not isinstance(line, deque):
+            return False
+        line.remove(ticket)
+        self._count -= 1
+        if not line:
+            del self._lines[ticket.tenant]
+        return True
+
+
+class Place:
+    """One request below the limits. Every method may be called again."""
+
+    __slots__ = ("_gate", "_granted", "key_index")
+
+    def __init__(self, gate: Gate, key_index: int, granted: tuple[Granted, ...]) -> None:
+        self._gate = gate
+        self._granted = granted
+        self.key_index = key_index
+
+    def settle(self, tokens: int) -> None:
+        """It took so many tokens in all."""
+        for granted in self._granted:
+            granted.settle(tokens)
+        self._gate.wake()
+
+    def free(self) -> None:
+        """Its server is done with it."""
+        for granted in self._granted:
+            granted.release()
+        self._gate.wake()
+
+    def cancel(self) -> None:
+        """As though it had never been asked for: nothing was sent."""
+        for granted in self._granted:
+            granted.cancel()
+        self._gate.wake()
+
+
+class Gate:
+    """What one provider is asked at most, by all its keys together and by each. *now* is a monotonic clock."""
+
+    def __init__(
+        self,
+        whole: Rates,
+        each_key: Rates,
+        keys: int,
+        now: Callable[[], float],
+        *,
+        queue: int = 256,
+        queue_s: float = 30,
+    ) -> None:
+        self._now = now
+        self._whole = _throttle(whole, now)
+        self._keys = [_throttle(each_key, now) for _ in range(keys)]
+        self.limited = bool(whole) or bool(each_key)
+        self.queue = FairQueue(queue)
+        self.queue_s = queue_s
+        """How long one request waits at most."""
+
+    def configure(self, whole: Rates, each_key: Rates, *, queue: int, queue_s: float) -> None:
+        """Other limits from now on; what was granted still counts where it was counted."""
+        self.limited = bool(whole) or bool(each_key)
+        self.queue.size, self.queue_s = queue, queue_s
+        for throttle, rates in ((self._whole, whole), *((key, each_key) for key in self._keys)):
+            throttle.requests_per_minute = rates.requests_per_minute
+            throttle.tokens_per_minute = rates.tokens_per_minute
+            throttle.concurrent = rates.concurrent
+        self.wake()
+
+    def take(self, keys: Collection[int], need: Need, ticket: Ticket | None = None) -> Place | Wait:
+        """A place with the first of *keys* that has room; who waits has a *ticket*, and goes before who does not."""
+        if not self.limited:
+            return Place(self, next(iter(keys)), ())
+        if ticket is not self.queue.head:
+            return self._in_line()
+        shortest: Wait | None = None
+        for index in keys:
+            found = self._take(index, need)
+            if isinstance(found, Place):
+                return found
+            shortest = found if shortest is None else min(shortest, found, key=_soonest)
+        return shortest or Wait("concurrent", RUNNING_S)
+
+    def served(self, ticket: Ticket) -> None:
+        """*ticket* has its place."""
+        self.queue.served(ticket)
+        self.wake()
+
+    def leave(self, ticket: Ticket) -> None:
+        """*ticket* waits no more."""
+        if self.queue.leave(ticket):
+            self.wake()
+
+    def wake(self) -> None:
+        """Something has changed: whoever's turn it is looks again."""
+        if (head := self.queue.head) is not None:
+            head.wake()
+
+    def bound(self, limit: Limit) -> int | None:
+        """The number of that limit: the provider's own, else that of each key."""
+        own: int | None = getattr(self._whole, limit)
+        return own if own is not None else next((getattr(key, limit) for key in self._keys), None)
+
+    def room(self) -> dict[str, int]:
+        """What is left of each limit of the provider as a whole."""
+        return {limit: room.remaining for limit, room in self._whole.room().items()}
+
+    def _take(self, index: int, need: Need) -> Place | Wait:
+        granted: list[Granted] = []
+        for throttle in (self._whole, self._keys[index]):
+            limit = throttle.tokens_per_minute
+            found = throttle.take(need(limit) if limit is not None else 0)
+            if isinstance(found, Wait):
+                for taken in granted:
+                    taken.cancel()
+                return found
+            granted.append(found)
+        return Place(self, index, tuple(granted))
+
+    def _in_line(self) -> Wait:
+        """What is told to somebody who would stand behind all that wait."""
+        per_minute = self.bound("requests_per_minute")
+        if per_minute is not None:
+            return Wait("requests_per_minute", (len(self.queue) + 1) * MINUTE_S / per_minute)
+        if self.bound("concurrent") is not None:
+            return Wait("concurrent", RUNNING_S)
+        return Wait("tokens_per_minute", RUNNING_S)
+
+
+def _throttle(rates: Rates, now: Callable[[], float]) -> Throttle:
+    return Throttle(rates.requests_per_minute, rates.tokens_per_minute, rates.concurrent, now)
+
+
+def _soonest(wait: Wait) -> float:
+    return float("inf") if wait.wait_s is None else wait.wait_s
+
+
+def tokens_needed(prompt: int, answer: int) -> Need:
+    """A prompt, and an answer as far as the limit allows: a generous bound by itself keeps no request out."""
+    return lambda limit: max(prompt, min(limit, prompt + answer))

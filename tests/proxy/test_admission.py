@@ -1,0 +1,202 @@
+"""The limits of providers and keys, seen from outside: who is asked, who waits, who is told to come again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.proxy.conftest import Serve
+from tests.proxy.serving import Reply, failing, provider, route, says, serving, streams
+from tests.replay import Answer, Upstream
+
+SLOW = Answer.json(says("slow").body, delay_head_s=0.3)
+QUICK = says("quick")
+
+
+def limits(**named: Any) -> str:
+    """The key `limits` of a provider."""
+
+    def inline(value: Any) -> str:
+        if isinstance(value, dict):
+            return "{ " + ", ".join(f"{name} = {inline(each)}" for name, each in value.items()) + " }"
+        return str(value)
+
+    return f"limits = {inline(named)}"
+
+
+def one(upstream: Upstream, **named: Any) -> str:
+    """The provider `a` with these limits."""
+    return provider("a", upstream, more=f'models = ["m"]\n{limits(**named)}')
+
+
+async def test_more_than_a_minute_holds_is_refused_with_the_time_to_wait(upstream: Upstream, serve: Serve) -> None:
+    upstream.script("m", QUICK)
+    server = await serve(one(upstream, requests_per_minute=2, queue_s=0.2))
+    replies = [await server.ask(model="a/m") for _ in range(3)]
+
+    assert [reply.status for reply in replies] == [200, 200, 429]
+    refused = replies[-1]
+    assert refused.error["code"] == "provider_limit"
+    assert "a is asked at most 2 requests a minute" in refused.error["message"]
+    assert 55 <= int(refused.headers["retry-after"]) <= 60
+    assert "x-should-retry" not in refused.headers
+    assert len(upstream.asked("m")) == 2
+
+
+async def test_what_another_target_can_take_at_once_does_not_wait(upstream: Upstream, serve: Serve) -> None:
+    upstream.script("m", QUICK)
+    upstream.script("m2", says("other"))
+    server = await serve(
+        one(upstream, requests_per_minute=1),
+        provider("b", upstream, more='models = ["m2"]'),
+        route("both", "a/m", "b/m2"),
+    )
+    started = time.monotonic()
+    replies = [await server.ask(model="both") for _ in range(3)]
+
+    assert [reply.text for reply in replies] == ["quick", "other", "other"]
+    assert [reply.headers["x-modelport-attempts"] for reply in replies] == ["1", "1", "1"]
+    assert time.monotonic() - started < 5
+
+
+async def test_no_more_run_at_a_time_than_may_and_the_others_wait(upstream: Upstream, serve: Serve) -> None:
+    running, most = 0, 0
+
+    def counted(_asked: Any) -> Answer:
+        nonlocal running, most
+        running = sum(not asked.answered.is_set() for asked in upstream.requests)
+        most = max(most, running)
+        return SLOW
+
+    upstream.script("m", counted)
+    server = await serve(one(upstream, concurrent=2))
+    replies = await asyncio.gather(*(server.ask(model="a/m", user=str(number)) for number in range(6)))
+
+    assert ([reply.status for reply in replies], most) == ([200] * 6, 2)
+
+
+async def test_a_stream_holds_its_place_to_its_end(upstream: Upstream, serve: Serve) -> None:
+    upstream.script("m", streams("a", "b", "c", delay_between_s=0.1))
+    server = await serve(one(upstream, concurrent=1))
+    async with server.asking(model="a/m", stream=True) as first:
+        await first.content.readany()
+        second = asyncio.create_task(server.ask(model="a/m", stream=True))
+        await first.read()
+
+    assert (await second).text == "abc"
+    first_asked, second_asked = upstream.asked("m")
+    assert second_asked.arrived_at - first_asked.arrived_at > 0.3
+
+
+async def test_a_full_queue_is_told_at_once(upstream: Upstream, serve: Serve) -> None:
+    upstream.script("m", SLOW)
+    server = await serve(one(upstream, concurrent=1, queue=1, queue_s=5))
+    replies: list[Reply] = await asyncio.gather(*(server.ask(model="a/m", user=str(n)) for n in range(4)))
+
+    assert sorted(reply.status for reply in replies) == [200, 200, 503, 503]
+    refused = [reply for reply in replies if reply.status == 503]
+    assert all(reply.headers["retry-after"] for reply in refused)
+    assert all("wait for that already" in reply.error["message"] for reply in refused)
+
+
+async def test_who_would_wait_too_long_is_told_when_its_time_is_over(upstream: Upstream, serve: Serve) -> None:
+    upstream.script("m", Answer.json(says().body, delay_head_s=1.0))
+    server = await serve(one(upstream, concurrent=1, queue_s=0.2))
+    first = asyncio.create_task(server.ask(model="a/m"))
+    await asyncio.to_thread(upstream.wait_asked, "m")
+    started = time.monotonic()
+    late = await server.ask(model="a/m", user="x")
+
+    assert (late.status, late.error["code"]) == (503, "provider_limit")
+    assert 0.15 < time.monotonic() - started < 0.9
+    assert (await first).status == 200
+
+
+async def test_keys_have_limits_of_their_own(upstream: Upstream, serve: Serve) -> None:
+    upstream.script("m", QUICK)
+    more = f'models = ["m"]\n{limits(per_key={"requests_per_minute": 1}, queue_s=0.1)}'
+    server = await serve(provider("a", upstream, more=more, keys=("sk-one-0000000000", "sk-two-0000000000")))
+    replies = [await server.ask(model="a/m", user=str(number)) for number in range(3)]
+
+    assert [reply.status for reply in replies] == [200, 200, 429]
+    assert len({asked.headers["authorization"] for asked in upstream.asked("m")}) == 2
+
+
+async def test_tokens_of_answers_count(upstream: Upstream, serve: Serve) -> None:
+    """15 tokens an answer as the vendor counts: the third does not fit into forty any more."""
+    upstream.script("m", QUICK)
+    server = await serve(one(upstream, tokens_per_minute=40, queue_s=0.1))
+    replies = [await server.ask(model="a/m", user=str(number), max_tokens=5) for number in range(4)]
+
+    assert [reply.status for reply in replies][-1] == 429
+    assert replies[0].status == replies[1].status == 200
+
+
+async def test_several_choices_of_one_request_wait_for_each_other(upstream: Upstream, serve: Serve) -> None:
+    upstream.script("m", SLOW)
+    more = 'models = ["m"]\nquirks = { refuses = ["n"] }\n' + limits(concurrent=1)
+    server = await serve(provider("a", upstream, more=more))
+    reply = await server.ask(model="a/m", n=3)
+
+    assert reply.status == 200
+
+
+async def test_a_key_with_nothing_left_is_passed_over_until_it_is_reset(upstream: Upstream, serve: Serve) -> None:
+    spent = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "30s"}
+    upstream.script("m", Answer.json(says().body, headers=spent))
+    upstream.script("m2", says("other"))
+    server = await serve(
+        provider("a", upstream, more='models = ["m"]'),
+        provider("b", upstream, more='models = ["m2"]'),
+        route("both", "a/m", "b/m2"),
+    )
+    replies = [await server.ask(model="both", user=str(number)) for number in range(3)]
+
+    assert [reply.headers["x-modelport-target"] for reply in replies] == ["a/m", "b/m2", "b/m2"]
+
+
+async def test_a_place_comes_back_from_an_attempt_that_failed(upstream: Upstream, serve: Serve) -> None:
+    upstream.script("m", failing(500), failing(500), failing(400), QUICK)
+    server = await serve(one(upstream, concurrent=1), "[retry]\nattempts = 1\nbackoff_s = 0")
+    statuses = [(await server.ask(model="a/m", user=str(number))).status for number in range(4)]
+
+    assert statuses == [502, 502, 400, 200]
+    assert server.services.setup.gates["a"].room() == {"concurrent": 1}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_place_comes_back_from_a_client_that_left(upstream: Upstream, serve: Serve, stream: bool) -> None:
+    upstream.script("m", Answer.json(says().body, hang=True))
+    server = await serve(one(upstream, concurrent=1))
+    asking = asyncio.create_task(server.ask(model="a/m", stream=stream))
+    asked = await asyncio.to_thread(upstream.wait_asked, "m")
+    asking.cancel()
+    assert await asyncio.to_thread(asked.wait_left, 5)
+    await server.services.drain()
+
+    assert server.services.setup.gates["a"].room() == {"concurrent": 1}
+
+
+async def test_a_breaker_that_is_open_survives_a_restart(upstream: Upstream, tmp_path: Path) -> None:
+    upstream.script("m", failing(500))
+    upstream.script("m2", QUICK)
+    sections = (
+        provider("a", upstream, more='models = ["m"]'),
+        provider("b", upstream, more='models = ["m2"]'),
+        route("both", "a/m", "b/m2"),
+        "[breaker]\nfailures = 3\ncooldown_s = 60",
+    )
+    async with serving(tmp_path, "\n".join(sections)) as first:
+        for number in range(4):
+            await first.ask(model="both", user=str(number))
+    asked = len(upstream.asked("m"))
+    async with serving(tmp_path, "\n".join(sections)) as second:
+        reply = await second.ask(model="both", user="again")
+        state, cooldown_s = second.services.breakers.state("a")
+
+    assert (asked, len(upstream.asked("m")), reply.headers["x-modelport-attempts"]) == (3, 3, "1")
+    assert (state, 40 < cooldown_s < 60) == ("open", True)
