@@ -83,6 +83,10 @@ bench-translate: .venv/ready ## what translation costs, in microseconds; ROUNDS=
 bench-consensus: .venv/ready ## merged answers beside single models, into benchmarks/consensus.md; ARGS="--committees 6"
 	@.venv/bin/python benchmarks/consensus.py --write $(ARGS)
 
+.PHONY: bench-failover
+bench-failover: .venv-dev/ready ## failover under faults, into benchmarks/failover.md; ARGS="--runs 50 --requests 2000"
+	@.venv-dev/bin/python benchmarks/failover.py --write $(ARGS)
+
 .PHONY: bench-ledger
 bench-ledger: .venv/ready ## what the ledger costs; ARGS="sums 1000000" for one part (ten million rows take 6 GB)
 	@.venv/bin/python benchmarks/ledger.py $(ARGS)
@@ -94,6 +98,14 @@ kill-test: .venv-dev/ready ## kill the server under load, ROUNDS=200 times, and 
 .PHONY: bench-policies
 bench-policies: .venv/ready ## how long policies take to decide, in microseconds; ROUNDS=5 ARGS=--write
 	@.venv/bin/python benchmarks/policies.py $(ROUNDS) $(ARGS)
+
+.PHONY: bench-router
+bench-router: .venv/ready ## how well auto chooses, and how fast; OUTCOMES=folder ARGS="--only time"
+	@.venv/bin/python benchmarks/router.py $(OUTCOMES) $(ARGS)
+
+.PHONY: bench-race
+bench-race: .venv-dev/ready ## what a second target brings, into benchmarks/race.md; ARGS="--requests 500"
+	@.venv-dev/bin/python benchmarks/race.py --write $(ARGS)
 
 .PHONY: lint
 lint: .venv-dev/ready ## ruff: rules and format

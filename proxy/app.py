@@ -24,32 +24,56 @@ from typing import Final
 from aiohttp import HttpVersion11, web
 from aiohttp.web_request import BaseRequest
 
+from proxy.alerts import Courier, Watch, watching
 from proxy.auth import Gate
 from proxy.backends.http import new_session
 from proxy.banner import banner
+from proxy.bookkeeping import bookkeeping
 from proxy.catalogue import Catalogue
 from proxy.config import ConfigError, Loaded, changed_since
+from proxy.config.changes import changes, configuration_digest
 from proxy.config.load import MEMORY
+from proxy.credentials import CredentialBook, dangling, open_sealer
 from proxy.envelopes import dialect_of, failure_response
 from proxy.errors import Refused, StartError
+from proxy.keyring import Keyring
 from proxy.logs import configure_logging
 from proxy.media import MediaFetcher
+from proxy.metering import Metered
+from proxy.probing import probing
+from proxy.provider_book import ProviderBook
+from proxy.queries import interrupted
+from proxy.query_desk import QueryDesk
+from proxy.repricing import price_keeper
+from proxy.requestlog import RequestLog, logging_requests
 from proxy.routes import ROUTES
+from proxy.scopes import check_endpoint
 from proxy.server import HostGuard, Incoming, Server, Table, check_framing, new_id
 from proxy.services import RESTORED_ATTEMPTS, Services
 from proxy.setup import new_prices, new_setup
-from routing.breaker import Breakers
+from proxy.signing import Signatures
+from routing.breaker import VERDICTS, Breakers, State
 from routing.catalog import Overlay
 from routing.health import Seen
-from storage.accounts import Accounts
+from routing.targets import Target
+from storage.accounts import Accounts, PastAttempt
+from storage.alerts import Alerts
+from storage.audit import AuditLog
 from storage.budgets import Budgets
 from storage.cache import Cache
 from storage.catalog import CatalogStore
+from storage.credentials import Credentials
 from storage.db import Database
 from storage.errors import LedgerUnavailable, StorageError
+from storage.history import ConsensusHistory
+from storage.keys import Keys
 from storage.learned import LearnedRules
 from storage.ledger import Ledger
+from storage.provider_rows import ProviderRows
+from storage.queries import Queries
+from storage.requestlog import RequestLogStore
 from storage.responses import Responses
+from storage.semantic.store import Semantic
 from storage.vault import Vault
 from translators.errors import BadRequest
 from translators.neutral import Failure, Usage
@@ -60,6 +84,12 @@ SAFE_ID: Final = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
 RELOAD_CHECK_S: Final = 1.0
 BACKLOG: Final = 1024
 PRUNE_S: Final = 600.0
+USES_S: Final = 30.0
+"""So often it is stored when keys were used last."""
+RESTORED_S: Final = 3600.0
+"""Attempts from before that say nothing of how a target is now."""
+LOADED: Final = "configuration.loaded"
+"""The audit log's word for a configuration that came into force."""
 
 
 def serve(loaded: Loaded, reload: Callable[[], Loaded]) -> int:
@@ -89,6 +119,7 @@ class Process:
             StartError, StorageError: it cannot start; the message says why and what to do.
         """
         async with opened(self._loaded) as services:
+            await _note_configuration(services)
             app = App(services)
             server = Server(app.dispatch)
             listener, address = await _listen(server, self._loaded)
@@ -126,9 +157,22 @@ class Process:
             log.error("%s, but the new configuration is wrong; the old one stays in force:\n%s", why, error)
             services.setup.loaded = _seen(services.setup.loaded)
             return
-        if kept := _unchangeable(services.setup.loaded, loaded):
+        before = services.setup.loaded
+        kept = _unchangeable(before, loaded)
+        try:
+            apply(services, loaded)
+        except StartError as error:
+            log.error("%s, but the new configuration cannot be used; the old one stays in force: %s", why, error)
+            services.setup.loaded = _seen(services.setup.loaded)
+            return
+        services.audit.note(
+            "process",
+            LOADED,
+            _where(loaded),
+            after={"digest": configuration_digest(loaded), "changed": changes(before, loaded), "why": why},
+        )
+        if kept:
             log.warning("%s changed, which takes effect at the next start", " and ".join(kept))
-        apply(services, loaded)
         log.info("configuration read again (%s)", why)
 
 
@@ -150,29 +194,42 @@ def _unchangeable(old: Loaded, new: Loaded) -> list[str]:
     return [
         *(["the address of [server]"] if address else ()),
         *(["[storage]"] if before.storage != after.storage else ()),
+        *(["[secrets]"] if before.secrets != after.secrets else ()),
         *(["[breaker]"] if before.breaker != after.breaker else ()),
     ]
 
 
 def apply(services: Services, loaded: Loaded) -> None:
-    """Put *loaded* in force for new requests. Address, storage and cache size stay as they were at the start."""
-    old = services.setup
-    session = services.session
-    new = new_setup(loaded, os.environ, session, services.overlay, old)
-    services.setup = new
-    services.renew_models()
-    services.prices = new_prices(new.specs)
-    _warm_prices(services)
-    services.gate = new_gate(loaded)
+    """Put *loaded* in force for new requests. Address, storage and cache size stay as they were at the start.
+
+    Raises:
+        StartError: nobody could get in; everything is as before.
+    """
+    gate = new_gate(loaded, services.keyring)
+    services.renew_setup(loaded)
+    services.prices = new_prices(services.setup.specs, loaded.settings.prices, services.prices.on_new)
+    services.warm_prices()
+    services.spawn(services.configure_budgets())
+    services.gate = gate
     services.hosts = new_guard(loaded)
     configure_logging(loaded.settings.logging)
-    services.spawn(old.retire(new.backends))
 
 
-def new_gate(loaded: Loaded) -> Gate:
-    """Who may come in."""
+def new_gate(loaded: Loaded, keyring: Keyring) -> Gate:
+    """Who may come in.
+
+    Raises:
+        StartError: nobody could.
+    """
     auth = loaded.settings.auth
-    return Gate(required=auth.required, master_key=auth.master_key.reveal() if auth.master_key else None)
+    master = auth.master_key.reveal() if auth.master_key else None
+    gate = Gate(required=auth.required, master_key=master, keyring=keyring)
+    if auth.required and not gate.somebody_gets_in:
+        raise StartError(
+            "auth.required is true, but there is neither a usable auth.master_key nor an admin's key;"
+            " make one: modelport keys create --name me --role admin"
+        )
+    return gate
 
 
 def new_guard(loaded: Loaded) -> HostGuard:
@@ -193,33 +250,89 @@ async def opened(loaded: Loaded) -> AsyncIterator[Services]:
         media = MediaFetcher(allow_private=settings.server.media_allow_private)
         stack.push_async_callback(media.close)
         overlay = Overlay()
-        setup = new_setup(loaded, os.environ, session, overlay)
+        credentials = await _credentials(db, loaded)
+        provider_book = ProviderBook(ProviderRows(db), credentials.audit)
+        await provider_book.load()
+        setup = new_setup(loaded, os.environ, session, overlay, stored=credentials.keys, added=provider_book)
         learned = LearnedRules(db)
+        keyring = Keyring(Keys(db), sealer=credentials.sealer.of("signing") if credentials.sealer else None)
+        await keyring.renew()
+        budgets, alerts = Budgets(db), Alerts(db)
         services = Services(
             setup=setup,
             overlay=overlay,
             session=session,
-            gate=new_gate(loaded),
+            gate=new_gate(loaded, keyring),
             hosts=new_guard(loaded),
             db=db,
             ledger=Ledger(db, mode=settings.storage.ledger),
             accounts=Accounts(db),
             cache=Cache(db, max_bytes=int(settings.cache.max_mb * 2**20), ttl_s=settings.cache.ttl_s),
-            prices=new_prices(setup.specs),
-            breakers=Breakers(time.monotonic, settings.breaker.failures, settings.breaker.cooldown_s),
+            semantic=Semantic(db),
+            prices=new_prices(setup.specs, settings.prices),
+            breakers=Breakers(
+                time.monotonic, settings.breaker.failures, settings.breaker.cooldown_s, told=_tell_of_breaker
+            ),
             media=media,
             vault=Vault(db, memory.reasoning_ttl_s, max_bytes=int(memory.reasoning_max_mb * 2**20)),
             responses=Responses(db, ttl_s=memory.responses_ttl_s, max_bytes=int(memory.responses_max_mb * 2**20)),
             learned=learned,
             catalogue=Catalogue(overlay, CatalogStore(db), learned),
-            budgets=Budgets(db),
+            budgets=budgets,
+            watch=Watch(budgets, alerts, Courier(alerts, session, settings.alerts)),
+            audit=credentials.audit,
+            credentials=credentials,
+            provider_book=provider_book,
+            queries=QueryDesk(Queries(db)),
+            request_log=RequestLog(RequestLogStore(db)),
+            history=ConsensusHistory(db),
+            keyring=keyring,
+            signatures=Signatures(keyring, time.time),
         )
+        services.audit.clean = services.clean
+        services.request_log.redactor = lambda: services.setup.redactor
+        services.request_log.settings = lambda: services.setup.loaded.settings.request_log
         await _reconcile(services)
+        services.prices.on_new = price_keeper(db)  # not before: reconciling prices in the writer thread
         await stack.enter_async_context(_pruning(services))
+        await stack.enter_async_context(bookkeeping(services))
+        await stack.enter_async_context(logging_requests(services.request_log))
+        await stack.enter_async_context(_noting_uses(keyring))
+        await stack.enter_async_context(probing(services))
+        await stack.enter_async_context(watching(services.watch))
         stack.push_async_callback(_close_backends, services)
         stack.push_async_callback(services.drain)
-        _warm_prices(services)
+        stack.callback(keyring.write_down)
+        services.warm_prices()
         yield services
+
+
+async def _credentials(db: Database, loaded: Loaded) -> CredentialBook:
+    """The stored keys of providers, opened."""
+    settings, store = loaded.settings, Credentials(db)
+    try:
+        sealer = await open_sealer(store, settings.secrets)
+    except StorageError as error:  # the salt of a passphrase, which was to be kept
+        log.error("stored secrets cannot be opened: %s", error)
+        sealer = None
+    book = CredentialBook(store, AuditLog(db), sealer)
+    await book.load()
+    for sentence in dangling(settings, book.keys):
+        log.warning("%s", sentence)
+    return book
+
+
+async def _note_configuration(services: Services) -> None:
+    """Log who changed the configuration while no process was looking: whoever started this one."""
+    loaded = services.setup.loaded
+    last = await services.audit.last(LOADED)
+    digest = configuration_digest(loaded)
+    if last is None or not isinstance(last.after, dict) or last.after.get("digest") != digest:
+        services.audit.note("process", LOADED, _where(loaded), after={"digest": digest})
+
+
+def _where(loaded: Loaded) -> str:
+    return str(loaded.path) if loaded.path else "(no file)"
 
 
 async def _reconcile(services: Services) -> None:
@@ -242,12 +355,18 @@ async def _reconcile(services: Services) -> None:
         )
     with contextlib.suppress(StorageError):  # a ledger that cannot be written was spoken of above
         await services.responses.recover()
+        await services.queries.store.recover(interrupted())
+    await services.renew_choices()
     await services.know_models()
-    await services.renew_budgets()
+    await services.configure_budgets()
     await services.cache.open()
+    with contextlib.suppress(StorageError):  # as above; then nothing is found
+        await services.semantic.open()
     rows = await services.accounts.newest_attempts(RESTORED_ATTEMPTS)
-    services.health.restore(
-        Seen(
+    for row in rows:
+        if row.status == "aborted":
+            continue
+        seen = Seen(
             row.provider,
             row.model,
             row.status == "ok",
@@ -257,9 +376,23 @@ async def _reconcile(services: Services) -> None:
             row.first_event_ms,
             row.error,
         )
-        for row in rows
-        if row.status != "aborted"
-    )
+        services.health.record(seen)
+        services.measure(seen, kind=row.error_kind)
+        _restore_breaker(services, row)
+    for provider in services.setup.rings:
+        state, cooldown_s = services.breakers.state(provider)
+        if state == "open":
+            log.warning("%s: a breaker is still open, for %.0f s more", provider, cooldown_s)
+
+
+def _restore_breaker(services: Services, row: PastAttempt) -> None:
+    """Put the breaker of a target where the attempt that *row* tells of has left it."""
+    kind = next((kind for kind in VERDICTS if kind == row.error_kind), None)
+    ago_s = max(0.0, time.time() - row.ended_at)
+    if ago_s > RESTORED_S or (row.status != "ok" and kind is None):
+        return
+    failure = None if kind is None or row.status == "ok" else Failure(kind, row.error or "", row.http_status or 502)
+    services.breakers.restore(Target(row.provider, row.model), failure, ago_s)
 
 
 @asynccontextmanager
@@ -272,6 +405,10 @@ async def _pruning(services: Services) -> AsyncIterator[None]:
             try:
                 await services.vault.prune(time.time())
                 await services.responses.prune(time.time())
+                await services.queries.store.prune(time.time())
+                await services.history.prune(time.time())
+                await services.learned_routing.store.prune(time.time())
+                await services.semantic.prune()
                 await services.forget_old_lessons()
             except StorageError as error:
                 log.warning("what is too old could not be removed: %s", error)
@@ -283,10 +420,25 @@ async def _pruning(services: Services) -> AsyncIterator[None]:
         task.cancel()
 
 
-def _warm_prices(services: Services) -> None:
-    """Load the shipped prices beside the first requests, if an enabled provider needs them."""
-    if any(spec.price_source and not spec.price for spec in services.setup.enabled):
-        services.warming = asyncio.create_task(asyncio.to_thread(services.prices.warm))
+@asynccontextmanager
+async def _noting_uses(keyring: Keyring) -> AsyncIterator[None]:
+    """Every now and then, it is stored when keys were used last."""
+
+    async def note() -> None:
+        while True:
+            await asyncio.sleep(USES_S)
+            keyring.write_down()
+
+    task = asyncio.create_task(note())
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+def _tell_of_breaker(target: str, before: State, after: State, why: str) -> None:
+    level = logging.WARNING if after == "open" else logging.INFO
+    log.log(level, "breaker of %s: %s -> %s (%s)", target, before, after, why)
 
 
 async def _close_backends(services: Services) -> None:
@@ -342,25 +494,31 @@ class App:
         services = self._services
         request_id = new_id()
         services.in_flight += 1
-        path, status = "(none)", 499
+        path, status, metered = "(none)", 499, Metered()
+        response: web.StreamResponse | None = None
         try:
             check_framing(request)
             services.hosts.check(request)
             route, parameter = self._table.find(request.method, request.rel_url.raw_path)
             path = route.path
             in_query = request.rel_url.query.get("key") if path.startswith("/v1beta/") else None
-            identity = services.gate.admit(request.headers, route.access, in_query)
-            incoming = Incoming(
-                request, route, parameter, request_id, started, identity, _safe_id(request.headers.get("x-request-id"))
-            )
+            signer = await services.signatures.check(request, services.max_body)
+            identity = services.gate.admit(request.headers, route.access, in_query, signer)
+            check_endpoint(identity, path.replace("{}", parameter))
+            metered = Metered(services.keyring.meters(identity) if route.counts(request.method) else ())
+            client_id = _safe_id(request.headers.get("x-request-id"))
+            incoming = Incoming(request, route, parameter, request_id, started, identity, client_id, metered)
             response = await route.handler(services, incoming)
             status = response.status
+            if not response.prepared:
+                response.headers.update(metered.headers())
         except (Refused, BadRequest, StorageError) as error:
             if isinstance(error, StorageError):
                 log.error("%s %s: %s", request.method, path, error)
             response = _refusal(error, request, request_id)
             status = response.status
         finally:
+            metered.close(free=response is not None and _is_free(response))
             services.in_flight -= 1
             services.answered[path, status] += 1
         if services.draining and not response.prepared:
@@ -382,6 +540,11 @@ def _refusal(error: Refused | BadRequest | StorageError, request: BaseRequest, r
         case StorageError():
             failure = Failure("overloaded", str(error), 503, "storage_unavailable")
     return failure_response(failure, request_id, headers, dialect_of(request.rel_url.raw_path, request.headers))
+
+
+def _is_free(response: web.StreamResponse) -> bool:
+    """Whether an answer that no attempt stands for took no tokens: nobody was asked."""
+    return response.status >= 400 or response.headers.get("x-modelport-cache") == "hit"
 
 
 def _safe_id(given: str | None) -> str | None:

@@ -19,7 +19,7 @@ from proxy.asked import Asked
 from proxy.backends.backend import Answer, Backend, BackendError, Call
 from proxy.conforming import must_be_checked, taken_out
 from proxy.continuing import Continued, can_continue
-from proxy.exchange import Attempt, Exchange, rate_limit_headers
+from proxy.exchange import Attempt, Books, rate_limit_headers
 from proxy.live import Live, Pieces
 from proxy.prepare import Prepared
 from proxy.setup import Key
@@ -40,7 +40,7 @@ MAX_ERROR_BYTES: Final = 1024 * 1024
 class Committed:
     """An answer that goes to the client: either whole, or *live* with its first frames held."""
 
-    exchange: Exchange
+    exchange: Books
     attempts: list[Attempt]
     prepared: Prepared
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -83,12 +83,13 @@ class Asker:
     def __init__(
         self,
         asked: Asked,
-        exchange: Exchange,
+        exchange: Books,
         backends: Mapping[str, Backend],
         *,
         continuations: int,
         report_losses: bool,
         unfences: bool,
+        resumes: bool = False,
         clean: Callable[[str, Failure], Failure],
         clean_text: Callable[[str], str],
         now: Callable[[], float] = time.monotonic,
@@ -99,6 +100,7 @@ class Asker:
         self._continuations = continuations
         self._report_losses = report_losses
         self._unfences = unfences
+        self._resumes = resumes
         self._clean = clean
         self._clean_text = clean_text
         self._now = now
@@ -124,9 +126,11 @@ class Asker:
             attempt.sent = True
             answer = await committed.enter(self._backends[prepared.target.provider].send(call))
             attempt.http_status = answer.status
+            attempt.heard(answer.headers)
             committed.headers = self._exchange.vendor_headers = rate_limit_headers(answer.headers, self._clean_text)
             await self._receive(answer, prepared, committed, attempt, deadline)
             if committed.live is None:
+                attempt.left()
                 await committed.close()  # at once: the other calls of a fan-out may wait for the same local model
         except (BackendError, AttemptFailed) as error:
             await committed.close()
@@ -218,7 +222,13 @@ class Asker:
         wire = await self._wire(prepared, committed)
         if isinstance(wire, Continued):
             committed.continued = wire
-        return Live(pieces, wire, lambda failure: self._clean(prepared.spec.name, failure))
+        return Live(
+            pieces,
+            wire,
+            lambda failure: self._clean(prepared.spec.name, failure),
+            idle_s=prepared.spec.timeouts.idle_s,
+            now=self._now,
+        )
 
     async def _wire(self, prepared: Prepared, committed: Committed) -> StreamRelay:
         asked = self._asked
@@ -233,7 +243,8 @@ class Asker:
         if asked.wants_count:
             model = family(prepared.target.model)
             counted = (await asyncio.to_thread(estimate_request, asked.request, model)).tokens
-        kind = Continued if one_choice and self.continues(asked.request, prepared) else Translated
+        goes_on = one_choice and (self._resumes or self.continues(asked.request, prepared))
+        kind = Continued if goes_on else Translated
 
         def translated() -> Translated:
             unfencer = Unfencer(partial(self._unfenced, committed)) if unfences else None

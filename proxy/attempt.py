@@ -22,10 +22,10 @@ from proxy.conforming import Judged, asked_again, broken_calls, judged, mended, 
 from proxy.continuing import Sequel, followed
 from proxy.controls import LossMode
 from proxy.errors import Refused, refused
-from proxy.exchange import Exchange
+from proxy.exchange import Books
 from proxy.healing import Healer, Treatment
 from proxy.media import Fetch, Fetched
-from proxy.prepare import Prepared, differences, prepare, refuse_losses
+from proxy.prepare import Prepared, dialect_for, differences, prepare, refuse_losses
 from proxy.providers import ProviderSpec
 from proxy.setup import Key
 from proxy.structured import repair_request
@@ -34,7 +34,7 @@ from routing.errors import AttemptFailed
 from routing.targets import Target
 from storage.errors import LedgerUnavailable
 from translators.complaints import in_clients_words
-from translators.dialect import Relayed
+from translators.dialect import Relayed, Rules
 from translators.errors import BadRequest
 from translators.losses import Loss
 from translators.neutral import Failure, Request, Response
@@ -60,7 +60,7 @@ class Attempter:
     def __init__(
         self,
         asked: Asked,
-        exchange: Exchange,
+        exchange: Books,
         specs: Mapping[str, ProviderSpec],
         backends: Mapping[str, Backend],
         *,
@@ -72,11 +72,20 @@ class Attempter:
         fetch: Fetch,
         clean: Callable[[str, Failure], Failure],
         clean_text: Callable[[str], str],
+        whole: bool = False,
+        relays: bool = True,
+        resumes: bool = False,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
+        """With *whole* answers are asked for in one piece; without *relays* the client's bytes are not what is asked.
+
+        With *resumes* the answer is of a form that another target can go on with.
+        """
         self._asked = asked
         self._exchange = exchange
         self._specs = specs
+        self._whole = whole
+        self._relays = relays and not resumes
         self._losses = losses
         self._healer = healer
         self._validate = structured.validate_answers
@@ -92,6 +101,7 @@ class Attempter:
             continuations=continuations,
             report_losses=losses != "ignore",
             unfences=structured.validate_answers,
+            resumes=resumes,
             clean=clean,
             clean_text=clean_text,
             now=now,
@@ -158,19 +168,18 @@ class Attempter:
         try:
             async with asyncio.timeout(max(0.001, deadline - self._now())):
                 spec = self._specs[target.provider]
-                prepared = await prepare(
-                    self._asked, target, spec, self._fetch, treatment.recalled, may_relay=treatment.relays
+                ask = partial(
+                    prepare,
+                    self._asked,
+                    target,
+                    spec,
+                    self._fetch,
+                    treatment.recalled,
+                    may_relay=treatment.relays and self._relays,
                 )
+                prepared = await ask(whole=self._whole)
                 if prepared.stream and self._repair and must_be_checked(self._asked.request, prepared):
-                    prepared = await prepare(
-                        self._asked,
-                        target,
-                        spec,
-                        self._fetch,
-                        treatment.recalled,
-                        whole=True,
-                        may_relay=treatment.relays,
-                    )
+                    prepared = await ask(whole=True)
         except TimeoutError as error:
             raise refused(
                 504, "the files of the request did not come in time", kind="timeout", code="media_timeout"
@@ -243,6 +252,20 @@ class Attempter:
         return await prepare(
             asked, first.target, first.spec, self._fetch, question.recalled, whole=whole, may_relay=False
         )
+
+    def rules_of(self, target: Target) -> Rules:
+        """What *target* takes."""
+        spec = self._specs[target.provider]
+        return spec.rules(target.model, dialect_for(self._asked.request, spec, target.model))
+
+    async def go_on(
+        self, target: Target, key: Key | None, deadline: float, request: Request, onto: Committed
+    ) -> Committed:
+        """The rest of *onto*'s stream, which another target has begun; *request* asks for it. Raises as `attempt`."""
+        asked, spec = replace(self._asked, request=request), self._specs[target.provider]
+        prepared = await prepare(asked, target, spec, self._fetch, self._recalled, whole=False, may_relay=False)
+        refuse_losses(prepared.losses, target.name, self._losses)
+        return await self._asker.ask(prepared, key, deadline, onto=onto)
 
     # --- answers that take several calls
 

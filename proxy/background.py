@@ -53,7 +53,7 @@ async def queued(services: Services, incoming: Incoming, asked: Asked) -> web.St
             code="unsupported_parameter",
         )
     with services.setup.used() as setup:
-        resolve(setup, asked.request.model, asked.controls)
+        resolve(setup, asked.request.model, asked.controls, incoming.identity)
     response_id = f"resp_{asked.id}"
     memory = replace(memory, background_id=response_id)
     body = {**render_response(Response("", "", 0, ()), asked.reply_to()), "id": response_id, "status": "queued"}

@@ -61,6 +61,7 @@ async def call(
     try:
         async with setup.backends[target.provider].send(asked) as answer:
             attempt.http_status = answer.status
+            attempt.heard(answer.headers)
             exchange.vendor_headers = rate_limit_headers(answer.headers, setup.redactor.clean)
             raw = await answer.read()
             if answer.status >= 400:

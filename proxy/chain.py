@@ -8,9 +8,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 
+from proxy.admission import LIMIT_CODE
 from proxy.controls import Controls
 from proxy.errors import Refused, for_client, refused
 from proxy.exchange import Exchange
+from proxy.identity import Identity
+from proxy.scopes import check_scope
 from proxy.services import Services
 from proxy.setup import Key, Setup
 from routing import executor
@@ -24,15 +27,16 @@ NO_RETRY: Final[Mapping[str, str]] = {"x-should-retry": "false"}
 LONGEST_MESSAGE: Final = 4000
 
 
-def resolve(setup: Setup, model: str, controls: Controls) -> Route:
-    """The route that a request names: by header or body object, by `models`, or by *model*.
+def resolve(setup: Setup, model: str, controls: Controls, identity: Identity) -> Route:
+    """The route that a request of *identity* names: by header or body object, by `models`, or by *model*.
 
     Raises:
-        Refused: nobody offers it, or nobody who does can be used.
+        Refused: nobody offers it, nobody who does can be used, or the key may not ask them.
     """
     name = controls.route or model
+    chain = () if controls.route else controls.chain
     try:
-        return setup.names.resolve(name, () if controls.route else controls.chain)
+        route = setup.names.resolve(name, chain)
     except UnknownModel as error:
         places = {name: f"models[{index}]" for index, name in enumerate(controls.chain)}
         param = places.get(error.model, "model")
@@ -42,6 +46,10 @@ def resolve(setup: Setup, model: str, controls: Controls) -> Route:
         raise refused(503, str(error), kind="overloaded", code="no_provider", param="model") from error
     except TooManyTargets as error:
         raise refused(400, str(error), param="models") from error
+    configured = not chain and name in setup.loaded.settings.routes
+    route = check_scope(identity, route, name, configured=configured)
+    route = replace(route, policy=controls.policy) if controls.policy else route
+    return replace(route, losses=identity.losses) if identity.losses else route
 
 
 def _why_off(setup: Setup, model: str) -> str:
@@ -67,34 +75,72 @@ async def first_answer(
     *,
     targets: Sequence[Target],
     attempt: Callable[[Target, Key | None, float], Awaitable[T]],
+    prefer: Mapping[Target, int] | None = None,
 ) -> T:
-    """What *attempt* gives for the first of *targets* that answers.
+    """What *attempt* gives for the first of *targets* that answers; *prefer*: which key of a target goes first.
 
     Raises:
         Refused: no target did; the books say so.
     """
     try:
-        outcome = await executor.run(
-            targets,
-            attempt,
-            breakers=services.breakers,
-            key_rings=setup.rings,
-            deadline=exchange.deadline,
-            now=time.monotonic,
-            sleep=asyncio.sleep,
-            rng=services.rng,
-            budget=services.retry_budget,
-            patience=setup.patience,
-            fallback_on=route.fallback_on,
+        return await walked(
+            services,
+            setup,
+            route,
+            exchange.deadline,
+            targets=services.steered(targets),
+            attempt=attempt,
+            prefer=prefer,
+            doors=exchange.doors,
         )
-    except ChainExhausted as error:
-        failure = _exhausted(error, setup)
-        await services.account_left(exchange, None)
-        await exchange.settle("failed", failure)
-        raise Refused(failure, {**exchange.vendor_headers, **exchange.headers(final=True), **NO_RETRY}) from error
-    except NotSent as error:
-        raise Refused(error.failure, {**exchange.headers(final=True), **NO_RETRY}) from error
+    except (ChainExhausted, NotSent) as error:
+        raise await unanswered(services, setup, exchange, error) from error
+
+
+async def walked(
+    services: Services,
+    setup: Setup,
+    route: Route,
+    deadline: float,
+    *,
+    targets: Sequence[Target],
+    attempt: Callable[[Target, Key | None, float], Awaitable[T]],
+    once: bool = False,
+    prefer: Mapping[Target, int] | None = None,
+    doors: executor.Doors | None = None,
+) -> T:
+    """What *attempt* gives for the first of *targets* that answers; with *once* none of them is asked again.
+
+    Raises:
+        ChainExhausted, NotSent: no target did.
+    """
+    outcome = await executor.run(
+        targets,
+        attempt,
+        breakers=services.breakers,
+        key_rings=setup.rings,
+        deadline=deadline,
+        now=time.monotonic,
+        sleep=asyncio.sleep,
+        rng=services.rng,
+        budget=services.retry_budget,
+        patience=replace(setup.patience, repeats=0) if once else setup.patience,
+        fallback_on=route.fallback_on,
+        prefer=prefer,
+        doors=doors,
+    )
     return outcome.value
+
+
+async def unanswered(services: Services, setup: Setup, exchange: Exchange, error: ChainExhausted | NotSent) -> Refused:
+    """What the client is told when no target has answered; the books say so, too."""
+    if isinstance(error, NotSent):
+        later = error.failure.code == LIMIT_CODE and error.failure.retry_after_s is not None
+        return Refused(error.failure, {**exchange.headers(final=True), **({} if later else NO_RETRY)})
+    failure = _exhausted(error, setup)
+    await services.account_left(exchange, None)
+    await exchange.settle("failed", failure)
+    return Refused(failure, {**exchange.vendor_headers, **exchange.headers(final=True), **NO_RETRY})
 
 
 def _exhausted(error: ChainExhausted, setup: Setup) -> Failure:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from typing_extensions import override
 
@@ -223,6 +223,12 @@ class Seam:
         self.finish = self._started = None
         return [UsageReport(None)] if self._earlier is None else []
 
+    def cut(self) -> None:
+        """The present call broke off: its text has not ended, and may go on in the next call."""
+        if self._started is not None and self._end is None:
+            self._end = PartEnd(self._started.index + self._shift, self._started.choice)
+        self.finish = None
+
     def release(self) -> list[Event]:
         """What is held back: nothing goes on."""
         held: list[Event] = [event for event in (self._end, self.finish) if event is not None]
@@ -312,6 +318,13 @@ def followed(first: Response, more: Response) -> Response:
     return collector.response()
 
 
+class Trim(Protocol):
+    """Takes something out of a stream's events."""
+
+    def events(self, events: Sequence[Event]) -> Sequence[Event]:
+        """What is left of *events*."""
+
+
 class Continued(Translated):
     """A stream that goes on with the stream of another call; see `proxy.wire.Translated`.
 
@@ -325,6 +338,8 @@ class Continued(Translated):
         self._so_far: Response | None = None
         self._waiting: list[Event] = []
         self.seam = Seam()
+        self.trim: Trim | None = None
+        """What cuts off the next call's repetitions."""
 
     def resume(self, parser: StreamParser, restorer: Restorer, so_far: Response) -> None:
         """The next call's stream is read, after *so_far*, which is all that went through."""
@@ -348,7 +363,8 @@ class Continued(Translated):
         if not self._restorer.idle:
             events = self._restorer.events(events)
         if self._so_far is None:
-            return self._rendered(self.seam.events(events))
+            return self._rendered(self.seam.events(self.trim.events(events) if self.trim else events))
+        events = self.trim.events(events) if self.trim else events
         self._waiting.extend(events)
         if failure := next((event for event in events if isinstance(event, Failure)), None):
             raise AttemptFailed(failure)

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from proxy.config.model import READY_POLICIES
 from translators.codec import type_name
 from translators.errors import BadRequest
 
 LossMode = Literal["warn", "reject", "ignore"]
 
-_NAMES: Final = ("route", "cache", "losses", "tags", "timeout_s", "idempotency_key")
+_NAMES: Final = ("route", "policy", "cache", "losses", "tags", "timeout_s", "resume", "quality", "idempotency_key")
 _CACHE_WORDS: Final = frozenset({"no-cache", "no-store"})
 _LOSS_MODES: Final = ("warn", "reject", "ignore")
 MAX_TAGS: Final = 16
@@ -27,6 +28,8 @@ class Controls:
     """None or empty: not said."""
 
     route: str | None = None
+    policy: str | None = None
+    """In the place of the route's."""
     look_up: bool = True
     """False: `no-cache`, the answer must be fresh."""
     store: bool = True
@@ -35,6 +38,10 @@ class Controls:
     tags: Mapping[str, str] = field(default_factory=dict)
     timeout_s: float | None = None
     idempotency_key: str | None = None
+    resume: bool | None = None
+    """Whether another target goes on with a stream that breaks off, in the place of what the route says."""
+    quality: float | None = None
+    """How much quality counts beside cost for the policy auto, 0 to 1."""
     chain: tuple[str, ...] = ()
     """The body's `models`: an ad-hoc failover chain."""
 
@@ -66,12 +73,15 @@ def read_controls(headers: Mapping[str, str], body: Mapping[str, Any]) -> Contro
     words = _words(*said("cache"))
     return Controls(
         route=_text(*said("route")),
+        policy=_policy(*said("policy")),
         look_up="no-cache" not in words,
         store="no-store" not in words,
         losses=_loss_mode(*said("losses")),
         tags=_tags(*said("tags")),
         timeout_s=_timeout(*said("timeout_s")),
         idempotency_key=_text(*said("idempotency_key")),
+        resume=_flag(*said("resume")),
+        quality=_quality(*said("quality")),
         chain=_chain(body.get("models")),
     )
 
@@ -80,6 +90,15 @@ def _text(value: Any, place: str) -> str | None:
     if value is None or (isinstance(value, str) and 0 < len(value) <= 256):
         return value
     raise BadRequest(f"{place}: expected a text of 1 to 256 characters", place)
+
+
+def _policy(value: Any, place: str) -> str | None:
+    if value is None:
+        return None
+    for policy in READY_POLICIES:
+        if value == policy:
+            return policy
+    raise BadRequest(f"{place}: expected one of {', '.join(READY_POLICIES)}, found {str(value)[:60]!r}", place)
 
 
 def _words(value: Any, place: str) -> frozenset[str]:
@@ -128,6 +147,27 @@ def _timeout(value: Any, place: str) -> float | None:
     if not 0 < seconds <= MAX_TIMEOUT_S:
         raise BadRequest(f"{place}: expected seconds above 0, found {str(value)[:60]!r}", place)
     return seconds
+
+
+def _flag(value: Any, place: str) -> bool | None:
+    if value is None or isinstance(value, bool):
+        return value
+    for word, meant in (("true", True), ("false", False)):
+        if value == word:
+            return meant
+    raise BadRequest(f"{place}: expected true or false, found {str(value)[:60]!r}", place)
+
+
+def _quality(value: Any, place: str) -> float | None:
+    if value is None:
+        return None
+    try:
+        share = -1.0 if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise BadRequest(f"{place}: expected a number from 0 (cost) to 1 (quality), found {str(value)[:60]!r}", place)
+    return share
 
 
 def _chain(value: Any) -> tuple[str, ...]:

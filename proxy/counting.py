@@ -48,7 +48,7 @@ async def count(
         Refused: the model is unknown, or the vendor finds the request wrong.
     """
     with services.setup.used() as setup:
-        route = resolve(setup, asked.request.model, asked.controls)
+        route = resolve(setup, asked.request.model, asked.controls, incoming.identity)
         countable = [target for target in route.targets if _path(setup, asked, target)]
         if countable and countable[0] is route.targets[0]:
             try:

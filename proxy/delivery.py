@@ -41,6 +41,8 @@ class Delivery:
     asked: Asked
     exchange: Exchange
     keep: Land | None = None
+    begun: web.StreamResponse | None = None
+    """What the client is reading already."""
 
     async def of_committed(self, committed: Committed) -> web.StreamResponse:
         """Send an answer of a backend.
@@ -69,6 +71,7 @@ class Delivery:
     async def _settle(self, committed: Committed, response: Response) -> None:
         await self.services.account(self.exchange, committed, response)
         self.services.remember(self.incoming.tenant, self.asked.request, response, committed.prepared)
+        self.exchange.answer = response
         await self.exchange.settle("ok")
         if self.keep and self.exchange.target and storable(response):
             exchange, dialect = self.exchange, self.asked.request.dialect
@@ -90,8 +93,9 @@ class Delivery:
         frames = renderer.render(list(replay(response))) + renderer.close(self.exchange.receipt())
         if asked.memory:
             frames = await asked.memory.kept_frames(frames, self.exchange.target, by_vendor=False)
-        stream = web.StreamResponse(headers={**self._stream_headers, **told})
-        await stream.prepare(self.incoming.http)
+        stream = self.begun or web.StreamResponse(headers={**self._stream_headers, **told})
+        if self.begun is None:
+            await stream.prepare(self.incoming.http)
         await stream.write_eof(frames)
         return stream
 

@@ -27,16 +27,17 @@ from proxy.controls import Controls, LossMode
 from proxy.delivery import WHOLE_HEADERS
 from proxy.errors import Refused, refused
 from proxy.exchange import Attempt, Exchange
+from proxy.identity import Identity
 from proxy.ingress.questions import THREAD_BYTES
 from proxy.opening import Matter, new_exchange
+from proxy.ordering import Wish, in_order
 from proxy.prepare import refuse_losses
 from proxy.providers import ProviderSpec
 from proxy.server import Incoming
 from proxy.services import Services
-from proxy.setup import Key, Setup
+from proxy.setup import Caching, Key, Setup
 from proxy.stored import Land, Stored
 from routing.errors import AttemptFailed
-from routing.policies import POLICIES, View
 from routing.targets import Route, Target
 from storage.cache import cache_key
 from storage.errors import LedgerUnavailable
@@ -127,14 +128,15 @@ async def embed(services: Services, incoming: Incoming, wanted: Wanted) -> web.S
         BadRequest: the request cannot be put to its target.
     """
     with services.setup.used() as setup:
-        route = resolve(setup, wanted.request.model, wanted.controls)
-        key = await threaded(len(wanted.raw) > THREAD_BYTES, cache_key_of, setup, route, incoming.tenant, wanted)
+        route = resolve(setup, wanted.request.model, wanted.controls, incoming.identity)
+        key = await threaded(len(wanted.raw) > THREAD_BYTES, cache_key_of, setup, route, incoming.identity, wanted)
         errand = Errand(services, setup, incoming, wanted, route, key)
         try:
             if key is None or not wanted.controls.look_up:
                 return await _ask(errand)
-            if stored := unpack(await services.cache.get(key)):
-                return await _from_cache(errand, stored)
+            kept = await services.cache.find(key, stale=False)
+            if kept and (stored := unpack(kept.value)):
+                return await _from_cache(errand, stored, kept.age_s)
             async with asyncio.timeout(errand.time_allowed_s) as waiting, services.flights.join(key) as flight:
                 waiting.reschedule(None)  # what follows has its own deadline
                 if flight.answer is not None:
@@ -154,7 +156,7 @@ async def _ask(errand: Errand, land: Land | None = None) -> web.StreamResponse:
     try:
         asking = Asking(errand, exchange)
         answered = await first_answer(
-            services, setup, errand.route, exchange, targets=_order(errand), attempt=asking.attempt
+            services, setup, errand.route, exchange, targets=await _order(errand), attempt=asking.attempt
         )
         await services.account_left(exchange, None)
         await exchange.settle("ok")
@@ -169,6 +171,8 @@ async def _ask(errand: Errand, land: Land | None = None) -> web.StreamResponse:
             gone = isinstance(sys.exception(), asyncio.CancelledError | ConnectionError)
             status: Status = "aborted" if gone else "failed"
             services.spawn(services.settle_partial(exchange, None, status, None))
+    if errand.key is not None and errand.wanted.controls.look_up:
+        services.cache_use.missed(errand.route.name, exchange.target.name if exchange.target else "")
     _keep(errand, exchange, answered, land)
     return _response(answered.payload, exchange)
 
@@ -185,7 +189,7 @@ def _as_failure(error: Refused | BadRequest) -> Failure:
     return Failure("invalid_request", error.message, 400, code=error.code, param=error.param)
 
 
-def _order(errand: Errand) -> list[Target]:
+async def _order(errand: Errand) -> list[Target]:
     """The targets that give embeddings, in the order of the route's policy.
 
     Raises:
@@ -203,8 +207,7 @@ def _order(errand: Errand) -> list[Target]:
         raise refused(400, "; ".join(reasons), code="no_embeddings", param="model")
     texts = tuple(Text(item) for item in request.inputs if isinstance(item, str))
     neutral = Request(request.dialect, request.model, (Message("user", texts),))
-    view = View(services.rng, time.monotonic, services.breakers, setup.rings, services.health, services.prices)
-    return POLICIES[errand.route.policy](neutral, able, view)
+    return await in_order(services, setup, Wish(errand.route, neutral, errand.incoming.identity), able)
 
 
 def _new_exchange(errand: Errand, cache: CacheUse) -> Exchange:
@@ -401,7 +404,7 @@ async def threaded(large: bool, work: Callable[..., T], *arguments: Any) -> T:
 # --- the cache -----------------------------------------------------------------------------------
 
 
-def cache_key_of(setup: Setup, route: Route, tenant: str, wanted: Wanted) -> bytes | None:
+def cache_key_of(setup: Setup, route: Route, identity: Identity, wanted: Wanted) -> bytes | None:
     """Under what the answer is looked up and stored; None when this request stays outside the cache.
 
     The form of the numbers is a part of it: what is kept are the bytes that a client got.
@@ -410,10 +413,17 @@ def cache_key_of(setup: Setup, route: Route, tenant: str, wanted: Wanted) -> byt
     asked = {name: value for name, value in wanted.body.items() if name not in PROXY_FIELDS and value is not None}
     asked["encoding_format"] = wanted.request.encoding_format or "float"
     if controls.idempotency_key is not None:
-        return cache_key(tenant, route.name, {DIALECT: asked, "idempotency_key": controls.idempotency_key})
-    if setup.cache_mode(route.name) == "off" or not (controls.look_up or controls.store):
+        return cache_key(identity.tenant, route.name, {DIALECT: asked, "idempotency_key": controls.idempotency_key})
+    mode = identity.cache or setup.caching(route.name).mode
+    if mode == "off" or not (controls.look_up or controls.store):
         return None
-    return cache_key(tenant, route.name, {DIALECT: asked})
+    return cache_key(identity.tenant, route.name, {DIALECT: asked})
+
+
+def tags_of(controls: Controls, identity: Identity, caching: Caching) -> tuple[str, ...]:
+    """By what an answer can be removed: the tags of the request, of its key and of the route, as `name=value`."""
+    named = {**controls.tags, **identity.tags}
+    return tuple(sorted({*(f"{name}={value}" for name, value in named.items()), *caching.tags}))
 
 
 def _keep(errand: Errand, exchange: Exchange, answered: Answered, land: Land | None) -> None:
@@ -426,6 +436,8 @@ def _keep(errand: Errand, exchange: Exchange, answered: Answered, land: Land | N
     if land:
         land(stored)
     if errand.wanted.controls.store:
+        caching = errand.setup.caching(errand.route.name)
+        tags = tags_of(errand.wanted.controls, errand.incoming.identity, caching)
         errand.services.cache.put(
             errand.key,
             pack(stored),
@@ -433,15 +445,19 @@ def _keep(errand: Errand, exchange: Exchange, answered: Answered, land: Land | N
             route=errand.route.name,
             model=stored.target,
             cost_nanousd=stored.cost_nanousd,
+            ttl_s=caching.ttl_s,
+            tags=tags,
         )
 
 
-async def _from_cache(errand: Errand, stored: Stored) -> web.StreamResponse:
+async def _from_cache(errand: Errand, stored: Stored, age_s: float = 0) -> web.StreamResponse:
     """Deliver what was stored, and book that it cost nothing."""
     exchange = _new_exchange(errand, "hit")
+    exchange.more_headers["age"] = str(int(age_s))
     refuse_losses(stored.losses, stored.target, errand.losses)
     exchange.answered_from_cache(stored, report_losses=errand.losses != "ignore")
     await exchange.settle("ok")
+    errand.services.cache_use.hit(errand.route.name, stored.target, stored.cost_nanousd, stale=False, similar=False)
     return _response(stored.payload or b"", exchange)
 
 

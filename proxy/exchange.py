@@ -21,7 +21,7 @@ from storage.ledger import CacheUse, Ledger, OpenAttempt, OpenExchange, SettledA
 from storage.money import usd
 from translators.codec import dumps
 from translators.losses import Loss, distinct, header_value
-from translators.neutral import Failure, Usage
+from translators.neutral import Failure, Response, Usage
 
 MAX_LOSSES_HEADER: Final = 4096
 """Clients refuse an answer with a header line of more than 8190 bytes."""
@@ -172,6 +172,10 @@ class Exchange:
         """A moment of `time.monotonic()` at which everything must have ended."""
         self.more_headers: dict[str, str] = {}
         """What the answer's head says besides."""
+        self.answer: Response | None = None
+        """What was answered, as far as it came."""
+        self.on_settled: Callable[[Status, float, str | None], None] | None = None
+        """Is told, once, with how it ended, after how many milliseconds and why."""
         self.remarks: dict[str, Any] = {}
         """What the receipt says besides, by name."""
         self._ledger = ledger
@@ -255,6 +259,11 @@ class Exchange:
                 attempt.cost_nanousd = 0
             self._close(attempt, "failed", failure)
 
+    def broke_off(self, attempt: Attempt, failure: Failure) -> None:
+        """The attempt gave a part of the answer, and *failure* in the place of the rest; another goes on with it."""
+        if not attempt.settled:
+            self._close(attempt, "interrupted", failure)
+
     def saw_first_event(self, attempt: Attempt) -> None:
         """The first content came. A client sees that of the first attempt that gives any."""
         attempt.first_event_ms = round(attempt.elapsed_ms(), 3)
@@ -267,7 +276,7 @@ class Exchange:
 
     def answered_from_cache(self, stored: Stored, *, report_losses: bool) -> None:
         """The answer came out of the cache: what it would have cost again is saved."""
-        self.cache = "hit"
+        self.cache, self.answer = "hit", stored.response
         self.target = Target.parse(stored.target)
         self.losses = stored.losses
         self.report_losses = report_losses
@@ -283,6 +292,7 @@ class Exchange:
             return
         self.settled = True
         if not self._opened:
+            self._tell(status, failure)
             await self._ledger.record(self._open_row(), self._settled_row(status, failure))
             return
         for attempt in self.attempts:
@@ -293,7 +303,13 @@ class Exchange:
             else:
                 self._close(attempt, "aborted" if attempt.abandoned else status, failure)
         closing, self._closing = self._closing, []
+        self._tell(status, failure)
         await self._ledger.settle(self._settled_row(status, failure), *closing)
+
+    def _tell(self, status: Status, failure: Failure | None) -> None:
+        tell, self.on_settled = self.on_settled, None
+        if tell is not None:
+            tell(status, round((time.perf_counter() - self._started) * 1000, 3), self._told(failure))
 
     def _told(self, failure: Failure | None) -> str | None:
         return self._clean(failure.message)[:500] if failure else None

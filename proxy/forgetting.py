@@ -34,7 +34,7 @@ async def delete_at_vendor(services: Services, incoming: Incoming, stored: Store
         if spec is None or not spec.enabled:
             return
         controls = read_controls(incoming.http.headers, {})
-        route = resolve(setup, f"{spec.name}/{stored.model}", controls)
+        route = resolve(setup, f"{spec.name}/{stored.model}", controls, incoming.identity)
         matter = Matter(DIALECT, controls, nothing_counted, input_estimate=0, load=Load(lambda: 0, free=True))
         exchange = new_exchange(services, setup, incoming, route, matter)
 

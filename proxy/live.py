@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
@@ -18,6 +20,17 @@ from translators.sse import SseError
 
 BLANKS: Final = 64 * 1024
 """So many blanks before an answer are waited out; keep-alives take a few."""
+
+
+HEARTBEATS: Final = frozenset(
+    {b"event: ping", b'data: {"type": "ping"}', b'data: {"type":"ping"}', b"data:", b"data: "}
+)
+"""Lines of a stream that say nothing, besides blank ones and comments. (Anthropic pings about every 15 s)"""
+
+
+def is_heartbeat(frames: bytes) -> bool:
+    """Whether *frames* say nothing; events of a vendor's own that nobody here knows say something."""
+    return all(not line or line.startswith(b":") or line in HEARTBEATS for line in frames.splitlines())
 
 
 class Pieces:
@@ -55,7 +68,19 @@ class Pieces:
 class Live:
     """A stream: `commit` reads up to the first content, `frames` gives the rest."""
 
-    def __init__(self, pieces: Pieces, wire: StreamRelay, clean: Callable[[Failure], Failure]) -> None:
+    def __init__(
+        self,
+        pieces: Pieces,
+        wire: StreamRelay,
+        clean: Callable[[Failure], Failure],
+        *,
+        idle_s: float = math.inf,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """*idle_s*: so long it may say nothing. A heartbeat says nothing."""
+        self._idle_s = idle_s
+        self._now = now
+        self._said_at = now()
         self._pieces = pieces
         self._wire = wire
         self._clean = clean
@@ -66,6 +91,8 @@ class Live:
         self._ours: Failure | None = None
         self.more: Callable[[], Awaitable[Relayed | None]] | None = None
         """Asked when the stream has ended: what comes next, after which it may `go_on`; None when nothing does."""
+        self.rescue: Callable[[Failure], Awaitable[Relayed | None]] | None = None
+        """The same, asked when the stream has broken off, with the reason."""
 
     async def commit(self, wait_s: float) -> None:
         """Read until the first content event.
@@ -96,7 +123,7 @@ class Live:
         Raises:
             AttemptFailed: there was none, and the stream has ended as it had before.
         """
-        self._pieces, self._ended = pieces, False
+        self._pieces, self._ended, self._said_at = pieces, False, self._now()
         try:
             await self.commit(wait_s)
         except BaseException:
@@ -109,8 +136,8 @@ class Live:
             try:
                 step = await (self._after_end() if self._ended else self._step())
             except BackendError as error:
-                self.failure = error.failure
-                return
+                self.failure, self._ended = error.failure, True
+                continue
             if step is None:
                 return
             if step.frames:
@@ -132,11 +159,27 @@ class Live:
         return self._wire.close(receipt, usage if self.collector.usage is None else None)
 
     async def _after_end(self) -> Relayed | None:
-        if self.failure is not None or self.more is None:
+        if self.failure is not None:
+            return await self._rescued(self.failure)
+        if self.more is None:
             return None
         if (step := await self.more()) is not None:
             for event in step.events:
                 self.collector.add(event)
+        return step
+
+    async def _rescued(self, failure: Failure) -> Relayed | None:
+        """What goes on with a stream that *failure* has ended, which is forgotten then."""
+        if self.rescue is None or self._ours is not None:
+            return None
+        self.failure = None
+        try:
+            step = await self.rescue(failure)
+        except BaseException:
+            self.failure = failure
+            raise
+        if step is None:
+            self.failure, self._ended = failure, True
         return step
 
     async def _step(self) -> Relayed:
@@ -149,5 +192,12 @@ class Live:
         for event in step.events:
             if isinstance(event, Failure):
                 self.failure, self._ended = event, True
+                if self.rescue is not None:
+                    continue  # it may be gone on with
             self.collector.add(event)
+        if step.events or not is_heartbeat(step.frames):
+            self._said_at = self._now()
+        elif not self._ended and self._now() - self._said_at > self._idle_s:
+            silent = f"nothing but heartbeats came for {self._idle_s:g} s in mid-answer"
+            raise BackendError(Failure("timeout", silent, 504))
         return step

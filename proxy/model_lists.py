@@ -42,7 +42,7 @@ class NoList(Exception):
     """A vendor's list cannot be had. The message says why, without secrets."""
 
 
-class _KeyRefused(NoList):
+class KeyRefused(NoList):
     """Another key may do better."""
 
 
@@ -114,7 +114,7 @@ async def _models(
     for key in keys:
         try:
             return await _pages(spec, backend, key, clean)
-        except _KeyRefused as error:
+        except KeyRefused as error:
             refusal = error
     raise refusal or NoList("it has no key")
 
@@ -126,7 +126,7 @@ async def _pages(
     path = first
     models: dict[str, ModelFacts] = {}
     for _ in range(MAX_PAGES):
-        page = await _page(spec, backend, key, path, clean)
+        page = await page_of(spec, backend, key, path, clean)
         # A long list takes a while to be read.
         for model in await asyncio.to_thread(parse_models, spec.dialect, page):
             if len(model.id) <= LONGEST_NAME and model.id.isprintable():
@@ -145,7 +145,8 @@ async def _pages(
     raise NoList(f"its list has more than {MAX_PAGES} pages")
 
 
-async def _page(spec: ProviderSpec, backend: Backend, key: Key | None, path: str, clean: Callable[[str], str]) -> Any:
+async def page_of(spec: ProviderSpec, backend: Backend, key: Key | None, path: str, clean: Callable[[str], str]) -> Any:
+    """What *spec*'s vendor answers at *path*, parsed. Raises NoList."""
     call = Call(
         model="",
         body=b"",
@@ -177,7 +178,7 @@ async def _page(spec: ProviderSpec, backend: Backend, key: Key | None, path: str
 
 def _refusal(failure: Failure, clean: Callable[[str], str]) -> NoList:
     told = f"{failure.status} {failure.kind}: {' '.join(clean(failure.message).split())}"[:LONGEST_ERROR]
-    return _KeyRefused(told) if failure.kind in {"authentication", "permission"} else NoList(told)
+    return KeyRefused(told) if failure.kind in {"authentication", "permission"} else NoList(told)
 
 
 def _is_list(page: Any) -> bool:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from proxy.admission import Admission
 from proxy.budgeting import Load, Spending
 from proxy.chain import time_allowed_s
 from proxy.controls import Controls
@@ -41,7 +42,14 @@ def nothing_counted(_model: str) -> int:
 def new_exchange(
     services: Services, setup: Setup, incoming: Incoming, route: Route, matter: Matter, *, cache: CacheUse = "bypass"
 ) -> Exchange:
-    """The books of one request to *route*, not yet opened."""
+    """The books of one request to *route*, not yet opened.
+
+    Raises:
+        Refused: the limits of its key have no room for the tokens that it may take.
+    """
+    if cache != "hit":
+        incoming.metered.reserve(matter.load)
+    deadline = time.monotonic() + time_allowed_s(setup, route, matter.controls)
     return Exchange(
         services.ledger,
         id=incoming.id,
@@ -55,10 +63,11 @@ def new_exchange(
         cache=cache,
         client_request_id=incoming.client_request_id,
         input_estimate=matter.input_estimate,
-        deadline=time.monotonic() + time_allowed_s(setup, route, matter.controls),
+        deadline=deadline,
         clean=setup.redactor.clean,
-        seen=services.seen,
+        seen=incoming.metered.watch(services.seen),
         spending=_spending(services, setup, incoming, route, matter),
+        admission=Admission(setup.gates, setup.rings, incoming.identity.key_id or "", matter.load, deadline),
     )
 
 
@@ -73,4 +82,4 @@ def _spending(services: Services, setup: Setup, incoming: Incoming, route: Route
 
     tags = {**matter.controls.tags, **incoming.identity.tags}
     common = book.of(incoming.identity, tags, route.name)
-    return Spending(book, common, matter.load, services.prices, most_output, services.warming)
+    return Spending(book, common, matter.load, services.prices, most_output, services.watch.refused, services.warming)

@@ -2,16 +2,19 @@
 
     resolve the name -> the cache? -> open the books, ask the targets in order -> committed -> deliver -> settle
 
-`answer` is the whole of it. What the parts do stands in their own modules: `attempt` (one target), `routing.executor`
-(which one next), `exchange` (the books), `delivery` (bytes to the client).
+`answer` is the whole of it. What the parts do stands in their own modules: `caching` (what lies in the cache),
+`attempt` (one target), `routing.executor` (which one next), `exchange` (the books), `delivery` (bytes to the client).
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 
 from aiohttp import web
 
@@ -19,40 +22,50 @@ from proxy.asked import Asked
 from proxy.asking import Committed
 from proxy.attempt import Attempter
 from proxy.budgeting import Load
-from proxy.chain import first_answer, resolve, time_allowed_s
+from proxy.caching import Hit, Place, in_background, look_up, look_up_similar, place_of, unless_stopping, with_vector
+from proxy.caching import keep as store
+from proxy.chain import resolve, time_allowed_s
 from proxy.delivery import Delivery
 from proxy.errors import Refused, for_client, refused
-from proxy.exchange import Exchange
+from proxy.exchange import Books, Exchange
+from proxy.keeping_alive import Line
+from proxy.metering import Metered
 from proxy.opening import Matter, new_exchange
+from proxy.ordering import Plan, Wish, learn, plan, tell
 from proxy.prepare import refuse_losses
-from proxy.server import Incoming
+from proxy.requestlog import wanted
+from proxy.resuming import Resumer
+from proxy.runners import IN_ONE_PIECE, RUNNERS, Job, first
+from proxy.server import Incoming, new_id
 from proxy.services import Services
 from proxy.setup import Setup
 from proxy.stored import Land, Stored
-from routing.abilities import able
-from routing.errors import LacksAbilities
-from routing.policies import POLICIES, View
-from routing.targets import Route, Target
-from storage.cache import cache_key
-from storage.errors import LedgerUnavailable
+from proxy.worst_case import most_input_tokens, searches
+from routing.targets import Route
+from storage.errors import LedgerUnavailable, StorageError
 from storage.ledger import CacheUse, Status
-from translators.dialect import Rules
 from translators.errors import BadRequest
-from translators.frozen import described
-from translators.neutral import Failure
+from translators.neutral import Failure, Request
 from translators.tokens import estimate_request, family, rough, rough_request
+from translators.vaulted import Found
+
+log = logging.getLogger("modelport")
 
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """One request with all that it needs on its way. *key*: its place in the cache, None outside of it."""
+    """One request with all that it needs on its way. *place*: where the cache has its answer, None outside of it.
+
+    *renews*: nobody waits for the answer; it takes the place of one that was too old.
+    """
 
     services: Services
     setup: Setup
     incoming: Incoming
     asked: Asked
     route: Route
-    key: bytes | None
+    place: Place | None
+    renews: bool = False
 
     @property
     def time_allowed_s(self) -> float:
@@ -68,22 +81,28 @@ async def answer(services: Services, incoming: Incoming, asked: Asked) -> web.St
         BadRequest: the request cannot be put to its target.
     """
     with services.setup.used() as setup:
-        route = resolve(setup, asked.request.model, asked.controls)
-        key = cache_key_of(setup, route, incoming.tenant, asked)
-        errand = Errand(services, setup, incoming, asked, route, key)
+        route = resolve(setup, asked.request.model, asked.controls, incoming.identity)
+        place = place_of(setup, route, incoming.identity, asked)
+        errand = Errand(services, setup, incoming, asked, route, place)
         try:
-            if key is None or not asked.controls.look_up:
+            if place is None:
                 return await _ask(errand)
-            if stored := await services.look_up(key):
-                return await _from_cache(errand, stored)
+            if not asked.controls.look_up:
+                place, _ = await with_vector(services, incoming, place)
+                return await _ask(replace(errand, place=place))
+            if hit := await look_up(services, place):
+                return await _from_cache(errand, hit)
+            hit, place = await look_up_similar(services, incoming, place)
+            if hit is not None:
+                return await _from_cache(errand, hit)
             async with (
                 asyncio.timeout(errand.time_allowed_s) as waiting,
-                services.flights.join(key) as flight,
+                services.flights.join(place.key) as flight,
             ):
                 waiting.reschedule(None)  # what follows has its own deadline
                 if flight.answer is not None:
-                    return await _from_cache(errand, flight.answer)
-                return await _ask(errand, flight.land)
+                    return await _from_cache(errand, Hit(flight.answer))
+                return await _ask(replace(errand, place=place), flight.land)
         except TimeoutError as error:
             late = "the same request was asked before, and its answer did not come in time"
             raise refused(504, late, kind="timeout", code="upstream_timeout") from error
@@ -91,46 +110,87 @@ async def answer(services: Services, incoming: Incoming, asked: Asked) -> web.St
             raise refused(503, str(error), kind="overloaded", code="ledger_unavailable", retry_after_s=1) from error
 
 
-def cache_key_of(setup: Setup, route: Route, tenant: str, asked: Asked) -> bytes | None:
-    """Under what the answer is looked up and stored; None when this request stays outside the cache.
-
-    `deterministic`: only what would come out the same again, by temperature 0 or a seed.
-    An idempotency key asks for one and the same answer, whatever the mode.
-    """
-    request, controls = asked.request, asked.controls
-    if controls.idempotency_key is not None:
-        return cache_key(tenant, route.name, {**described(request), "idempotency_key": controls.idempotency_key})
-    mode = setup.cache_mode(route.name)
-    wanted = mode == "all" or (mode == "deterministic" and (request.temperature == 0 or request.seed is not None))
-    if not wanted or not (controls.look_up or controls.store):
-        return None
-    return cache_key(tenant, route.name, described(request))
-
-
-async def _from_cache(errand: Errand, stored: Stored) -> web.StreamResponse:
+async def _from_cache(errand: Errand, hit: Hit) -> web.StreamResponse:
     """Deliver what was stored, and book that it cost nothing."""
+    services, stored = errand.services, hit.stored
     exchange = _new_exchange(errand, "hit")
     losses = errand.asked.controls.losses or errand.route.losses
     refuse_losses(stored.losses, stored.target, losses)
     exchange.answered_from_cache(stored, report_losses=losses != "ignore")
+    exchange.more_headers.update(hit.headers)
     await exchange.settle("ok")
-    return await Delivery(errand.services, errand.incoming, errand.asked, exchange).of_stored(stored)
+    similar = hit.found is not None
+    services.cache_use.hit(errand.route.name, stored.target, stored.cost_nanousd, stale=hit.stale, similar=similar)
+    if hit.found is not None:
+        services.semantic.served(exchange.id, hit.found)
+    if hit.stale:
+        _renew(errand)
+    return await Delivery(services, errand.incoming, errand.asked, exchange).of_stored(stored)
+
+
+def _renew(errand: Errand) -> None:
+    """Ask again in the background for what is too old, unless somebody does."""
+    services, place = errand.services, errand.place
+    if place is None or place.key in services.renewing or services.draining:
+        return
+    services.renewing.add(place.key)
+    services.spawn(_renewed(errand, place))
+
+
+async def _renewed(errand: Errand, place: Place) -> None:
+    """Put a new answer to *place*, by an exchange of its own. A failure leaves the old one there until it is gone.
+
+    It counts for the budgets of its key, but not for the key's limits: whoever got the old answer asked only once.
+    """
+    services, asked = errand.services, errand.asked
+    now = time.perf_counter()
+    incoming = replace(
+        errand.incoming, id=new_id(), started=now, client_request_id=errand.incoming.id, metered=Metered()
+    )
+    try:
+        with services.setup.used() as setup:
+            route = resolve(setup, asked.request.model, asked.controls, incoming.identity)
+            place, _ = await with_vector(services, incoming, place)
+            renewing = Errand(services, setup, incoming, in_background(asked, incoming), route, place, renews=True)
+            async with services.flights.join(place.key) as flight:
+                if flight.answer is None:
+                    await unless_stopping(services, _ask(renewing, flight.land))
+    except (Refused, BadRequest, StorageError) as error:
+        log.info("an answer of %s could not be renewed: %s", errand.route.name, services.clean(str(error)))
+    except asyncio.CancelledError:
+        if not services.draining:
+            raise
+    except Exception:  # the edge of a task
+        log.exception("an answer of %s could not be renewed", errand.route.name)
+    finally:
+        services.renewing.discard(place.key)
 
 
 async def _ask(errand: Errand, land: Land | None = None) -> web.StreamResponse:
     """Ask the route's targets and deliver what the first good one says."""
-    exchange = _new_exchange(errand, "miss" if errand.key else "bypass")
+    exchange = _new_exchange(errand, "miss" if errand.place else "bypass")
+    planned = await _planned(errand)
+    tell(planned, exchange)
     committed: Committed | None = None
+    line = Line(errand.incoming, errand.asked, exchange, _keep_alive_s(errand))
     try:
-        committed = await _committed(errand, exchange)
-        keep = _keeper(errand, land) if errand.key else None
-        return await Delivery(errand.services, errand.incoming, errand.asked, exchange, keep).of_committed(committed)
-    except (Refused, BadRequest) as error:
-        if exchange.attempts:
+        async with line:
+            committed = await _committed(errand, exchange, planned)
+        keep = _keeper(errand, land) if errand.place else None
+        delivery = Delivery(errand.services, errand.incoming, errand.asked, exchange, keep, line.stream)
+        return await delivery.of_committed(committed)
+    except (Refused, BadRequest, LedgerUnavailable) as error:
+        if exchange.attempts and not isinstance(error, LedgerUnavailable):
             await exchange.settle("failed", _as_failure(error))
+        if line.stream is not None:
+            return await line.fail(_as_failure(error))
         raise
     finally:
+        if errand.place and errand.asked.controls.look_up and not errand.renews:
+            services = errand.services
+            services.cache_use.missed(errand.route.name, exchange.target.name if exchange.target else "")
         if committed:
+            learn(errand.services, planned, exchange)
             await committed.close()
         if exchange.attempts and not exchange.settled:
             # Unsettled are the request whose client is gone, and the one that met a bug.
@@ -139,43 +199,95 @@ async def _ask(errand: Errand, land: Land | None = None) -> web.StreamResponse:
             errand.services.spawn(errand.services.settle_partial(exchange, committed, status, None))
 
 
-async def _committed(errand: Errand, exchange: Exchange) -> Committed:
-    """The first answer that can be committed to.
+async def _planned(errand: Errand) -> Plan:
+    """The targets that can take the request, in the order in which they are asked. Raises Refused."""
+    asked, route = errand.asked, errand.route
+    strict = (asked.controls.losses or route.losses) == "reject"
+    return await plan(
+        errand.services,
+        errand.setup,
+        Wish(route, asked.request, errand.incoming.identity, strict=strict, quality=asked.controls.quality),
+    )
+
+
+async def _committed(errand: Errand, exchange: Exchange, planned: Plan) -> Committed:
+    """The answer that the client gets, as the route's policy has it: the first one, unless it asks several targets.
 
     Raises:
         Refused: no target gave one; the books say so.
     """
     services, setup, route = errand.services, errand.setup, errand.route
-    attempter = Attempter(
+    recalled = await services.recalled(errand.incoming.tenant, errand.asked.request)
+    job = Job(
+        services,
+        setup,
+        route,
         errand.asked,
         exchange,
+        planned.targets,
+        planned.prefer,
+        _load(errand.asked.request),
+        partial(_attempter, errand, recalled),
+    )
+    committed = await RUNNERS.get(route.policy, first)(job)
+    if _resumes(errand):
+        attempter = _attempter(errand, recalled, exchange)
+        Resumer(services, setup, route, exchange, errand.asked.request, planned.targets, attempter, committed).watch()
+    return committed
+
+
+def _attempter(
+    errand: Errand,
+    recalled: Mapping[bytes, Found],
+    books: Books,
+    asked: Asked | None = None,
+    *,
+    whole: bool = False,
+    relays: bool = True,
+) -> Attempter:
+    """What makes attempts at one answer; see `runners.job.NewAttempter`."""
+    services, setup, route = errand.services, errand.setup, errand.route
+    return Attempter(
+        asked or errand.asked,
+        books,
         setup.specs,
         setup.backends,
         losses=errand.asked.controls.losses or route.losses,
         healer=services.healer,
         structured=setup.structured(route.name),
         continuations=setup.loaded.settings.retry.continuations,
-        recalled=await services.recalled(errand.incoming.tenant, errand.asked.request),
+        recalled=recalled,
         fetch=services.media.fetch,
         clean=lambda where, failure: for_client(failure, where, setup.redactor),
         clean_text=setup.redactor.clean,
+        whole=whole or errand.renews,
+        relays=relays,
+        resumes=_resumes(errand),
     )
-    return await first_answer(services, setup, route, exchange, targets=_order(errand), attempt=attempter.attempt)
 
 
-def _order(errand: Errand) -> list[Target]:
-    """The targets that can take the request, in the order of the route's policy."""
-    services, setup = errand.services, errand.setup
+def _resumes(errand: Errand) -> bool:
+    """Whether another target is to go on with a stream that breaks off."""
+    controls, route = errand.asked.controls, errand.route
+    wanted = errand.setup.resumes(route.name) if controls.resume is None else controls.resume
+    return wanted and errand.asked.request.stream and (controls.losses or route.losses) != "reject"
 
-    def rules_of(target: Target) -> Rules:
-        return setup.specs[target.provider].rules(target.model)
 
-    try:
-        candidates = able(errand.asked.request, errand.route.targets, rules_of)
-    except LacksAbilities as error:
-        raise refused(400, str(error), code="unsupported_modality", param=error.place) from error
-    view = View(services.rng, time.monotonic, services.breakers, setup.rings, services.health, services.prices)
-    return POLICIES[errand.route.policy](errand.asked.request, candidates, view)
+def _keep_alive_s(errand: Errand) -> float | None:
+    """After which silence the client of a stream is to hear that it is not forgotten; None: it does not wait long."""
+    route = errand.route
+    return errand.setup.consensus(route.name).keep_alive_s if route.policy in IN_ONE_PIECE else None
+
+
+def _load(request: Request) -> Load:
+    """What *request* may take."""
+    return Load(
+        lambda: rough_request(request).tokens,
+        request.max_output_tokens,
+        request.n or 1,
+        most_input=partial(most_input_tokens, request),
+        searches=searches(request),
+    )
 
 
 def _keeper(errand: Errand, land: Land | None) -> Land:
@@ -184,15 +296,17 @@ def _keeper(errand: Errand, land: Land | None) -> Land:
     def keep(stored: Stored) -> None:
         if land:
             land(stored)
-        if errand.key and errand.asked.controls.store:
-            errand.services.keep(errand.key, stored, tenant=errand.incoming.tenant, route=errand.route.name)
+        if errand.place and errand.asked.controls.store:
+            store(errand.services, errand.place, stored)
 
     return keep
 
 
-def _as_failure(error: Refused | BadRequest) -> Failure:
+def _as_failure(error: Refused | BadRequest | LedgerUnavailable) -> Failure:
     if isinstance(error, Refused):
         return error.failure
+    if isinstance(error, LedgerUnavailable):
+        return Failure("overloaded", str(error), 503, "ledger_unavailable")
     return Failure("invalid_request", error.message, 400, code=error.code, param=error.param)
 
 
@@ -204,7 +318,11 @@ def _new_exchange(errand: Errand, cache: CacheUse) -> Exchange:
         controls=errand.asked.controls,
         count=lambda model: estimate_request(request, family(model)).tokens,
         input_estimate=rough(len(errand.asked.raw)),
-        load=Load(lambda: rough_request(request).tokens, request.max_output_tokens, request.n or 1),
+        load=_load(request),
         stream=request.stream,
     )
-    return new_exchange(errand.services, errand.setup, errand.incoming, errand.route, matter, cache=cache)
+    exchange = new_exchange(errand.services, errand.setup, errand.incoming, errand.route, matter, cache=cache)
+    identity = errand.incoming.identity
+    if wanted(errand.setup.loaded.settings, identity, errand.route.name):
+        exchange.on_settled = errand.services.request_log.watcher(errand.asked, exchange, identity)
+    return exchange

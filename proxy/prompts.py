@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -24,12 +23,12 @@ from proxy.delivery import Delivery
 from proxy.errors import Refused, for_client, refused
 from proxy.exchange import Attempt, Exchange
 from proxy.opening import Matter, new_exchange
+from proxy.ordering import Wish, in_order
 from proxy.pipeline import answer
 from proxy.providers import COMPLETIONS
 from proxy.server import Incoming
 from proxy.services import Services, spoken
 from proxy.setup import Key, Setup
-from routing.policies import POLICIES, View
 from routing.targets import Route, Target
 from storage.errors import LedgerUnavailable
 from storage.ledger import Status
@@ -54,14 +53,14 @@ async def answer_each(
         BadRequest: the request cannot be put to its target.
     """
     with services.setup.used() as setup:
-        route = resolve(setup, whole.request.model, whole.controls)
+        route = resolve(setup, whole.request.model, whole.controls, incoming.identity)
         if all(has_completions(setup, target) for target in route.targets):
             return await answer(services, incoming, whole)
         exchange = _new_exchange(services, setup, incoming, whole, route)
         committed: Committed | None = None
         try:
             asking = Asking(services, setup, exchange, route, whole, each)
-            targets = _order(services, setup, route, whole)
+            targets = await in_order(services, setup, Wish(route, whole.request, incoming.identity), route.targets)
             committed = await first_answer(services, setup, route, exchange, targets=targets, attempt=asking.attempt)
             return await Delivery(services, incoming, whole, exchange).of_committed(committed)
         except LedgerUnavailable as error:
@@ -83,11 +82,6 @@ async def answer_each(
 def has_completions(setup: Setup, target: Target) -> bool:
     """Whether *target* takes the client's request as it is."""
     return COMPLETIONS in setup.specs[target.provider].speaks_for(target.model)
-
-
-def _order(services: Services, setup: Setup, route: Route, whole: Asked) -> list[Target]:
-    view = View(services.rng, time.monotonic, services.breakers, setup.rings, services.health, services.prices)
-    return POLICIES[route.policy](whole.request, route.targets, view)
 
 
 def _as_failure(error: Refused | BadRequest) -> Failure:

@@ -11,18 +11,20 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from fnmatch import fnmatchcase
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from proxy.backends.backend import Operation, Timeouts
-from proxy.config.model import ListSettings, PriceSettings, ProviderSettings, Settings, TimeoutSettings
+from proxy.config.model import LimitSettings, ListSettings, PriceSettings, ProviderSettings, Settings, TimeoutSettings
 from proxy.config.quirks import quirks
 from proxy.config.secrets import BadSecret, NoSecret, Secret
 from proxy.config.shipped import dialects, rows
 from proxy.credentials import StoredKeys
 from routing.catalog import Overlay, rules_for
 from routing.pricing import Price, Tariff
+from routing.queueing import Rates
 
 if TYPE_CHECKING:
     from proxy.backends.llamacpp import LocalModel
@@ -39,6 +41,9 @@ EMBEDDING_DIALECTS: Final[Mapping[str, str]] = {
     "llamacpp": "llamacpp",
 }
 """In which form a server of a dialect is asked for embeddings, unless its row or section says otherwise."""
+LOCAL_QUIRKS: Final = {"image_urls": False, "file_urls": False}
+"""Of a server of one's own on this machine or in its network, as vLLM and llama-server are: it is never sent an address
+to fetch (WIRE 127)."""
 LOCAL_INPUTS: Final = 256
 """Inputs in one call to a local model: others get their turn between the calls."""
 
@@ -52,6 +57,8 @@ class Limits:
     concurrent: int | None = None
     queue: int = 256
     queue_s: float = 30
+    per_key: Rates = field(default_factory=Rates)
+    """What is asked with one key at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +109,9 @@ class ProviderSpec:
     model_quirks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     local_models: Mapping[str, LocalModel] = field(default_factory=dict)
     probe_model: str | None = None
+    probe_interval_s: float | None = None
+    """After so long without a request it is asked whether it answers; None: never."""
+    probes_per_day: int = 0
     embeddings: EmbeddingWay = field(default_factory=EmbeddingWay)
     completions: tuple[str, ...] = ()
     """Globs of the models that have the older completions endpoint."""
@@ -228,7 +238,8 @@ def _spec(
     if own.enabled and backend == "http" and not base_url:
         addressless = f"no base_url: set {' or '.join(row.get('base_url_env', ()))}"
         why_off = f"{why_off}; {addressless}" if why_off else addressless
-    own_quirks = quirks({**row.get("quirks", {}), **own.quirks})
+    near = LOCAL_QUIRKS if not row and dialect == "openai_chat" and _is_local(base_url) else {}
+    own_quirks = quirks({**near, **row.get("quirks", {}), **own.quirks})
     local_models = _local_models(own)
     return ProviderSpec(
         name=name,
@@ -242,7 +253,7 @@ def _spec(
         models=models,
         patterns=tuple(row.get("patterns", ()) if own.patterns is None else own.patterns),
         timeouts=_timeouts(ways.get("timeouts", {}), own.timeouts),
-        limits=Limits(**{name: getattr(own.limits, name) for name in Limits.__dataclass_fields__}),
+        limits=_limits(own.limits),
         quirks=own_quirks,
         model_quirks={model: {**own_quirks, **each.quirks()} for model, each in local_models.items()},
         headers={**row.get("headers", {}), **_headers(own, stored)},
@@ -259,6 +270,8 @@ def _spec(
         if backend == "http"
         else "",
         names_its_models=own.models is not None,
+        probe_interval_s=own.probe_interval_s,
+        probes_per_day=own.probes_per_day,
         probe_model=own.probe_model or (models[0] if own.models and models else row.get("probe_model")),
         docs=row.get("docs", ""),
         configured=section is not None,
@@ -371,6 +384,18 @@ def _why_off(
     return f"no key: set {' or '.join(missing)}"
 
 
+def _limits(own: LimitSettings) -> Limits:
+    each = own.per_key
+    return Limits(
+        own.requests_per_minute,
+        own.tokens_per_minute,
+        own.concurrent,
+        own.queue,
+        own.queue_s,
+        Rates(each.requests_per_minute, each.tokens_per_minute, each.concurrent),
+    )
+
+
 def _timeouts(row: Mapping[str, float], own: TimeoutSettings) -> Timeouts:
     clocks = {**row, **own.model_dump(exclude_none=True)}
     if "first_event_s" in clocks and "whole_answer_s" not in clocks:
@@ -421,3 +446,12 @@ def _address(row: Mapping[str, Any], environ: Mapping[str, str]) -> str:
     name = "127.0.0.1" if host in {"0.0.0.0", "::"} else f"[{host}]" if ":" in host else host  # noqa: S104 -- compared
     path: str = parts.path.rstrip("/") or row.get("base_url_suffix", "")
     return urlunsplit((parts.scheme, f"{name}:{port}" if port else name, path, "", ""))
+
+
+def _is_local(base_url: str) -> bool:
+    """Whether *base_url* leads to this machine or to a private address."""
+    host = urlsplit(base_url).hostname or ""
+    try:
+        return not ip_address(host).is_global
+    except ValueError:
+        return host == "localhost" or host.endswith((".localhost", ".local", ".internal"))

@@ -12,7 +12,7 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final, Literal
 
@@ -27,13 +27,13 @@ from typing_extensions import override
 from proxy.envelopes import dialect_of, failure_response
 from proxy.errors import refused
 from proxy.identity import ANONYMOUS, Identity
+from proxy.metering import Metered
 from translators.neutral import Failure
 
 log = logging.getLogger("modelport.server")
 
-Access = Literal["open", "client", "operator", "master"]
-"""open: anybody. client: a valid key where keys are required. operator: the master key where one is set.
-master: the master key, always."""
+Access = Literal["open", "member", "client", "viewer", "operator", "manager", "admin", "master"]
+"""Who may use a route; `proxy.auth` has the table."""
 
 HEADER_S: Final = 10.0
 IDLE_CONNECTION_S: Final = 75.0
@@ -49,11 +49,15 @@ Handler = Callable[[Any, "Incoming"], Awaitable[web.StreamResponse]]
 class Route:
     """One row of the table. A *path* that ends in `{}` takes the rest of the URL's path as the parameter."""
 
-    method: Literal["GET", "POST", "DELETE", "*"]
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE", "*"]
     """`*` takes every method, of what no other row has."""
     path: str
     handler: Handler
     access: Access
+
+    def counts(self, method: str) -> bool:
+        """Whether a request by *method* counts for the limits of its key: it asks, or may ask, a provider."""
+        return self.access == "client" and (self.method == "*" or method == "POST")
 
 
 @dataclass(slots=True)
@@ -71,6 +75,8 @@ class Incoming:
     """Who sends it."""
     client_request_id: str | None = None
     """The `x-request-id` that the client sent, if it is safe to keep."""
+    metered: Metered = field(default_factory=Metered)
+    """What it takes of its key's limits."""
 
     @property
     def tenant(self) -> str:
@@ -179,6 +185,23 @@ def _name(host: str) -> str:
     return host.partition(":")[0].lower()
 
 
+class Request(BaseRequest):
+    """A request whose body can be read before its handler reads it."""
+
+    @property
+    @override
+    def content(self) -> StreamReader:
+        """The body, as far as it has not been read. (aiohttp's own goes on with the first one it gave.)"""
+        return self._payload
+
+    def put_back(self, body: bytes) -> None:
+        """Let *body*, which was read, be read again."""
+        payload = StreamReader(self.protocol, max(1, len(body)), loop=self._loop)
+        payload.feed_data(body)
+        payload.feed_eof()
+        self._payload = payload
+
+
 class _Protocol(RequestHandler):
     """One connection. Says nothing of a malformed request but that it is one: its line may hold the caller's key.
 
@@ -256,7 +279,7 @@ class Server(web.Server):
     ) -> BaseRequest:
         if isinstance(protocol, _Protocol):
             protocol.asked = True
-        return BaseRequest(message, payload, protocol, writer, task, self._loop, client_max_size=0)
+        return Request(message, payload, protocol, writer, task, self._loop, client_max_size=0)
 
     @override
     def __call__(self) -> RequestHandler:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections import Counter
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from random import Random
@@ -14,32 +15,55 @@ from typing import Any, Final
 
 import aiohttp
 
+from proxy.alerts import Watch
 from proxy.asking import Committed
 from proxy.auth import Gate
-from proxy.budgeting import BudgetBook
+from proxy.budgeting import BudgetBook, configured_budgets
+from proxy.cache_use import CacheUses
 from proxy.catalogue import Catalogue
+from proxy.config import Loaded
+from proxy.credentials import CredentialBook, dangling
 from proxy.exchange import Attempt, Exchange
 from proxy.healing import Healer, Taught
+from proxy.keyring import Keyring
+from proxy.learned_routing import LearnedRouting
+from proxy.lessons import Lessons
 from proxy.media import MediaFetcher
 from proxy.prepare import Prepared
+from proxy.provider_book import ProviderBook
+from proxy.query_desk import QueryDesk
+from proxy.requestlog import RequestLog
 from proxy.running import Running
+from proxy.sealing import Sealer
 from proxy.server import HostGuard
-from proxy.setup import Setup, new_names
-from proxy.stored import Stored, unpack
-from routing.breaker import Breakers
+from proxy.setup import Setup, new_names, new_setup
+from proxy.signing import Signatures
+from proxy.stored import Stored
+from routing.affinity import Affinity
+from routing.breaker import SERVERS_FAULTS, Breakers
 from routing.catalog import Overlay
-from routing.health import Health, Seen
-from routing.pricing import PriceBook
+from routing.health import CLIENTS_FAULTS, Health, Seen
+from routing.hedging import Hedging
+from routing.latency import Latencies
+from routing.outliers import Outliers
+from routing.pricing import PriceBook, observed
+from routing.rate_card import RateCard
 from routing.retry import RetryBudget
+from routing.targets import Target
 from storage.accounts import Accounts
+from storage.audit import AuditLog
 from storage.budgets import Budgets
 from storage.cache import Cache
 from storage.db import Database
-from storage.errors import LedgerUnavailable
+from storage.errors import LedgerUnavailable, StorageError
 from storage.flights import SingleFlight
+from storage.history import ConsensusHistory
 from storage.learned import LearnedRules
 from storage.ledger import Ledger, Status
 from storage.responses import Responses
+from storage.router import RouterStore
+from storage.routes import RouteChoice, RouteChoices
+from storage.semantic.store import Semantic
 from storage.vault import Kept, Vault
 from translators.neutral import Failure, Refusal, Request, Response, Text, Thinking, ToolCall, Usage
 from translators.tokens import estimate_text
@@ -48,6 +72,8 @@ from translators.vaulted import keys_wanted, remember
 log = logging.getLogger("modelport")
 
 RESTORED_ATTEMPTS: Final = 256
+STREAMED: Final = 0.8
+"""A first event that came later than this part of the whole time is as good as the whole."""
 
 
 @dataclass(slots=True)
@@ -87,6 +113,8 @@ class Services:
     ledger: Ledger
     accounts: Accounts
     cache: Cache
+    semantic: Semantic
+    """The questions whose answers the cache has, where a route looks for other words of the same."""
     prices: PriceBook
     breakers: Breakers
     media: MediaFetcher
@@ -95,11 +123,32 @@ class Services:
     learned: LearnedRules
     catalogue: Catalogue
     budgets: Budgets
+    watch: Watch
+    """What notices when budgets have something to tell."""
+    audit: AuditLog
+    credentials: CredentialBook
+    """The providers' keys that are stored, and what seals them."""
+    provider_book: ProviderBook
+    """The providers that were added or changed at run time."""
+    queries: QueryDesk
+    request_log: RequestLog
+    """Bodies of requests and answers, where that was asked for."""
+    history: ConsensusHistory
+    """The minutes of each consensus, what routes have learnt from them, and callers' verdicts."""
+    keyring: Keyring
+    signatures: Signatures
     budget_book: BudgetBook = field(default_factory=BudgetBook)
     """The budgets as they are now."""
     health: Health = field(default_factory=Health)
     flights: SingleFlight[Stored] = field(default_factory=SingleFlight)
-    retry_budget: RetryBudget = field(default_factory=RetryBudget)
+    cache_use: CacheUses = field(default_factory=CacheUses)
+    renewing: set[bytes] = field(default_factory=set)
+    """The places in the cache that are being renewed."""
+    without_vectors: set[str] = field(default_factory=set)
+    """The embedding models that did not answer the semantic cache of late, which has been said."""
+    retry_budget: RetryBudget = field(default_factory=lambda: RetryBudget(time.monotonic))
+    outliers: Outliers = field(default_factory=lambda: Outliers(time.monotonic, tell_of_outlier))
+    """Which targets do worse than the others of their routes."""
     running: Running = field(default_factory=Running)
     rng: Random = field(default_factory=Random)
     started: float = field(default_factory=time.monotonic)
@@ -111,6 +160,16 @@ class Services:
     """By provider."""
     answered: Counter[tuple[str, int]] = field(default_factory=Counter)
     """Requests by the path of their route and status."""
+    hedging: Hedging = field(default_factory=Hedging)
+    """When a race asks a second target, and how often it may."""
+    latencies: Latencies = field(default_factory=lambda: Latencies(time.time))
+    affinity: Affinity = field(default_factory=lambda: Affinity(time.monotonic))
+    """Which targets and keys hold the beginning of a conversation in their caches."""
+    choices: dict[str, RouteChoice] = field(default_factory=dict)
+    """Policies that were chosen at run time, by route."""
+    _card: RateCard | None = None
+    _lessons: Lessons | None = None
+    _learned_routing: LearnedRouting | None = None
     _unpriced: set[str] = field(default_factory=set)
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
@@ -137,18 +196,33 @@ class Services:
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    # --- the cache
+    @property
+    def sealer(self) -> Sealer | None:
+        """What encrypts secrets that the database keeps; None where no key is configured."""
+        return self.credentials.sealer
 
-    async def look_up(self, key: bytes) -> Stored | None:
-        """The stored answer, if there is one that can be read."""
-        packed = await self.cache.get(key)
-        return unpack(packed) if packed else None
+    # --- the setup
 
-    def keep(self, key: bytes, stored: Stored, *, tenant: str, route: str) -> None:
-        """Store an answer."""
-        self.cache.put(
-            key, stored.pack(), tenant=tenant, route=route, model=stored.target, cost_nanousd=stored.cost_nanousd
+    def clean(self, text: str) -> str:
+        """*text* without the secrets that are known now."""
+        return self.setup.redactor.clean(text)
+
+    def renew_setup(self, loaded: Loaded | None = None) -> None:
+        """Put *loaded*, else the configuration as it is, with what is stored beside it, in force for new requests."""
+        old = self.setup
+        stored = self.credentials.keys
+        self.setup = new_setup(
+            loaded or old.loaded, os.environ, self.session, self.overlay, old, stored=stored, added=self.provider_book
         )
+        for sentence in dangling(self.setup.loaded.settings, stored):
+            log.warning("%s", sentence)
+        self.renew_models()
+        self.spawn(old.retire(self.setup.backends))
+
+    def warm_prices(self) -> None:
+        """Load the shipped prices beside the first requests, if an enabled provider needs them."""
+        if any(spec.price_source and "*" not in spec.price for spec in self.setup.enabled):
+            self.warming = asyncio.create_task(asyncio.to_thread(self.prices.warm))
 
     # --- what is known of models
 
@@ -161,11 +235,45 @@ class Services:
         """Let names and rules follow from the configuration and the vendors' lists as they are now."""
         setup = self.setup
         self.catalogue.put_in_force(setup.specs.values())
-        setup.names = new_names(setup.loaded, setup.specs, self.catalogue.told)
+        chosen = {name: choice.policy for name, choice in self.choices.items()}
+        setup.names = new_names(setup.loaded, setup.specs, self.catalogue.told, chosen)
 
     async def forget_old_lessons(self) -> None:
         """Unlearn what was learned too long ago."""
         await self.catalogue.expire(self.setup.loaded.settings.catalog.lesson_ttl_s)
+
+    # --- routes
+
+    async def renew_choices(self) -> None:
+        """Let the policies that were chosen at run time be in force."""
+        self.choices = await RouteChoices(self.db).all()
+        self.renew_models()
+
+    @property
+    def lessons(self) -> Lessons:
+        """What routes that ask several targets have learnt of them."""
+        if self._lessons is None:
+            self._lessons = Lessons(self.history, self.spawn)
+        return self._lessons
+
+    @property
+    def learned_routing(self) -> LearnedRouting:
+        """What the policy auto goes by."""
+        if self._learned_routing is None:
+            self._learned_routing = LearnedRouting(RouterStore(self.db))
+        return self._learned_routing
+
+    @property
+    def rate_card(self) -> RateCard:
+        """The prices in force, as policies look at them."""
+        if self._card is None or self._card.book is not self.prices:
+            self._card = RateCard(self.prices, time.time)
+        return self._card
+
+    async def prices_loaded(self) -> None:
+        """Wait for the shipped prices, where they are being loaded."""
+        if self.warming and not self.warming.done():
+            await asyncio.shield(self.warming)
 
     @property
     def healer(self) -> Healer:
@@ -197,38 +305,84 @@ class Services:
             origin, dialect = prepared.target.name, prepared.rules.dialect
             self.vault.put(Kept(tenant, key, origin, dialect, value) for key, value in entries)
 
+    # --- targets that fail
+
+    def steered(self, targets: Sequence[Target]) -> list[Target]:
+        """*targets* in their order, those last that are ejected for doing worse than the others."""
+        return self.outliers.order(targets, strained=self.retry_budget.strained)
+
     # --- the books
 
     async def renew_budgets(self) -> None:
         """Let the budgets that are stored be in force."""
         self.budget_book = BudgetBook(await self.budgets.all())
+        self.watch.wake()
+
+    async def configure_budgets(self) -> None:
+        """Store the budgets of the configuration, and let all that are stored be in force."""
+        configured = configured_budgets(self.setup.loaded.settings)
+        self.watch.courier.settings = self.setup.loaded.settings.alerts
+        try:
+            await self.budgets.replace_configured(configured)
+            await self.renew_budgets()
+        except StorageError as error:
+            log.error("the configured budgets cannot be stored (%s)", error)
+            self.budget_book = BudgetBook(
+                [*(budget for budget in self.budget_book.every if budget.origin != "config"), *configured]
+            )
 
     def seen(self, attempt: Attempt, status: Status, failure: Failure | None) -> None:
         """An attempt ended: news for metrics and health. A client that left says nothing of the provider."""
         self.totals.setdefault(attempt.target.provider, Total()).add(attempt, status)
+        self.watch.wake()
         if status == "aborted":
             return
         if status == "interrupted" and failure:
             # The executor saw the first content and took it for a success.
             self.breakers.of(attempt.target).judge(failure)
-        self.health.record(
-            Seen(
-                provider=attempt.target.provider,
-                model=attempt.target.model,
-                ok=status == "ok",
-                at=time.time(),
-                status=failure.status if failure else attempt.http_status,
-                latency_ms=attempt.elapsed_ms(),
-                first_event_ms=attempt.first_event_ms,
-                error=failure.message if failure else None,
-            )
+        seen = Seen(
+            provider=attempt.target.provider,
+            model=attempt.target.model,
+            ok=status == "ok",
+            at=time.time(),
+            status=failure.status if failure else attempt.http_status,
+            latency_ms=attempt.elapsed_ms(),
+            first_event_ms=attempt.first_event_ms,
+            error=failure.message if failure else None,
         )
+        self.health.record(seen)
+        self.measure(seen, attempt.usage, failure.kind if failure else None)
+
+    def measure(self, seen: Seen, usage: Usage | None = None, kind: str | None = None) -> None:
+        """Let the policies know how long an attempt took, and what came of it."""
+        if kind is None or kind in SERVERS_FAULTS:
+            streamed = seen.first_event_ms is not None and seen.first_event_ms < STREAMED * (seen.latency_ms or 0)
+            self.outliers.seen(
+                seen.provider,
+                seen.model,
+                failed=not seen.ok,
+                first_event_ms=seen.first_event_ms if streamed else None,
+                ago_s=max(0.0, time.time() - seen.at),
+            )
+        if seen.ok:
+            self.latencies.answered(
+                seen.provider,
+                seen.model,
+                latency_ms=seen.latency_ms,
+                first_event_ms=seen.first_event_ms,
+                input_tokens=usage.input_tokens if usage else None,
+                output_tokens=usage.output_tokens if usage else None,
+                at=seen.at,
+            )
+        elif seen.status not in CLIENTS_FAULTS:
+            waited_ms = seen.latency_ms if kind == "timeout" else None
+            self.latencies.failed(seen.provider, seen.model, waited_ms=waited_ms, at=seen.at)
 
     async def account(self, exchange: Exchange, committed: Committed, response: Response) -> None:
         """Usage and cost of a whole answer; what the vendor did not report is estimated and flagged."""
         for attempt, part in zip(committed.attempts, committed.shares(response), strict=True):
             attempt.usage = attempt.usage or part.usage or await self.estimated(exchange, attempt, part)
-            await self.price(attempt, response)
+            await self.price(attempt, part)
         await self.account_left(exchange, committed)
 
     async def account_left(self, exchange: Exchange, committed: Committed | None) -> None:
@@ -244,7 +398,8 @@ class Services:
         """Close the books of an answer that did not reach its end, with what was used up to there."""
         delivered: list[tuple[Attempt, Response]] = []
         if committed and committed.live:
-            shares = committed.shares(committed.live.collector.response())
+            exchange.answer = committed.live.collector.response()
+            shares = committed.shares(exchange.answer)
             delivered = list(zip(committed.attempts, shares, strict=False))  # whatever went wrong, the books are closed
         for attempt in exchange.attempts:
             if attempt.settled or not attempt.sent:
@@ -288,12 +443,10 @@ class Services:
 
     async def price(self, attempt: Attempt, response: Response | None) -> None:
         """Put the cost of its usage on *attempt*; unknown stays None and is said once for each model."""
-        if self.warming and not self.warming.done():
-            await asyncio.shield(self.warming)
+        await self.prices_loaded()
         target = attempt.target
-        tier = response.native.get("openai_chat", {}).get("service_tier") if response else None
-        context = {"service_tier": tier} if isinstance(tier, str) else None
-        cost = self.prices.cost(target.provider, target.model, attempt.usage or Usage(), datetime.now(UTC), context)
+        attempt.usage = observed(attempt.usage or Usage(), response)
+        cost = self.prices.cost(target.provider, target.model, attempt.usage, datetime.now(UTC))
         if cost is None:
             if target.name not in self._unpriced and len(self._unpriced) < 1000:
                 self._unpriced.add(target.name)
@@ -302,6 +455,11 @@ class Services:
         attempt.cost_nanousd = cost.nanousd
         attempt.price_source = cost.source
         attempt.price_version = cost.version
+
+
+def tell_of_outlier(target: str, for_s: float, why: str) -> None:
+    """Say in the log that a target goes last for a while."""
+    log.warning("%s goes behind the other targets of its route for %.0f s: %s", target, for_s, why)
 
 
 def spoken(response: Response) -> str:

@@ -11,15 +11,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from typing import Final
 
 import aiohttp
 
+from proxy.admission import new_gate
 from proxy.backends.backend import Backend
 from proxy.backends.demo import DemoBackend
 from proxy.backends.http import HttpBackend
 from proxy.config import Loaded
-from proxy.config.model import ConsensusSettings, PricesSettings, RaceSettings, RouteSettings, StructuredSettings
+from proxy.config.model import (
+    CacheMode,
+    ConsensusSettings,
+    PricesSettings,
+    RaceSettings,
+    RouteCacheSettings,
+    RouteSettings,
+    SemanticSettings,
+    StructuredSettings,
+)
 from proxy.credentials import StoredKeys
 from proxy.errors import Redactor
 from proxy.provider_book import ProviderBook
@@ -27,6 +37,7 @@ from proxy.providers import ProviderSpec, call_url, providers
 from routing.catalog import Overlay
 from routing.limits import KeyRing
 from routing.pricing import Price, PriceBook
+from routing.queueing import Gate
 from routing.retry import Patience
 from routing.targets import Names, Offer, Route, Target
 
@@ -37,6 +48,20 @@ class Key:
 
     index: int
     secret: str = field(repr=False)
+
+
+_NO_OWN_CACHE: Final = RouteCacheSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class Caching:
+    """The cache of one route. *semantic*: None where only the same request is the same."""
+
+    mode: CacheMode
+    ttl_s: float
+    stale_s: float
+    tags: tuple[str, ...]
+    semantic: SemanticSettings | None
 
 
 @dataclass(slots=True)
@@ -50,6 +75,8 @@ class Setup:
     names: Names
     redactor: Redactor
     patience: Patience
+    gates: Mapping[str, Gate] = field(default_factory=dict)
+    """The limits of each enabled provider and of its keys, and who waits there."""
     _running: int = 0
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -61,10 +88,18 @@ class Setup:
         """The providers that requests may go to, in configuration order."""
         return [spec for spec in self.specs.values() if spec.enabled]
 
-    def cache_mode(self, route: str) -> Literal["off", "deterministic", "all"]:
-        """The cache mode of the route of that name."""
-        own = self._route(route)
-        return (own.cache if own else None) or self.loaded.settings.cache.mode
+    def caching(self, route: str) -> Caching:
+        """What is kept of the answers of the route of that name, and for how long."""
+        house = self.loaded.settings.cache
+        found = self._route(route)
+        own = _NO_OWN_CACHE if found is None or found.cache is None else found.caching
+        return Caching(
+            own.mode or house.mode,
+            house.ttl_s if own.ttl_s is None else own.ttl_s,
+            house.stale_s if own.stale_s is None else own.stale_s,
+            own.tags,
+            own.semantic if own.semantic.enabled else None,
+        )
 
     def route_timeout_s(self, route: str) -> float | None:
         """What the route allows an exchange in all."""
@@ -75,6 +110,11 @@ class Setup:
         """How answers with a schema are treated on the route of that name."""
         own, settings = self._route(route), self.loaded.settings.structured
         return settings if own is None or own.repair is None else settings.model_copy(update={"repair": own.repair})
+
+    def resumes(self, route: str) -> bool:
+        """Whether streams of the route of that name that break off are gone on with."""
+        own = self._route(route)
+        return own.resume if own else False
 
     def race(self, route: str) -> RaceSettings:
         """How the route of that name races."""
@@ -127,15 +167,18 @@ def new_setup(
     specs = providers(added.over(loaded.settings) if added else loaded.settings, environ, overlay, stored)
     backends: dict[str, Backend] = {}
     rings: dict[str, KeyRing[Key]] = {}
+    gates: dict[str, Gate] = {}
     for name, spec in specs.items():
         if not spec.enabled:
             continue
         if old and name in old.backends and old.specs[name] == spec:
-            backends[name], rings[name] = old.backends[name], old.rings[name]
+            backends[name], rings[name], gates[name] = old.backends[name], old.rings[name], old.gates[name]
             continue
         backends[name] = new_backend(spec, session)
         keys = [Key(index, secret.reveal()) for index, secret in enumerate(spec.keys)]
         rings[name] = KeyRing(keys, time.monotonic, spec.weights)
+        same_keys = old is not None and name in old.gates and old.specs[name].keys == spec.keys
+        gates[name] = new_gate(spec.limits, len(keys), old.gates[name] if old and same_keys else None)
     retry = loaded.settings.retry
     return Setup(
         loaded,
@@ -150,6 +193,7 @@ def new_setup(
             backoff_s=retry.backoff_s,
             longest_backoff_s=retry.backoff_max_s,
         ),
+        gates,
     )
 
 

@@ -63,7 +63,7 @@ class LocalModel:
 
     def quirks(self) -> dict[str, Any]:
         """What this model deviates in from the dialect's defaults: fields of Rules, as a provider's row has them."""
-        deviations: dict[str, Any] = {}
+        deviations: dict[str, Any] = {"context_tokens": self.context}
         if not self.logits_all:
             deviations["refuses"] = frozenset({"logprobs", "top_logprobs"})
         if self.projector is None:

@@ -16,6 +16,8 @@ from proxy.config.model import is_loopback
 
 EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}  # noqa: S104 -- looked up, not bound
 
+PIECE: Final = 64 * 1024
+
 
 class Refused(Exception):
     """What was asked for cannot be had. The message is one line for the user."""
@@ -67,6 +69,15 @@ class Server:
         with _Call(self, timeout_s) as call:
             response = call.send(method, path, body, headers or {})
             return Reply(response.status, _headers(response), call.read(response))
+
+    def download(self, path: str, *, timeout_s: float) -> Iterator[bytes]:
+        """A GET whose answer may be of any size, in pieces. Raises Refused, also when it breaks off."""
+        with _Call(self, timeout_s) as call:
+            response = call.send("GET", path, None, {})
+            if response.status >= 400:
+                Reply(response.status, _headers(response), call.read(response)).ok()
+            while piece := call.piece(response):
+                yield piece
 
     def stream(self, path: str, body: Mapping[str, Any], *, timeout_s: float = 600) -> Iterator[str | Reply]:
         """A POST whose answer streams: first the reply (with a body only when it is an error), then line by line."""
@@ -174,6 +185,12 @@ class _Call:
     def read(self, response: http.client.HTTPResponse) -> bytes:
         try:
             return response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise self._broken(error) from error
+
+    def piece(self, response: http.client.HTTPResponse) -> bytes:
+        try:
+            return response.read(PIECE)
         except (OSError, http.client.HTTPException) as error:
             raise self._broken(error) from error
 

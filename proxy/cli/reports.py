@@ -1,8 +1,9 @@
-"""What the server says of itself: status, costs, models, cache."""
+"""What the server says of itself: status, costs, models."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -13,6 +14,8 @@ from proxy.cli.terminal import write, write_json, write_table
 
 STATUS_S: Final = 5
 """How long `status` waits for an answer."""
+SPAN: Final = "24h"
+"""Of what the spending is shown."""
 
 _COUNTS: Final = ("exchanges", "errors", "cache_hits", "input_tokens", "output_tokens", "cost_usd", "saved_usd")
 
@@ -37,22 +40,9 @@ def _write_status(server: Server, health: Mapping[str, Any], *, detailed: bool) 
     version, uptime = health.get("version", "?"), _duration(health.get("uptime_s"))
     write(f"{health['status']}  modelport {version} at {server.url}, up {uptime}")
     if detailed:
-        write_table(
-            (
-                "provider",
-                "status",
-                "breaker",
-                "requests",
-                "errors",
-                "success",
-                "p50 ms",
-                "p95 ms",
-                "keys",
-                "last error",
-            ),
-            [_provider_line(each) for each in known],
-            right=("requests", "errors", "success", "p50 ms", "p95 ms", "keys"),
-        )
+        _write_providers(known)
+        _write_spending(server)
+        _write_routes([_table(each) for each in health.get("routes") or []])
     else:
         write("providers  " + (", ".join(f"{each.get('name')} {each.get('status')}" for each in known) or "none"))
     storage, cache = _table(health.get("storage")), _table(health.get("cache"))
@@ -60,8 +50,51 @@ def _write_status(server: Server, health: Mapping[str, Any], *, detailed: bool) 
     write(f"cache      {cache.get('entries', '?')} entries, {_percent(cache.get('hit_rate'))} of requests were hits")
 
 
+def _write_providers(known: Sequence[Mapping[str, Any]]) -> None:
+    numbers = ("requests", "errors", "success", "p50 ms", "p95 ms", "first p50", "first p95", "keys")
+    write_table(
+        ("provider", "status", "breaker", *numbers, "last success", "last failure", "last error"),
+        [_provider_line(each) for each in known],
+        right=numbers,
+    )
+
+
+def _write_spending(server: Server) -> None:
+    """What each provider did and cost of late; nothing where the key may not see it."""
+    reply = server.get(f"/costs?since={SPAN}&group_by=provider", timeout_s=STATUS_S)
+    if reply.status >= 400:
+        return
+    summed = _table(reply.json())
+    columns = ("attempts", "input_tokens", "output_tokens", "cost_usd")
+    groups = [_table(group) for group in summed.get("groups") or []]
+    if not groups:
+        return
+    write("")
+    write_table(
+        (f"last {SPAN}", "calls", "tokens in", "tokens out", "cost USD"),
+        [[group.get("provider"), *(group.get(name) for name in columns)] for group in groups],
+        right=("calls", "tokens in", "tokens out", "cost USD"),
+    )
+    total = _table(summed.get("total"))
+    exchanges = total.get("exchanges")
+    if exchanges:
+        average = Decimal(str(total.get("cost_usd"))) / int(exchanges)
+        write(f"{exchanges} exchanges, {average:.9f} USD each on average")
+
+
+def _write_routes(routes: Sequence[Mapping[str, Any]]) -> None:
+    if not routes:
+        return
+    write("")
+    write_table(
+        ("route", "policy", "order"),
+        [(each.get("name"), each.get("policy"), ", ".join(each.get("order") or [])) for each in routes],
+    )
+
+
 def _provider_line(provider: Mapping[str, Any]) -> Sequence[Any]:
     latency, keys = _table(provider.get("latency_ms")), _table(provider.get("keys"))
+    first = _table(provider.get("first_event_ms"))
     return (
         provider.get("name"),
         provider.get("status"),
@@ -71,7 +104,11 @@ def _provider_line(provider: Mapping[str, Any]) -> Sequence[Any]:
         _percent(provider.get("success_rate")),
         latency.get("p50"),
         latency.get("p95"),
+        first.get("p50"),
+        first.get("p95"),
         f"{keys.get('available', '-')}/{keys.get('total', '-')}",
+        provider.get("last_success"),
+        provider.get("last_failure"),
         provider.get("last_error"),
     )
 
@@ -115,25 +152,6 @@ def first_model(server: Server) -> str:
     if not listed:
         raise Refused("the server offers no model; see: modelport status --detailed")
     return str(listed[0].get("id"))
-
-
-def cache_stats(server: Server, *, as_json: bool) -> None:
-    """GET /api/v1/cache."""
-    stats = _table(server.get("/api/v1/cache").ok().json())
-    if as_json:
-        write_json(stats)
-        return
-    write(f"{stats.get('entries')} entries, {stats.get('size_mb')} MB")
-    write(f"{stats.get('hits')} hits, {stats.get('misses')} misses ({_percent(stats.get('hit_rate'))} hits)")
-
-
-def cache_clear(server: Server, *, as_json: bool) -> None:
-    """DELETE /api/v1/cache."""
-    answer = _table(server.ask("DELETE", "/api/v1/cache").ok().json())
-    if as_json:
-        write_json(answer)
-        return
-    write(f"{answer.get('cleared')} entries removed")
 
 
 def _table(value: Any) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from proxy.config.errors import Problem
 from proxy.config.explain import explain, nearest, shown
-from proxy.config.model import Settings, is_loopback
+from proxy.config.model import BUDGET_SUBJECTS, Settings, is_loopback
 from proxy.config.quirks import BadQuirk, names, quirk
 from proxy.config.sources import Layers, Path_, dotted
 
@@ -25,8 +25,10 @@ def check(layers: Layers, rules: Rulebook) -> list[Problem]:
     """Everything that is wrong beyond single values."""
     return [
         *_server(layers, rules),
+        *_secrets(layers),
         *_providers(layers, rules),
         *_routes(layers, rules),
+        *_budgets(layers, rules),
     ]
 
 
@@ -54,6 +56,16 @@ def _server(layers: Layers, rules: Rulebook) -> list[Problem]:
         wanted = "1 (more than one process is not available yet)"
         found.append(_problem(layers, ("server", "workers"), str(workers), wanted))
     return found
+
+
+def _secrets(layers: Layers) -> list[Problem]:
+    section = _table(layers.tree, "secrets")
+    pairs = (("key", "passphrase"), ("previous_key", "previous_passphrase"))
+    return [
+        _problem(layers, ("secrets", passphrase), f"a {passphrase} beside a {key}", "one of the two")
+        for key, passphrase in pairs
+        if section.get(key) is not None and section.get(passphrase) is not None
+    ]
 
 
 def _providers(layers: Layers, rules: Rulebook) -> list[Problem]:
@@ -103,4 +115,41 @@ def _routes(layers: Layers, rules: Rulebook) -> list[Problem]:
             if slash and provider and provider not in known:
                 key = ("routes", name, "targets", place)
                 found.append(_problem(layers, key, shown(target), f"a known provider{nearest(provider, known)}"))
+        model = _table(route, "cache", "semantic").get("embeddings")
+        provider, slash, _ = model.partition("/") if isinstance(model, str) else ("", "", "")
+        if slash and provider and provider not in known:
+            own = ("routes", name, "cache", "semantic", "embeddings")
+            found.append(_problem(layers, own, shown(model), f"a known provider{nearest(provider, known)}"))
+    return found
+
+
+def _budgets(layers: Layers, rules: Rulebook) -> list[Problem]:
+    """A budget is about one thing, and about providers and routes that there are; all else is the database's."""
+    found = []
+    for name, budget in _table(layers.tree, "budgets").items():
+        if not isinstance(budget, dict):
+            continue
+        key: Path_ = ("budgets", name)
+        subjects = [kind for kind in BUDGET_SUBJECTS if budget.get(kind) is not None]
+        for more in subjects[1:]:
+            wanted = f"nothing beside {subjects[0]}: a budget is about one of {', '.join(BUDGET_SUBJECTS)}"
+            found.append(_problem(layers, (*key, more), shown(budget[more]), wanted))
+        if budget.get("rolling") is True and budget.get("window") == "total":
+            wanted = "false, as the window is total; hour, day and month can be rolling"
+            found.append(_problem(layers, (*key, "rolling"), "true", wanted))
+        found += _budget_subject(layers, rules, key, budget)
+    return found
+
+
+def _budget_subject(layers: Layers, rules: Rulebook, key: Path_, budget: Mapping[str, Any]) -> list[Problem]:
+    providers = [*_table(layers.tree, "providers"), *sorted(rules.shipped)]
+    routes = list(_table(layers.tree, "routes"))
+    provider, route = budget.get("provider"), budget.get("route")
+    found = []
+    if isinstance(provider, str) and provider and provider not in providers:
+        wanted = f"a known provider{nearest(provider, providers)}"
+        found.append(_problem(layers, (*key, "provider"), shown(provider), wanted))
+    if isinstance(route, str) and route and route not in routes and route.partition("/")[0] not in providers:
+        wanted = f"a route, or provider/model{nearest(route, routes)}"
+        found.append(_problem(layers, (*key, "route"), shown(route), wanted))
     return found

@@ -19,7 +19,15 @@ from pydantic import ValidationError
 from proxy.config.checks import Rulebook, check
 from proxy.config.errors import ConfigError, Problem
 from proxy.config.explain import explain, nearest
-from proxy.config.model import LocalModelSettings, ProviderSettings, Settings
+from proxy.config.model import (
+    AlertSettings,
+    LocalModelSettings,
+    ProviderSettings,
+    RouteSettings,
+    SecretsSettings,
+    Settings,
+    is_web_address,
+)
 from proxy.config.secrets import BadSecret, NoSecret, Secret
 from proxy.config.shipped import rows
 from proxy.config.sources import (
@@ -35,7 +43,10 @@ from proxy.config.sources import (
     read,
     user_folder,
 )
+from proxy.sealing import SHORTEST_PASSPHRASE, BadKey, check_passphrase, key_from_text
 
+SEALING_VARIABLE: Final = "MODELPORT_SECRET_KEY"
+"""Where the key that seals is looked for when the configuration names none."""
 MEMORY: Final = Path(":memory:")
 """SQLite's name for a database that is not a file."""
 
@@ -214,10 +225,8 @@ class _Resolver:
         if auth.master_key:
             (master_key,) = self._secrets(("auth", "master_key"), [auth.master_key]) or (None,)
             auth = auth.model_copy(update={"master_key": master_key})
-        if auth.required and auth.master_key is None:
-            origin = self._layers.origin(("auth", "required"))
-            wanted = "a usable auth.master_key beside it, as nobody could get in without one"
-            self.problems.append(Problem(origin.where, "auth.required", "true", wanted))
+        secrets = self._sealing(settings.secrets)
+        alerts = self._alerts(settings.alerts)
         data = user_folder(self._environ, "data") / "modelport" / "modelport.db"
         path = settings.storage.path
         if path != MEMORY:
@@ -227,20 +236,73 @@ class _Resolver:
             update={
                 "auth": auth,
                 "storage": settings.storage.model_copy(update={"path": path}),
+                "secrets": secrets,
+                "alerts": alerts,
                 "providers": providers,
+                "routes": {name: self._route(name, section) for name, section in settings.routes.items()},
             }
         )
+
+    def _route(self, name: str, section: RouteSettings) -> RouteSettings:
+        """`[routes.NAME]` with its paths."""
+        if section.auto.model is None:
+            return section
+        model = self._path(("routes", name, "auto", "model"), section.auto.model)
+        return section.model_copy(update={"auto": section.auto.model_copy(update={"model": model})})
+
+    def _alerts(self, section: AlertSettings) -> AlertSettings:
+        """`[alerts]` with its values. An address that is none is a problem."""
+        update: dict[str, Secret | None] = {}
+        for name, literal in (("webhook", True), ("webhook_secret", False)):
+            written: Secret | None = getattr(section, name)
+            if written is not None:
+                (update[name],) = self._secrets(("alerts", name), [written], literal=literal) or (None,)
+        webhook = update.get("webhook")
+        if webhook is not None and not is_web_address(webhook.reveal()):
+            origin = self._layers.origin(("alerts", "webhook"))
+            wanted = "an address such as https://hooks.example.org/modelport"
+            self.problems.append(Problem(origin.where, "alerts.webhook", "no address", wanted))
+        return section.model_copy(update=update) if update else section
+
+    def _sealing(self, section: SecretsSettings) -> SecretsSettings:
+        """`[secrets]` with its values, each of which can be used."""
+        update: dict[str, Secret | None] = {}
+        for name in SecretsSettings.model_fields:
+            written: Secret | None = getattr(section, name)
+            if written is None:
+                continue
+            (found,) = self._secrets(("secrets", name), [written]) or (None,)
+            update[name] = found
+            if found is not None:
+                self._check_sealing(name, found.reveal(), self._layers.origin(("secrets", name)).where)
+        if section.key is None and section.passphrase is None and self._environ.get(SEALING_VARIABLE, "").strip():
+            (found,) = self._secrets(("secrets", "key"), [Secret.written(f"env:{SEALING_VARIABLE}")]) or (None,)
+            update["key"] = found
+            if found is not None:
+                self._check_sealing("key", found.reveal(), SEALING_VARIABLE)
+        return section.model_copy(update=update)
+
+    def _check_sealing(self, name: str, value: str, where: str) -> None:
+        passphrase = name.endswith("passphrase")
+        wanted = f"{SHORTEST_PASSPHRASE} or more" if passphrase else "what `modelport secrets generate` prints"
+        try:
+            if passphrase:
+                check_passphrase(value)
+            else:
+                key_from_text(value)
+        except BadKey as error:
+            self.problems.append(Problem(where, f"secrets.{name}", str(error), wanted))
 
     def _provider(self, name: str, section: ProviderSettings) -> ProviderSettings:
         key: Path_ = ("providers", name)
         update: dict[str, Any] = {}
         if section.keys is not None:
-            update["keys"] = self._secrets((*key, "keys"), section.keys)
+            update["keys"] = self._secrets((*key, "keys"), section.keys, stored=True)
         if section.headers:
             update["headers"] = {
                 header: found
                 for header, secret in section.headers.items()
-                for found in self._secrets((*key, "headers", header), [secret], literal=True)
+                for found in self._secrets((*key, "headers", header), [secret], literal=True, stored=True)
             }
         if section.limits.model_fields_set and section.dialect != "llamacpp":
             self.warnings.append(f"{dotted((*key, 'limits'))}: accepted, but not enforced by this version")
@@ -255,10 +317,18 @@ class _Resolver:
         absolute = {name: self._path((*key, name), path) for name, path in paths.items() if path}
         return local.model_copy(update=absolute)
 
-    def _secrets(self, key: Path_, written: Sequence[Secret], *, literal: bool = False) -> tuple[Secret, ...]:
-        """Those of *written* that lead somewhere; the others are warned of and left out."""
+    def _secrets(
+        self, key: Path_, written: Sequence[Secret], *, literal: bool = False, stored: bool = False
+    ) -> tuple[Secret, ...]:
+        """Those of *written* that lead somewhere; the others are warned of and left out.
+
+        With *stored*, those that lead into the database stay as they are: it is opened later.
+        """
         found = []
         for place, secret in enumerate(written):
+            if stored and secret.stored_name:
+                found.append(secret)
+                continue
             name = dotted((*key, place) if key[-1] == "keys" else key)
             try:
                 found.append(secret.resolved(self._environ, self._base(key)))

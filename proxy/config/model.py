@@ -7,17 +7,42 @@ generated from them.
 from __future__ import annotations
 
 import re
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from proxy.config.secrets import Secret
+from proxy.redaction import compiled
 
-READY_POLICIES: Final = ("failover", "weighted")
-LATER_POLICIES: Final = ("cost", "latency", "balanced", "sticky", "race", "consensus", "best_match", "auto")
+READY_POLICIES: Final = (
+    "failover",
+    "weighted",
+    "cost",
+    "latency",
+    "balanced",
+    "sticky",
+    "race",
+    "consensus",
+    "best_match",
+    "auto",
+)
+LATER_POLICIES: Final[tuple[str, ...]] = ()
 DIALECTS: Final = ("openai_chat", "openai_responses", "anthropic", "gemini", "llamacpp")
 AUTH_SCHEMES: Final = ("bearer", "x-api-key", "x-goog-api-key", "api-key", "none")
 
@@ -48,6 +73,40 @@ def _amount(value: Any) -> Any:
     return value
 
 
+def _money(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str) or not _DECIMAL.fullmatch(value):
+        raise expected('US dollars as a decimal string such as "12.50"')
+    return value
+
+
+def _tag(value: str) -> str:
+    name, mark, rest = value.partition("=")
+    if not (name and mark and rest) or not value.isprintable():
+        raise expected('"name=value", such as "feature=summary"')
+    return value
+
+
+def _day(value: Any) -> Any:
+    try:
+        return datetime.fromisoformat(value.isoformat() if isinstance(value, date) else value).isoformat()
+    except (TypeError, ValueError):
+        raise expected('a day or time in ISO 8601, such as "2027-01-01"') from None
+
+
+def _discount(value: Any) -> Any:
+    if not isinstance(value, str) or not re.fullmatch(r"-?[01](\.\d{1,9})?", value) or Decimal(value) > 1:
+        raise expected('a part of the price such as "0.2", at most "1"; below 0 for a surcharge')
+    return value
+
+
+def _dollars(value: Any) -> Any:
+    if not isinstance(value, str) or not _DECIMAL.fullmatch(value):
+        raise expected('US dollars as a decimal string such as "0.05"')
+    return value
+
+
 def _address(value: str) -> str:
     try:
         usable = re.fullmatch(r"https?://[^\s?#]+", value) and urlsplit(value).hostname and urlsplit(value).port != 0
@@ -72,15 +131,31 @@ def _target(value: Any) -> Any:
 
 
 Amount = Annotated[str, BeforeValidator(_amount)]
+Money = Annotated[str, BeforeValidator(_money)]
+TagPair = Annotated[str, AfterValidator(_tag)]
+Day = Annotated[str, BeforeValidator(_day)]
+Part = Annotated[str, BeforeValidator(_discount)]
 Address = Annotated[str, AfterValidator(_address)]
 UrlPath = Annotated[str, AfterValidator(_path)]
 TargetName = Annotated[str, BeforeValidator(_target)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Lifetime = Annotated[float, Field(gt=0, le=31_536_000)]
 """Seconds that something is kept: up to a year."""
+Stale = Annotated[float, Field(ge=0, le=31_536_000)]
 Count = Annotated[int, Field(ge=1)]
 CacheMode = Literal["off", "deterministic", "all"]
 LossMode = Literal["warn", "reject", "ignore"]
+
+
+def _rules(value: dict[str, str]) -> dict[str, str]:
+    try:
+        compiled(value)
+    except ValueError as error:
+        raise expected(f"regular expressions by name; {error}") from error
+    return value
+
+
+Rules = Annotated[dict[str, str], AfterValidator(_rules)]
 
 
 class Section(BaseModel):
@@ -135,6 +210,57 @@ class StorageSettings(Section):
     )
 
 
+class LedgerSettings(Section):
+    """`[ledger]`: what becomes of the ledger's rows."""
+
+    rollups: bool = Field(
+        True, description="Keep sums by minute, hour and day ready, so that `/costs` need not count millions of rows."
+    )
+    retention_days: int | None = Field(
+        None,
+        ge=1,
+        le=36_500,
+        description="Remove exchanges that are older; their sums stay. Default: nothing is removed.",
+    )
+
+
+class SecretsSettings(Section):
+    """`[secrets]`: what the secrets in the database are encrypted with."""
+
+    key: Secret | None = Field(
+        None,
+        description="The key, 32 bytes in base64 or hexadecimal (`modelport secrets generate` makes one), as a "
+        "reference. Default: `env:MODELPORT_SECRET_KEY`, where that is set.",
+    )
+    passphrase: Secret | None = Field(
+        None, description="In the place of a key: at least 16 characters, as a reference; Argon2id makes the key of it."
+    )
+    previous_key: Secret | None = Field(
+        None, description="The key of before, until `modelport secrets rotate` has encrypted everything anew."
+    )
+    previous_passphrase: Secret | None = Field(None, description="The passphrase of before, likewise.")
+
+
+class RequestLogSettings(Section):
+    """`[request_log]`: bodies of requests and answers, kept to be read again."""
+
+    enabled: bool = Field(
+        False, description="Keep them all. A route's `log` says so for one route; what a key says wins over both."
+    )
+    ttl_s: Lifetime = Field(604_800, description="How long an entry is kept.")
+    max_mb: float = Field(256, gt=0, description="Size at which the oldest make room, in MiB.")
+    queue_mb: float = Field(
+        32, gt=0, le=1024, description="How much may wait to be stored, in MiB; what comes then is not logged."
+    )
+    redact: tuple[Literal["cards", "iban", "email", "phone"], ...] = Field(
+        ("cards", "iban", "email", "phone"), description="What is taken out before anything is stored; keys always are."
+    )
+    rules: Rules = Field(
+        default_factory=dict,
+        description="More that is taken out: regular expressions by name. A finding is replaced by `[NAME]`.",
+    )
+
+
 class CacheSettings(Section):
     """`[cache]`: answers kept for equal requests."""
 
@@ -142,7 +268,40 @@ class CacheSettings(Section):
         "deterministic", description="What is kept: nothing, requests with temperature 0 or a seed, or everything."
     )
     ttl_s: Lifetime = Field(3600, description="How long an answer is kept.")
+    stale_s: Stale = Field(
+        0,
+        description="How long an answer that is too old is still given, while a new one is made in the background.",
+    )
     max_mb: float = Field(512, gt=0, description="Size at which the least used answers make room, in MiB.")
+
+
+class SemanticSettings(Section):
+    """`cache.semantic` of a route: the same question in other words gets the same answer."""
+
+    enabled: bool = Field(True, description="Whether it is in force.")
+    embeddings: TargetName | None = Field(
+        None,
+        description='`"provider/model"` that makes a vector of each question. Default: questions are compared by their '
+        "words alone, which asks nobody.",
+    )
+    threshold: float = Field(
+        0.92, gt=0, le=1, description="The cosine from which on two vectors may mean the same. It depends on the model."
+    )
+
+
+class RouteCacheSettings(Section):
+    """`cache` of a route, as a table."""
+
+    mode: CacheMode | None = Field(None, description="Overrides `cache.mode` for this route.")
+    ttl_s: Lifetime | None = Field(None, description="Overrides `cache.ttl_s` for this route.")
+    stale_s: Stale | None = Field(None, description="Overrides `cache.stale_s` for this route.")
+    tags: tuple[TagPair, ...] = Field(
+        (), max_length=16, description='Tags of the answers that are kept, `"name=value"`: they can be removed by them.'
+    )
+    semantic: SemanticSettings = Field(
+        default_factory=lambda: SemanticSettings(enabled=False),
+        description="Questions in other words. Default: only the same request is the same; a table switches it on.",
+    )
 
 
 class MemorySettings(Section):
@@ -173,6 +332,70 @@ class CatalogSettings(Section):
         2_592_000,
         description="How long that is remembered. Afterwards the parameter is sent again, for the vendor to decide.",
     )
+
+
+class PricesSettings(Section):
+    """`[prices]`: what answers cost, where no provider's `price` says it."""
+
+    shipped: bool = Field(True, description="Use the list prices of genai-prices, by vendor, model and day.")
+    vendor_cost: Literal["never", "when_unknown", "always"] = Field(
+        "when_unknown",
+        description="When to book the cost that a vendor reports with its answer: where no price is known, or always.",
+    )
+    reporting: tuple[str, ...] | None = Field(
+        None,
+        description="Providers whose reports are believed. Default: openrouter, perplexity, xai, deepinfra.",
+    )
+
+
+BudgetSubject = Literal["organisation", "team", "key", "tag", "provider", "route"]
+BUDGET_SUBJECTS: Final[tuple[BudgetSubject, ...]] = get_args(BudgetSubject)
+
+
+class BudgetSettings(Section):
+    """`[budgets.NAME]`: what may be spent in a time. At most one key says on what; without one it is everything."""
+
+    limit_usd: Money = Field(description="US dollars, as a decimal string.")
+    window: Literal["hour", "day", "month", "total"] = Field(
+        "month", description="In which time: of the calendar (UTC), or `total` for ever."
+    )
+    rolling: bool = Field(
+        False, description="Count the last 60 minutes, 24 hours or 30 days instead of those of the calendar."
+    )
+    organisation: str | None = Field(None, min_length=1, description="Of this organisation, by its id.")
+    team: str | None = Field(None, min_length=1, description="Of this team, by its id.")
+    key: str | None = Field(None, min_length=1, description="Of this virtual key, by its id, and of those it makes.")
+    tag: TagPair | None = Field(None, description='Of requests with this tag: `"name=value"`.')
+    provider: str | None = Field(None, min_length=1, description="Of what this provider is asked.")
+    route: str | None = Field(None, min_length=1, description="Of this route, or `provider/model` asked by that name.")
+    hard: bool = Field(True, description="Refuse what might pass the limit. `false`: only give alerts.")
+    unpriced: Literal["refuse", "allow"] = Field(
+        "refuse", description="What becomes of requests for a model without a known price, which cannot be counted."
+    )
+    alerts: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = Field(
+        (80, 100), max_length=20, description="Percentages of the limit at which an alert is given."
+    )
+    assumed_output_tokens: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
+        None, description="Tokens that are reserved for an answer whose request sets no bound. Default: 4096."
+    )
+
+    @property
+    def subjects(self) -> dict[BudgetSubject, str]:
+        """What it is about, by kind."""
+        return {kind: value for kind in BUDGET_SUBJECTS if (value := getattr(self, kind)) is not None}
+
+
+class AlertSettings(Section):
+    """`[alerts]`: who is told of budgets, besides the log."""
+
+    webhook: Secret | None = Field(
+        None, description="An address that alerts are sent to (POST, JSON); as a reference, if it is a secret."
+    )
+    webhook_secret: Secret | None = Field(
+        None, description="What the alerts are signed with (HMAC-SHA256), as a reference. Default: not signed."
+    )
+    timeout_s: Seconds = Field(10, description="How long the receiver may take.")
+    give_up_s: Lifetime = Field(21_600, description="How long an alert is sent again while it is not accepted.")
 
 
 class StructuredSettings(Section):
@@ -231,23 +454,29 @@ class TimeoutSettings(Section):
     total_s: Seconds | None = Field(None, description="For one attempt in all. Default 600.")
 
 
+class KeyLimitSettings(Section):
+    """`limits.per_key` of a provider."""
+
+    requests_per_minute: Count | None = Field(None, description="Requests a minute with one key. Default: no limit.")
+    tokens_per_minute: Count | None = Field(
+        None, description="Tokens a minute, in and out, with one key. Default: no limit."
+    )
+    concurrent: Count | None = Field(None, description="Requests at the same time with one key. Default: no limit.")
+
+
 class LimitSettings(Section):
-    """`limits` of a provider."""
+    """`limits` of a provider, for all its keys together."""
 
     requests_per_minute: Count | None = Field(None, description="Requests a minute. Default: no limit.")
     tokens_per_minute: Count | None = Field(None, description="Tokens a minute, in and out. Default: no limit.")
     concurrent: Count | None = Field(None, description="Requests at the same time. Default: no limit.")
-    queue: int = Field(256, ge=0, description="Requests that may wait for their turn.")
+    per_key: KeyLimitSettings = Field(
+        default_factory=KeyLimitSettings, description="What is asked with each single key, beside that."
+    )
+    queue: int = Field(
+        256, ge=0, description="Requests that may wait for their turn, where no other target of their route is free."
+    )
     queue_s: Seconds = Field(30, description="How long one may wait.")
-
-
-class PriceSettings(Section):
-    """US dollars per million tokens, as decimal strings."""
-
-    input: Amount = Field(description="Tokens sent.")
-    output: Amount = Field(description="Tokens received, reasoning included.")
-    cached_input: Amount | None = Field(None, description="Tokens read from the vendor's cache. Default: as `input`.")
-    cache_write: Amount | None = Field(None, description="Tokens written to it. Default: as `input`.")
 
 
 class LocalModelSettings(Section):
@@ -297,6 +526,91 @@ def _flag_or_globs(value: Any) -> Any:
     return value if isinstance(value, bool) else tuple(value)
 
 
+class RateSettings(Section):
+    """Rates by kind, as decimal strings: US dollars per million tokens where nothing else is said."""
+
+    input: Amount | None = Field(None, description="Tokens sent.")
+    cached_input: Amount | None = Field(None, description="Tokens read from the vendor's cache. Default: as `input`.")
+    cached_audio: Amount | None = Field(None, description="Of those, tokens of sounds. Default: as `cached_input`.")
+    cached_image: Amount | None = Field(None, description="Of those, tokens of pictures. Default: as `cached_input`.")
+    cache_write: Amount | None = Field(
+        None, description="Tokens written to the cache. Default: unknown, as it costs more than `input`."
+    )
+    cache_write_30m: Amount | None = Field(None, description="Of those, for half an hour. Default: as `cache_write`.")
+    cache_write_1h: Amount | None = Field(None, description="Of those, for an hour. Default: as `cache_write`.")
+    cache_write_12h: Amount | None = Field(None, description="Of those, for twelve hours. Default: unknown.")
+    cache_write_24h: Amount | None = Field(None, description="Of those, for a day. Default: unknown.")
+    input_audio: Amount | None = Field(None, description="Tokens of sounds sent. Default: unknown.")
+    input_image: Amount | None = Field(None, description="Tokens of pictures sent. Default: as `input`.")
+    input_video: Amount | None = Field(None, description="Tokens of films sent. Default: as `input`.")
+    output: Amount | None = Field(None, description="Tokens received.")
+    reasoning: Amount | None = Field(None, description="Of those, tokens of reasoning. Default: as `output`.")
+    output_audio: Amount | None = Field(None, description="Of those, tokens of sounds. Default: unknown.")
+    output_image: Amount | None = Field(None, description="Of those, tokens of pictures. Default: as `output`.")
+    output_video: Amount | None = Field(None, description="Of those, tokens of films. Default: as `output`.")
+    citation: Amount | None = Field(None, description="Tokens of citations, where the vendor bills them.")
+    web_search: Amount | None = Field(None, description="A thousand searches of the web. Default: unknown.")
+    storage_search: Amount | None = Field(None, description="A thousand searches of stored files. Default: unknown.")
+    request: Amount | None = Field(
+        None, description="A thousand requests, beside everything else; a thousand search units of a reranker."
+    )
+    image: Amount | None = Field(None, description="One picture.")
+    page: Amount | None = Field(None, description="A thousand pages.")
+    minute: Amount | None = Field(None, description="A minute of sound sent.")
+    character: Amount | None = Field(None, description="A million characters.")
+
+    def rates(self) -> dict[str, str]:
+        """What is given, by kind."""
+        return {name: getattr(self, name) for name in RateSettings.model_fields if getattr(self, name) is not None}
+
+
+class TierSettings(RateSettings):
+    """One entry of `tiers` of a price."""
+
+    above: Count = Field(description="Input tokens beyond which these rates hold for the whole answer.")
+
+
+class ListSettings(RateSettings):
+    """What a price and a later price have in common."""
+
+    tiers: tuple[TierSettings, ...] = Field(
+        (), description='Rates of longer inputs: `[{ above = 200000, input = "2.5", output = "15" }]`.'
+    )
+    served: dict[
+        Literal["batch", "flex", "priority", "fast", "ultrafast"],
+        Annotated[Annotated[Amount, Tag("factor")] | Annotated[RateSettings, Tag("table")], _table_or("factor")],
+    ] = Field(
+        default_factory=dict,
+        description='Other ways of being served: a factor on the rates of tokens (`batch = "0.5"`) or rates.',
+    )
+
+    @field_validator("tiers")
+    @classmethod
+    def _stand_on_rates(cls, tiers: tuple[TierSettings, ...], given: ValidationInfo) -> tuple[TierSettings, ...]:
+        for tier in tiers:
+            if missing := [kind for kind in tier.rates() if given.data.get(kind) is None]:
+                raise expected(f"a rate of {missing[0]} for shorter inputs, too, beside the tiers")
+        return tiers
+
+    @model_validator(mode="after")
+    def _has_rates(self) -> Self:
+        if not self.rates():
+            raise expected("at least one rate, such as input")
+        return self
+
+
+class LaterPriceSettings(ListSettings):
+    """One entry of `changes` of a price."""
+
+    valid_from: Day = Field(description="The day (UTC) or time from which it holds, in ISO 8601.")
+
+
+class PriceSettings(ListSettings):
+    """US dollars per million tokens, as decimal strings."""
+
+    changes: tuple[LaterPriceSettings, ...] = Field((), description="Whole prices that follow, each with `valid_from`.")
+
+
 def _flat_price(value: Any) -> str:
     tables = isinstance(value, dict) and value and all(isinstance(inner, dict) for inner in value.values())
     return "models" if tables else "table"
@@ -343,6 +657,12 @@ class ProviderSettings(Section):
         None, description="Globs of bare model names that also lead here (`gpt-*`)."
     )
     probe_model: str | None = Field(None, description="The model that `modelport test` asks. Default: the first one.")
+    probe_interval_s: Seconds | None = Field(
+        None,
+        description="Ask it a tiny question when nobody has asked it for so long. It is booked and costs money. "
+        "Default: never.",
+    )
+    probes_per_day: Count = Field(100, description="How many of these there are in 24 hours at most.")
     auth: Annotated[str, _one_of(AUTH_SCHEMES, (), "scheme")] | None = Field(
         None, description="How the key is sent: bearer, x-api-key, x-goog-api-key, api-key, none."
     )
@@ -362,6 +682,11 @@ class ProviderSettings(Section):
     price: Price | None = Field(
         None, description="US dollars per million tokens, for all models or as a table by model name or glob."
     )
+    discount: Part | None = Field(
+        None,
+        description='What is taken off the shipped prices: `"0.2"` is a fifth, `"-0.1"` adds a tenth. '
+        "Prices in `price` are what is paid.",
+    )
     quirks: dict[str, Any] = Field(
         default_factory=dict, description="How the server deviates from its dialect; the fields are listed below."
     )
@@ -371,14 +696,108 @@ class TargetSettings(Section):
     """One entry of `targets`."""
 
     target: TargetName = Field(description='`"provider/model"`.')
-    weight: float = Field(1, gt=0, le=1_000_000, description="Share of the load, for the policy weighted.")
+    weight: float = Field(1, gt=0, le=1_000_000, description="Share of the load, for the policies weighted and sticky.")
+    quality: float | None = Field(
+        None, ge=0, le=1, description="How good its answers are, for the policy balanced. Default: 0.5."
+    )
+
+
+class BalancedSettings(Section):
+    """`balanced` of a route: what counts how much. Only the proportions matter."""
+
+    cost: float = Field(1, ge=0, le=1000, description="Weight of what the request is expected to cost.")
+    latency: float = Field(1, ge=0, le=1000, description="Weight of how long answers have taken of late.")
+    quality: float = Field(1, ge=0, le=1000, description="Weight of the target's `quality`.")
+    reliability: float = Field(1, ge=0, le=1000, description="Weight of how often it has answered of late.")
+
+
+class RaceSettings(Section):
+    """`race` of a route: a second target where the first one is late."""
+
+    delay_ms: float | None = Field(
+        None,
+        ge=0,
+        le=600_000,
+        description="How long the first target is waited for before a second one is asked too. Default: as long as 95 "
+        "of 100 of its first events took lately, or less where slow ones are frequent; 2000 until that is known.",
+    )
+    max_extra: float = Field(
+        0.1, ge=0, le=1, description="Second requests as a share of the requests, over time; short bursts may be more."
+    )
+
+
+class AutoSettings(Section):
+    """`auto` of a route: the target is chosen by what its answer is expected to be worth."""
+
+    quality: float = Field(
+        0.7, ge=0, le=1, description="0: only cost counts; 1: only quality. A request may say x-modelport-quality."
+    )
+    model: Path | None = Field(
+        None,
+        description="The file that `modelport router train` wrote, relative to the configuration file. Default: none, "
+        "so that the order is that of balanced.",
+    )
+    learn: bool = Field(False, description="Learn from outcomes: failures, and verdicts by `POST /api/v1/feedback`.")
+    exploration: float = Field(
+        0.01, ge=0, le=0.2, description="With learn: the share of requests that each target gets in any case."
+    )
+
+
+class ConsensusSettings(Section):
+    """`consensus` of a route: several targets are asked, and one answer comes out."""
+
+    quorum: int | None = Field(
+        None,
+        ge=2,
+        le=64,
+        description="So many answers are enough; who has not answered then is given up. Default: all.",
+    )
+    deadline_s: Seconds | None = Field(
+        None, description="How long answers are waited for; what is there then is merged. Default: the route's time."
+    )
+    max_cost_usd: Annotated[str, BeforeValidator(_dollars)] | None = Field(
+        None,
+        description='What one request may cost in all, as a decimal string (`"0.05"`). A target is asked only when '
+        "the most that it can cost still fits.",
+    )
+    threshold: float = Field(
+        0.85, gt=0, le=1, description="From which Jaro-Winkler similarity on two texts may count as the same."
+    )
+    method: Literal["calibrated", "em", "whole", "jaro_winkler", "majority", "best_single"] | None = Field(
+        None, description="How answers are merged. Default: what the route's own history shows to be best."
+    )
+    judge: TargetName | None = Field(
+        None, description='`"provider/model"` that chooses between long plain answers. Default: the one most alike.'
+    )
+    escalate: TargetName | None = Field(
+        None, description='`"provider/model"` that is asked when the targets disagree; its answer is taken then.'
+    )
+    confidence_field: str | None = Field(
+        None,
+        min_length=1,
+        max_length=128,
+        description="Member of the answers in which targets say how sure they are, 0 to 1 or 0 to 100.",
+    )
+    keep_alive_s: float = Field(
+        5, gt=0, le=300, description="A client of a stream gets its head and then comments, each after such a silence."
+    )
+    keep_answers_s: float = Field(
+        604_800,
+        ge=0,
+        le=31_536_000,
+        description="How long all answers and votes are kept, to be shown and to learn from feedback. 0: not at all.",
+    )
 
 
 class RouteSettings(Section):
     """`[routes.NAME]`: a name that a client may put into `model`."""
 
     policy: Annotated[str, _one_of(READY_POLICIES, LATER_POLICIES, "policy")] = Field(
-        "failover", description="failover: in the order given; weighted: by chance, then in the order of the weights."
+        "failover",
+        description="failover: in the order given; weighted: by chance, in proportion to the weights; cost: cheapest "
+        "first; latency: fastest first; balanced: by a weighted sum; sticky: always the same for the same caller; "
+        "race: a second one where the first is late; consensus, best_match: several are asked and one answer comes "
+        "out; auto: by a trained model.",
     )
     targets: tuple[
         Annotated[Annotated[TargetName, Tag("text")] | Annotated[TargetSettings, Tag("table")], _table_or("text")],
@@ -391,8 +810,45 @@ class RouteSettings(Section):
         (), description="Failures that the next target may do better with. Otherwise they end the chain."
     )
     timeout_s: Seconds | None = Field(None, description="For the whole exchange, all attempts together.")
-    cache: CacheMode | None = Field(None, description="Overrides `cache.mode` for this route.")
+    cache: (
+        Annotated[Annotated[CacheMode, Tag("mode")] | Annotated[RouteCacheSettings, Tag("table")], _table_or("mode")]
+        | None
+    ) = Field(None, description="Overrides `cache.mode` for this route; or a table, see below.")
     repair: bool | None = Field(None, description="Overrides `structured.repair` for this route.")
+    log: bool | None = Field(None, description="Overrides `request_log.enabled` for this route.")
+    resume: bool = Field(
+        False,
+        description="Where a stream breaks off in mid-text, let another target go on with it. "
+        "`x-modelport-resume` says so for one request.",
+    )
+    balanced: BalancedSettings = Field(default_factory=BalancedSettings, description="For the policy balanced.")
+    sticky_by: Literal["user", "key", "conversation"] = Field(
+        "user",
+        description="For the policy sticky: what has to be the same. Without a user it is the key, without a key the "
+        "conversation.",
+    )
+    exploration: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="For the policies latency and balanced: the share of requests that measure a target of which "
+        "nothing is known of late.",
+    )
+    affinity: bool | None = Field(
+        None,
+        description="Keep a conversation at the target and key whose prompt cache holds its beginning, while that "
+        "saves more than it costs. Default: for the policy sticky alone.",
+    )
+    race: RaceSettings = Field(default_factory=RaceSettings, description="For the policy race.")
+    consensus: ConsensusSettings = Field(
+        default_factory=ConsensusSettings, description="For the policies consensus and best_match."
+    )
+    auto: AutoSettings = Field(default_factory=AutoSettings, description="For the policy auto.")
+
+    @property
+    def caching(self) -> RouteCacheSettings:
+        """What `cache` says, as a table."""
+        return self.cache if isinstance(self.cache, RouteCacheSettings) else RouteCacheSettings(mode=self.cache)
 
     @property
     def weighted(self) -> tuple[TargetSettings, ...]:
@@ -406,17 +862,36 @@ class Settings(Section):
     server: ServerSettings = Field(default_factory=ServerSettings, description="The port.")
     auth: AuthSettings = Field(default_factory=AuthSettings, description="Who gets in.")
     storage: StorageSettings = Field(default_factory=StorageSettings, description="The database.")
+    ledger: LedgerSettings = Field(default_factory=LedgerSettings, description="What becomes of the ledger's rows.")
+    secrets: SecretsSettings = Field(
+        default_factory=SecretsSettings, description="What secrets in the database are encrypted with."
+    )
+    request_log: RequestLogSettings = Field(
+        default_factory=RequestLogSettings, description="Requests and answers, kept to be read again."
+    )
     cache: CacheSettings = Field(default_factory=CacheSettings, description="Answers kept for equal requests.")
     memory: MemorySettings = Field(default_factory=MemorySettings, description="What is kept of conversations.")
     catalog: CatalogSettings = Field(default_factory=CatalogSettings, description="What is known of models.")
+    prices: PricesSettings = Field(default_factory=PricesSettings, description="What answers cost.")
     structured: StructuredSettings = Field(default_factory=StructuredSettings, description="Answers with a schema.")
     logging: LoggingSettings = Field(default_factory=LoggingSettings, description="What is written to standard error.")
     retry: RetrySettings = Field(default_factory=RetrySettings, description="Asking the same target again.")
     breaker: BreakerSettings = Field(default_factory=BreakerSettings, description="Leaving a failing target alone.")
+    alerts: AlertSettings = Field(default_factory=AlertSettings, description="Who is told of budgets.")
+    budgets: dict[str, BudgetSettings] = Field(default_factory=dict, description="What may be spent.")
     providers: dict[str, ProviderSettings] = Field(default_factory=dict, description="Who answers.")
     routes: dict[str, RouteSettings] = Field(
         default_factory=dict, description="Names with a policy and targets behind them."
     )
+
+
+def is_web_address(text: str) -> bool:
+    """Whether *text* is an http address, with or without a query."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def is_loopback(host: str) -> bool:

@@ -17,14 +17,24 @@ from pydantic_core import PydanticUndefined
 
 from proxy.config.explain import sections
 from proxy.config.model import (
+    AutoSettings,
+    BalancedSettings,
+    BudgetSettings,
+    ConsensusSettings,
     EmbeddingSettings,
+    KeyLimitSettings,
+    LaterPriceSettings,
     LimitSettings,
     LocalModelSettings,
     PriceSettings,
     ProviderSettings,
+    RaceSettings,
+    RouteCacheSettings,
     RouteSettings,
+    SemanticSettings,
     Settings,
     TargetSettings,
+    TierSettings,
     TimeoutSettings,
 )
 from proxy.config.quirks import names
@@ -34,14 +44,24 @@ BEGIN: Final = "<!-- reference: begin (python -m proxy.config.reference docs/con
 END: Final = "<!-- reference: end -->"
 
 _TABLES: Final[tuple[tuple[str, type[BaseModel]], ...]] = (
+    ("[budgets.NAME]", BudgetSettings),
     ("[providers.NAME]", ProviderSettings),
     ("timeouts of a provider", TimeoutSettings),
     ("limits of a provider", LimitSettings),
+    ("limits.per_key of a provider", KeyLimitSettings),
     ("price of a provider", PriceSettings),
+    ("tiers of a price", TierSettings),
+    ("changes of a price", LaterPriceSettings),
     ("embeddings of a provider", EmbeddingSettings),
     ("models of a llamacpp provider", LocalModelSettings),
     ("[routes.NAME]", RouteSettings),
     ("targets of a route, as tables", TargetSettings),
+    ("cache of a route, as a table", RouteCacheSettings),
+    ("cache.semantic of a route", SemanticSettings),
+    ("balanced of a route", BalancedSettings),
+    ("race of a route", RaceSettings),
+    ("consensus of a route", ConsensusSettings),
+    ("auto of a route", AutoSettings),
 )
 
 

@@ -2,7 +2,7 @@
 
 "env:NAME"     the environment variable NAME
 "file:PATH"    the text of a file, relative to the configuration file
-"stored:NAME"  encrypted in the database (not available yet)
+"stored:NAME"  encrypted in the database, which only keys and headers of providers can be (`proxy.credentials`)
 anything else  the secret itself, accepted with a warning
 """
 
@@ -18,7 +18,8 @@ from pydantic_core import CoreSchema, core_schema
 
 LONG: Final = 20
 """From this length on four characters of a secret say too little about it to matter."""
-SCHEMES: Final = ("env:", "file:", "stored:")
+STORED: Final = "stored:"
+SCHEMES: Final = ("env:", "file:", STORED)
 
 
 class NoSecret(Exception):
@@ -30,7 +31,7 @@ class BadSecret(Exception):
 
 
 class Secret:
-    """A key. Printing it shows its last characters at most; `reveal` gives it."""
+    """A key. Printing it shows its ends at most, and of a stored one nothing; `reveal` gives it."""
 
     __slots__ = ("_value", "reference")
 
@@ -52,7 +53,7 @@ class Secret:
             BadSecret: the value has characters that no header can carry, or the reference cannot be followed.
         """
         if self.reference is None:
-            return Secret(_usable(self._value or "", "the value"))
+            return Secret(usable(self._value or "", "the value"))
         scheme, _, name = self.reference.partition(":")
         match scheme:
             case "env":
@@ -62,10 +63,16 @@ class Secret:
                 value = _file_text(folder / Path(name).expanduser())
                 missing = f"the file {name} does not exist or is empty"
             case _:
-                raise BadSecret("a stored secret, which is not available yet")
+                raise BadSecret("a stored secret, which only a key or a header of a provider can be")
         if not value.strip():
             raise NoSecret(missing)
-        return Secret(_usable(value, f"the value of {self.reference}"), self.reference)
+        return Secret(usable(value, f"the value of {self.reference}"), self.reference)
+
+    @property
+    def stored_name(self) -> str | None:
+        """The NAME of `stored:NAME`; None for every other secret."""
+        reference = self.reference or ""
+        return reference.removeprefix(STORED) if reference.startswith(STORED) else None
 
     def reveal(self) -> str:
         """The secret itself."""
@@ -74,7 +81,7 @@ class Secret:
         return self._value
 
     def __str__(self) -> str:
-        return masked(self._value or "")
+        return self.reference if self.reference and self.stored_name else masked(self._value or "")
 
     def __repr__(self) -> str:
         return f"Secret({self})"
@@ -98,7 +105,8 @@ def masked(value: str) -> str:
     return f"{value[:3]}…{value[-4:]}" if len(value) >= LONG else "…"
 
 
-def _usable(value: str, what: str) -> str:
+def usable(value: str, what: str) -> str:
+    """*value* without blanks around it. Raises BadSecret when no header can carry it."""
     clean = value.strip()
     if not clean.isprintable() or not clean.isascii() or not clean:
         raise BadSecret(f"{what} is empty or has line breaks or other characters that no header can carry")

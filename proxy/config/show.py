@@ -50,7 +50,7 @@ def _leaves(node: Any, key: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], 
 def _plain(value: Any) -> Any:
     match value:
         case Secret():
-            return f"{value.reference} ({value})" if value.reference else str(value)
+            return str(value) if value.stored_name or not value.reference else f"{value.reference} ({value})"
         case tuple() | list():
             return [_plain(each) for each in value]
         case BaseModel():

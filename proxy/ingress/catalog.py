@@ -35,6 +35,11 @@ async def refresh_catalog(services: Services, incoming: Incoming) -> web.StreamR
         specs = _chosen(setup, wanted)
         outcomes = await refresh(services.catalogue, setup, specs)
     services.renew_models()
+    for outcome in outcomes:
+        if outcome.status == "ok":
+            await services.audit.record(
+                incoming.identity, "catalog.refreshed", outcome.provider, after=_counts(outcome)
+            )
     return json_response({"providers": [_told(outcome) for outcome in outcomes]}, incoming.id)
 
 
@@ -70,6 +75,8 @@ async def forget_lessons(services: Services, incoming: Incoming) -> web.StreamRe
     model = query.get("model") or None
     _check_memory(services, provider, model)
     forgotten = await services.catalogue.forget(provider, model)
+    subject = f"{provider}/{model}" if model else provider
+    await services.audit.record(incoming.identity, "lessons.forgotten", subject, after={"forgotten": forgotten})
     return json_response({"forgotten": forgotten}, incoming.id)
 
 
@@ -122,6 +129,12 @@ def _chosen(setup: Setup, names: list[str] | None) -> list[ProviderSpec]:
 def _unknown_provider(setup: Setup, name: str, param: str = "provider") -> Refused:
     known = ", ".join(spec.name for spec in setup.enabled)
     return refused(404, f"no provider is called {name[:80]!r}; there are {known}", kind="not_found", param=param)
+
+
+def _counts(outcome: Outcome) -> dict[str, int]:
+    models = len(outcome.listing.models) if outcome.listing else 0
+    changes = {"added": outcome.added, "removed": outcome.removed, "changed": outcome.changed}
+    return {"models": models, **{name: len(found) for name, found in changes.items()}}
 
 
 def _told(outcome: Outcome) -> dict[str, Any]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
 
 from proxy.errors import refused
+from proxy.identity import Identity
+from proxy.ingress.budgets import MOST_SHOWN, budgets_seen
 from proxy.ingress.json import json_response
 from proxy.probe import PROBE_TOKENS, probe
+from proxy.route_state import routes_now
 from proxy.server import Incoming
 from proxy.services import Services
 from proxy.version import version
@@ -35,10 +39,29 @@ async def ready(services: Services, incoming: Incoming) -> web.StreamResponse:
 async def health(services: Services, incoming: Incoming) -> web.StreamResponse:
     """The state of every enabled provider and of the store; 503 when no provider can be used."""
     report = health_report(services)
+    if not _sees_house(incoming.identity):
+        return json_response(_outline(report), incoming.id, 503 if report["status"] == "down" else 200)
     report["memory"] = await _memory(services)
+    report["budgets"] = await budgets_seen(services, incoming.identity, MOST_SHOWN)
     if incoming.http.query.get("probe") in {"1", "true"}:
         report["probe"] = await _probe(services, incoming)
     return json_response(report, incoming.id, 503 if report["status"] == "down" else 200)
+
+
+def _sees_house(identity: Identity) -> bool:
+    """Whether *identity* is told how much everybody asks; who needs no key is."""
+    return identity.key_id is None or identity.runs_house
+
+
+def _outline(report: Mapping[str, Any]) -> dict[str, Any]:
+    """What a key that does not run the house is told: whether things work, not how much others ask."""
+    told = ("name", "status", "breaker", "latency_ms", "first_event_ms", "cooldown_s")
+    return {
+        "status": report["status"],
+        "version": report["version"],
+        "providers": [{name: entry[name] for name in told} for entry in report["providers"]],
+        "storage": {"status": report["storage"]["status"]},
+    }
 
 
 def health_report(services: Services) -> dict[str, Any]:
@@ -52,6 +75,7 @@ def health_report(services: Services) -> dict[str, Any]:
         "version": version(),
         "uptime_s": round(time.monotonic() - services.started, 1),
         "providers": entries,
+        "routes": [{name: route[name] for name in ("name", "policy", "order")} for route in routes_now(services)],
         "storage": {
             "status": services.db.status,
             "error": str(store) if store else None,
@@ -61,6 +85,7 @@ def health_report(services: Services) -> dict[str, Any]:
             "size_mb": round(services.db.size_bytes / 2**20, 3),
             "sqlite_version": SQLITE_VERSION,
         },
+        "request_log": services.request_log.stats(),
         "cache": {name: cache[name] for name in ("entries", "hits", "misses", "hit_rate")},
         "in_flight": services.in_flight,
     }

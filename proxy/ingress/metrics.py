@@ -7,6 +7,7 @@ sets, so their number is bounded. prometheus_client is imported at the first scr
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
@@ -14,6 +15,8 @@ from aiohttp import web
 from proxy.ingress.health import health_report
 from proxy.server import Incoming
 from proxy.services import Services
+from storage.budgets import Standing
+from storage.errors import StorageError
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -27,9 +30,12 @@ async def metrics(services: Services, incoming: Incoming) -> web.StreamResponse:
     from prometheus_client import CollectorRegistry, generate_latest
     from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+    standings = await _standings(services)
+
     class Scrape:
         def collect(self) -> Iterator[Metric]:
-            return _families(services, health_report(services))
+            yield from _families(services, health_report(services))
+            yield from _budgets(services, standings)
 
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Scrape())
@@ -38,9 +44,19 @@ async def metrics(services: Services, incoming: Incoming) -> web.StreamResponse:
     )
 
 
+async def _standings(services: Services) -> list[Standing]:
+    """Of the budgets that the configuration or an administrator has named; keys are too many."""
+    if not services.budget_book:
+        return []
+    with suppress(StorageError):
+        return [each for each in await services.budgets.standings() if each.budget.origin != "key"]
+    return []
+
+
 def _families(services: Services, report: dict[str, Any]) -> Iterator[Metric]:
     yield from _traffic(services)
     yield from _providers(report)
+    yield from _routes(report)
     yield from _store(services, report)
 
 
@@ -98,6 +114,37 @@ def _providers(report: dict[str, Any]) -> Iterator[Metric]:
     yield from (states, breakers, latency, first, keys)
 
 
+def _routes(report: dict[str, Any]) -> Iterator[Metric]:
+    from prometheus_client.core import GaugeMetricFamily
+
+    policies = GaugeMetricFamily("modelport_route_policy", "1 for the policy in force.", labels=["route", "policy"])
+    places = GaugeMetricFamily(
+        "modelport_route_place", "When a target is asked for a short text: 1 is first.", labels=["route", "target"]
+    )
+    for route in report["routes"]:
+        policies.add_metric([route["name"], route["policy"]], 1)
+        for place, target in enumerate(route["order"], 1):
+            places.add_metric([route["name"], target], place)
+    yield from (policies, places)
+
+
+def _budgets(services: Services, standings: list[Standing]) -> Iterator[Metric]:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    labels = ["budget", "name"]
+    limits = GaugeMetricFamily("modelport_budget_limit_usd", "What may be spent in the window.", labels=labels)
+    spent = GaugeMetricFamily("modelport_budget_spent_usd", "What is spent in the present window.", labels=labels)
+    reserved = GaugeMetricFamily("modelport_budget_reserved_usd", "What running requests may cost.", labels=labels)
+    refusals = CounterMetricFamily("modelport_budget_refusals", "Attempts that were refused.", labels=labels)
+    for standing in standings:
+        names = [standing.budget.id, standing.budget.name]
+        limits.add_metric(names, standing.budget.limit_nanousd / 1e9)
+        spent.add_metric(names, standing.spent_nanousd / 1e9)
+        reserved.add_metric(names, standing.reserved_nanousd / 1e9)
+        refusals.add_metric(names, services.watch.refusals[standing.budget.id])
+    yield from (limits, spent, reserved, refusals)
+
+
 def _store(services: Services, report: dict[str, Any]) -> Iterator[Metric]:
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
@@ -112,3 +159,7 @@ def _store(services: Services, report: dict[str, Any]) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "modelport_ledger_lost_rows", "Rows that a relaxed ledger lost.", value=services.ledger.lost
     )
+    logged = CounterMetricFamily("modelport_request_log", "Entries of the request log, by fate.", labels=["fate"])
+    for fate in ("stored", "shed", "lost"):
+        logged.add_metric([fate], report["request_log"][fate])
+    yield logged

@@ -19,6 +19,7 @@ from proxy.envelopes import dialect_of
 from proxy.errors import Refused, refused
 from proxy.ingress.gemini import METHODS
 from proxy.ingress.json import json_response
+from proxy.scopes import check_scope, may_ask
 from proxy.server import Incoming
 from proxy.services import Services
 from routing.errors import NoProvider, UnknownModel
@@ -39,13 +40,14 @@ class Page:
 
 
 async def list_models(services: Services, incoming: Incoming) -> web.StreamResponse:
-    """Routes first, then the models of each provider.
+    """Routes first, then the models of each provider; what the key may ask.
 
     Raises:
         Refused: 400 for a page that there cannot be.
     """
     shape = _shape(incoming)
-    page = shape.page_of(services.setup.names.listed, incoming.http.query)
+    names = [name for name in services.setup.names.listed if _is_open(services, incoming, name)]
+    page = shape.page_of(names, incoming.http.query)
     return json_response(shape.listed([shape.entry(services, name) for name in page.names], page), incoming.id)
 
 
@@ -62,12 +64,24 @@ async def one_model(services: Services, incoming: Incoming) -> web.StreamRespons
         error.headers["allow"] = "POST"
         raise error
     try:
-        services.setup.names.resolve(name)
+        route = services.setup.names.resolve(name)
     except UnknownModel as error:
         raise refused(404, str(error), kind="not_found", code="model_not_found", param="model") from error
     except NoProvider as error:
         raise refused(503, str(error), kind="overloaded", code="no_provider", param="model") from error
+    check_scope(incoming.identity, route, name, configured=name in services.setup.loaded.settings.routes)
     return json_response(_shape(incoming).entry(services, name), incoming.id)
+
+
+def _is_open(services: Services, incoming: Incoming, name: str) -> bool:
+    """Whether the key may ask *name*."""
+    if not incoming.identity.scopes:
+        return True
+    setup = services.setup
+    try:
+        return may_ask(incoming.identity, setup.names.resolve(name), configured=name in setup.loaded.settings.routes)
+    except NoProvider:
+        return False
 
 
 def _shape(incoming: Incoming) -> _Shape:

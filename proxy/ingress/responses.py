@@ -91,7 +91,7 @@ async def _asked(services: Services, incoming: Incoming) -> Asked:
 def _is_the_vendors_client(services: Services, incoming: Incoming) -> bool:
     """Whether the client may name what the vendor keeps: where there are keys, the vendor's one account is all's."""
     auth = services.setup.loaded.settings.auth
-    return incoming.identity.is_master or not (auth.required or auth.master_key)
+    return incoming.identity.is_master or not (auth.required or auth.master_key or services.keyring.entries)
 
 
 # --- stored responses ----------------------------------------------------------------------------

@@ -250,6 +250,15 @@ _KEYS: Final[Operations] = {
     ),
 }
 _NAME: Final[Mapping[str, str]] = {"name": "What it is called."}
+_LOG_FILTERS: Final = (
+    SINCE,
+    UNTIL,
+    Parameter("key", "Id of the virtual key that asked; empty: whoever asked without one."),
+    Parameter("model", "A `provider/model`, or a model."),
+    Parameter("route", "The route that was asked."),
+    _one_of("status", "How it ended.", "ok", "failed", "aborted", "interrupted"),
+    Parameter("text", "Words that one message has, all of them; phrases between quotation marks."),
+)
 _SECRETS: Final[Operations] = {
     ("GET", "/api/v1/credentials"): (
         Operation(
@@ -312,6 +321,39 @@ _SECRETS: Final[Operations] = {
                 Parameter("action", "Such as `key.created`, or `key` for all of them."),
                 _number("limit", "Entries on a page. Default: 100.", 1000),
                 CURSOR,
+            ),
+        ),
+    ),
+    ("GET", "/api/v1/logs"): (
+        Operation(
+            "Audit",
+            ok(models.Paged[models.LogEntry]),
+            query=(
+                *_LOG_FILTERS,
+                _number("limit", "Entries on a page. Default: 100.", 1000),
+                CURSOR,
+                Parameter("after", "Only what came after the entry with this `row`, oldest first."),
+            ),
+        ),
+    ),
+    ("GET", "/api/v1/logs/export"): (
+        Operation("Audit", {200: Media({"type": "string"}, "application/jsonl")}, query=_LOG_FILTERS),
+    ),
+    ("GET", "/api/v1/logs/{}"): (
+        Operation(
+            "Audit",
+            ok(models.LogWhole),
+            path="/api/v1/logs/{id}",
+            parameters={"id": "The `x-request-id` of the answer."},
+        ),
+    ),
+    ("DELETE", "/api/v1/logs"): (
+        Operation(
+            "Audit",
+            ok(models.Removed),
+            query=(
+                Parameter("before", f"What is older. {SPAN} now: everything."),
+                Parameter("key", "What this virtual key has asked; empty: whoever asked without one."),
             ),
         ),
     ),

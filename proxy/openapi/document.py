@@ -120,6 +120,7 @@ _WISHES: Final[Mapping[str, str]] = {
     "x-modelport-policy": "A policy in the place of the route's.",
     "x-modelport-cache": "`no-cache`: a fresh answer; `no-store`: one that is not kept.",
     "x-modelport-resume": "Whether a stream that breaks off is gone on with elsewhere: true or false.",
+    "x-modelport-quality": "How much quality counts beside cost for the policy auto: 0 (cost) to 1 (quality).",
     "x-modelport-losses": "What happens when a target cannot express a field: warn, reject or ignore.",
     "x-modelport-tags": "Tags for the ledger, such as `team=search,feature=summary`.",
     "x-modelport-timeout-s": "Seconds for all attempts together.",

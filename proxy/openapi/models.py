@@ -497,6 +497,43 @@ class AuditEntry(Answer):
     hash: str
 
 
+class LogEntry(Answer):
+    """What was asked and answered, by the beginnings of both."""
+
+    row: int = Field(description="Its number; as `after` it asks for what came later.")
+    id: str = Field(description="The `x-request-id` of the answer.")
+    at: Moment
+    key: str | None
+    team: str | None
+    organisation: str | None
+    dialect: str
+    route: str
+    target: str | None
+    status: Literal["ok", "failed", "aborted", "interrupted"]
+    stream: bool
+    cache: str
+    latency_ms: float
+    cost_usd: Usd | None
+    error: str | None
+    question: str
+    answer: str
+
+
+class LogWhole(LogEntry):
+    """The same with the bodies, cleaned of keys and of what else is taken out."""
+
+    request: dict[str, Any]
+    response: dict[str, Any] | None
+
+
+class Removed(Answer):
+    """How much was removed, and what was meant."""
+
+    removed: int
+    before: str | None = None
+    key: str | None = None
+
+
 class AuditVerdict(Answer):
     """Whether the log is as it was written."""
 

@@ -22,6 +22,19 @@ from storage.migrations import (
     m0005_learned,
     m0006_catalog,
     m0007_budgets,
+    m0008_keys,
+    m0009_repricing,
+    m0010_rollups,
+    m0011_credentials,
+    m0012_audit,
+    m0013_queries,
+    m0014_requestlog,
+    m0015_routes,
+    m0016_history,
+    m0017_router,
+    m0018_semantic,
+    m0019_cache,
+    m0020_alerts,
 )
 from storage.migrations.step import Migration
 
@@ -35,6 +48,19 @@ MIGRATIONS: Final = (
     m0005_learned.MIGRATION,
     m0006_catalog.MIGRATION,
     m0007_budgets.MIGRATION,
+    m0008_keys.MIGRATION,
+    m0009_repricing.MIGRATION,
+    m0010_rollups.MIGRATION,
+    m0011_credentials.MIGRATION,
+    m0012_audit.MIGRATION,
+    m0013_queries.MIGRATION,
+    m0014_requestlog.MIGRATION,
+    m0015_routes.MIGRATION,
+    m0016_history.MIGRATION,
+    m0017_router.MIGRATION,
+    m0018_semantic.MIGRATION,
+    m0019_cache.MIGRATION,
+    m0020_alerts.MIGRATION,
 )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config import ConfigError, load
+from proxy.config.model import READY_POLICIES
 from proxy.config.quirks import names
 
 CANARY = "sk-canary-0123456789abcdefghij"
@@ -75,10 +76,8 @@ ONE_WRONG_VALUE = [
      "providers.antropic: found no base_url, expected one, as antropic is not a shipped provider; did you mean anthropic?"),  # noqa: E501 -- one case a line
     ("[providers.local]\ndialect = 'llamacpp'",
      'providers.local.models: found nothing, expected a table such as { tiny = { path = "models/tiny.gguf" } }'),
-    ("[routes.a]\npolicy = 'cost'\ntargets = ['demo/echo']",
-     "routes.a.policy: found 'cost', expected one of failover, weighted (the policy cost is not available yet)"),
     ("[routes.a]\npolicy = 'weigthed'\ntargets = ['demo/echo']",
-     "routes.a.policy: found 'weigthed', expected one of failover, weighted; did you mean weighted?"),
+     f"routes.a.policy: found 'weigthed', expected one of {', '.join(READY_POLICIES)}; did you mean weighted?"),
     ("[routes.a]\ntargets = []", "routes.a.targets: found an empty list, expected at least one entry"),
     ("[routes.a]\ntargets = ['gpt-4o']", "routes.a.targets[0]: found 'gpt-4o', expected \"provider/model\""),
     ("[routes.a]\ntargets = ['demo/echo', { target = 'demo/echo', weight = 0 }]",

@@ -423,9 +423,18 @@ async def test_a_server_that_fetches_nothing_gets_the_content(serve: Serve, upst
     assert asked.json["messages"][1]["content"][1]["image_url"]["url"] == f"data:image/png;base64,{ENCODED}"
 
 
+async def test_a_server_in_the_own_network_is_never_sent_a_url(serve: Serve, upstream: Upstream) -> None:
+    """Unless the configuration says that it may fetch."""
+    server = await serve(provider("one", upstream))
+
+    reply = await server.ask(model="one/m", messages=with_picture("http://10.0.0.1/x.png"))
+
+    assert (reply.status, reply.error["code"], upstream.requests) == (400, "invalid_media_url", [])
+
+
 async def test_a_server_that_fetches_gets_the_url(serve: Serve, upstream: Upstream, host: Host) -> None:
     upstream.script("m", says())
-    server = await serve(provider("one", upstream))
+    server = await serve(provider("one", upstream, more="quirks = { image_urls = true }"))
 
     await server.ask(model="one/m", messages=with_picture("http://10.0.0.1/x.png"))
 

@@ -256,6 +256,14 @@ async def _ask_credentials(ask: Asker) -> None:
     await ask("GET", "/api/v1/audit/verify")
 
 
+async def _ask_logs(ask: Asker, id_: str) -> None:
+    await ask.server.services.request_log.flush()
+    await ask("GET", "/api/v1/logs")
+    await ask("GET", "/api/v1/logs/{id}", id=id_)
+    await ask("GET", "/api/v1/logs/export")
+    await ask("DELETE", "/api/v1/logs", query="?before=now")
+
+
 async def _ask_state(ask: Asker) -> None:
     for path in ("/health", "/health/live", "/health/ready", "/metrics", "/api/v1/cache", "/openapi.json"):
         await ask("GET", path)
@@ -269,7 +277,7 @@ async def test_every_administrative_answer_is_as_it_is_described(serve: Serve, u
     upstream.script("m", BOTH)
     upstream.script("bad", failing(500))
     more = 'models = ["m"]\nprice = { input = "1", output = "2" }\n'
-    server = await serve(AUTH, QUICK, provider("one", upstream, more=more), route("fast", "one/m"))
+    server = await serve(AUTH, QUICK, provider("one", upstream, more=more), route("fast", "one/m", more="log = true"))
     asked = await server.ask({**MASTER, "x-modelport-tags": "team=search"}, model="fast", top_k=4)
     ask = Asker(server)
 
@@ -281,6 +289,7 @@ async def test_every_administrative_answer_is_as_it_is_described(serve: Serve, u
     await _ask_providers(ask, f"{upstream.url}/v1")
     await _ask_queries(ask)
     await _ask_credentials(ask)
+    await _ask_logs(ask, asked.id)
     await _ask_state(ask)
 
     all_of_them = {

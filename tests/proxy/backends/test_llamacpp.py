@@ -441,3 +441,9 @@ async def test_a_model_is_for_chat_or_for_embeddings(embedding: bool) -> None:
     assert (wrong.kind, wrong.status) == ("invalid_request", 400)
     assert "embedding = true" in wrong.message
     assert ("embeds" in right[0]) == embedding
+
+
+def test_a_local_models_context_is_what_it_takes() -> None:
+    model = LocalModel(Path("x"), context=512)
+
+    assert rules_for("llamacpp", "x", model.quirks()).context_tokens == 512
