@@ -23,9 +23,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from storage.db import Database
 from storage.migrations import MIGRATIONS
+from storage.migrations.m0018_semantic import MIGRATION
 from storage.semantic.reading import read
 from storage.semantic.report import LabelledPair, report
-from storage.migrations.m0018_semantic import MIGRATION
 from storage.semantic.store import Semantic, scope_of
 from tests.storage.semantic.examples import Pair, light_edits, near_misses, written
 

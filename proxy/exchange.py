@@ -102,7 +102,7 @@ class Attempt:
 
 
 class Books(Protocol):
-    """Where attempts are booked: an exchange, or one of the answers that it asks for side by side (`runners.branch`)."""
+    """Where attempts are booked: an exchange, or one of the answers that it asks for together (`runners.branch`)."""
 
     attempts: list[Attempt]
     target: Target | None

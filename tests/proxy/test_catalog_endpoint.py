@@ -540,7 +540,11 @@ async def test_lists_say_when_they_were_fetched_and_why_some_never_are(serve: Se
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("POST", "/api/v1/catalog/refresh"), ("GET", "/api/v1/catalog"), ("DELETE", "/api/v1/catalog/learned?provider=demo")],
+    [
+        ("POST", "/api/v1/catalog/refresh"),
+        ("GET", "/api/v1/catalog"),
+        ("DELETE", "/api/v1/catalog/learned?provider=demo"),
+    ],
 )
 async def test_only_the_operator_may(serve: Serve, method: str, path: str) -> None:
     server = await serve(QUICK, '[auth]\nmaster_key = "mp-master-0123456789"\n')

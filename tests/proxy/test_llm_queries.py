@@ -506,7 +506,8 @@ def test_a_process_that_dies_leaves_its_queries_known_and_booked(
     with running:
         found = running.get(f"/api/v1/llm/query/{asked['query_id']}/result").json
         row = running.get(f"/api/v1/exchanges/{asked['exchange_id']}").json
-    assert (found.get("status"), found["error"]["code"], row.get("status")) == ("failed", "interrupted", rows), running.log
+    said = found.get("status"), found["error"]["code"], row.get("status")
+    assert said == ("failed", "interrupted", rows), running.log
     assert "Traceback" not in running.log
 
 
