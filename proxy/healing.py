@@ -28,7 +28,9 @@ MOST_STEPS: Final = 3
 """How often one target is asked again for one request."""
 
 _ABOUT_SIGNATURES: Final = re.compile(
-    r"signature|encrypted[_ ]content|redacted_thinking|thinking[`'\"]? (?:or [^.]{0,40})?blocks", re.IGNORECASE
+    r"signature|encrypted[_ ]content(?! is not (?:supported|available|enabled))|redacted_thinking"
+    r"|thinking[`'\"]? (?:or [^.]{0,40})?blocks",
+    re.IGNORECASE,
 )
 
 

@@ -85,7 +85,9 @@ class Memory:
             told = len(spec.keys) < 2 and not self.forgotten and spec.name not in self.responses.not_keeping
             keeper = spec.name if told else ""
             return self._for_responses(asked, keeper) if may_relay else (asked, [])
-        losses = [self._emulated()] if self.past else []
+        losses = self._attended()
+        if self.past:
+            losses.append(self._emulated())
         losses.extend(_sent_in_full(position) for position in self.references)
         if self.body.get("store") is True and not self.keeps:
             losses.append(Loss("store", "dropped", "neither the proxy ([memory] responses) nor the target keeps it"))
@@ -135,9 +137,11 @@ class Memory:
 
     def _for_responses(self, asked: Asked, provider: str) -> tuple[Asked, list[Loss]]:
         changes: dict[str, Any] = {}
-        losses: list[Loss] = []
+        losses = self._attended()
         body = dict(self.body)
-        if body.pop("background", None) is not None:
+        if body.get("background"):
+            # The proxy itself is the background, so the server answers at once.
+            del body["background"]
             changes["background"] = REMOVED
         moved = [position for position, found in self.references.items() if not is_kept(found.link, provider)]
         before: list[Any] | None = None
@@ -161,6 +165,12 @@ class Memory:
                 changes["previous_response_id"] = REMOVED
         raw = splice(asked.raw, changes) if changes else asked.raw
         return replace(asked, raw=raw, body=body, request=request), losses
+
+    def _attended(self) -> list[Loss]:
+        """What a stream in the background loses: it ends with its client. Without a stream nothing is lost."""
+        if not self.body.get("background") or self.background_id is not None:
+            return []
+        return [Loss("background", "emulated", "a stream is made, and stored, while its client reads it")]
 
     def _emulated(self) -> Loss:
         return Loss("previous_response_id", "emulated", "the target does not keep that response; it is sent in full")

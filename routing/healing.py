@@ -20,7 +20,9 @@ from routing.catalog import merged, with_changes
 from routing.refusals import QUOTES, names_in, neutral, path_of, words_of
 from translators.dialect import Rules
 from translators.neutral import Effort, Failure, Request, ToolCall
-from translators.openai_chat.quirks import thinks
+from translators.openai_chat.quirks import VISIBLE, thinks
+from translators.openai_responses.includes import ENCRYPTED
+from translators.openai_responses.items import DIALECT as RESPONSES
 
 Change = Mapping[str, Any]
 
@@ -278,6 +280,19 @@ def _several_choices(_: re.Match[str], case: _Case) -> Lesson | None:
     return _refuses(("n",), case) if (case.request.n or 1) > 1 else None
 
 
+def _summary_refused(_: re.Match[str], case: _Case) -> Lesson | None:
+    return _no_summary(case)
+
+
+def _encrypted_refused(_: re.Match[str], case: _Case) -> Lesson | None:
+    """Reasoning in its encrypted form, which is asked for unasked where nothing is stored."""
+    if case.rules.dialect != RESPONSES or "include" in case.rules.refuses:
+        return None
+    if case.request.dialect == RESPONSES and ENCRYPTED not in case.request.native.get(RESPONSES, {}).get("include", ()):
+        return None
+    return Lesson({"refuses": [ENCRYPTED]}, "include", "the target gives no encrypted reasoning")
+
+
 def _efforts(case: _Case) -> Lesson | None:
     """Effort words: those that the vendor lists, else all but the one that it names."""
     reasoning = case.request.reasoning
@@ -444,6 +459,10 @@ _PHRASES: Final[tuple[tuple[re.Pattern[str], _Reader], ...]] = (
         ),
         _no_schema,
     ),
+    # As "Your organization must be verified to generate reasoning summaries." (OpenAI)
+    (_phrase(r"verified to (?:generate|get|use|see|view) reasoning summar"), _summary_refused),
+    # As "Encrypted content is not supported with this model." (OpenAI)
+    (_phrase(r"\bencrypted content<q> is not (?:supported|available|enabled)(?! when)"), _encrypted_refused),
     # As "Penalty is not enabled for models/gemini-2.5-flash", "Logprobs are not enabled for this model" (Mistral),
     # or "logprobs are not supported with reasoning models." (OpenAI)
     (_phrase(r"\bpenalty is not (?:enabled|supported) for"), _penalties),
@@ -508,8 +527,12 @@ def _of_name(name: str, case: _Case) -> Lesson | None:
             return _output_refused(case, wholly=True)
         case "logprobs":
             return _refuses(("logprobs", "top_logprobs"), case)
+        case "reasoning.visible":
+            return _no_summary(case)
         case str():
             return _refuses((field_name,), case)
+    if path == "include":
+        return _no_include(case)
     native = case.request.native.get(case.rules.dialect, {})
     own = next((key for key in native if path_of(key) == path and key not in _MEANING), None)
     return None if own is None else Lesson({"refuses": [own]}, own, "the target refuses it")
@@ -554,6 +577,22 @@ def _output_refused(case: _Case, *, wholly: bool = False) -> Lesson | None:
     if wholly or output.kind == "json_object":
         return Lesson({"refuses": ["output"]}, "output", "the target cannot be held to JSON")
     return None
+
+
+def _no_summary(case: _Case) -> Lesson | None:
+    reasoning = case.request.reasoning
+    if case.rules.dialect != RESPONSES or reasoning is None or not reasoning.visible:
+        return None
+    return Lesson({"refuses": [VISIBLE]}, VISIBLE, "the target gives no summary of its reasoning")
+
+
+def _no_include(case: _Case) -> Lesson | None:
+    """No `include` at all: a client's of the same dialect, or what is asked for unasked."""
+    if case.rules.dialect != RESPONSES:
+        return None
+    if case.request.dialect == RESPONSES and not case.request.native.get(RESPONSES, {}).get("include"):
+        return None
+    return Lesson({"refuses": ["include"]}, "include", "the target refuses it")
 
 
 def _budget_for_effort(case: _Case) -> Lesson | None:

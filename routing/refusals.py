@@ -72,6 +72,8 @@ _WIRE_NAMES: Final[Mapping[str, str]] = {
     "max_output_tokens": "max_output_tokens",
     "reasoning_effort": "reasoning",
     "reasoning.effort": "reasoning",
+    "reasoning.summary": "reasoning.visible",
+    "reasoning.generate_summary": "reasoning.visible",
     "include_reasoning": "reasoning",
     "thinking": "reasoning",
     "thinking_config": "reasoning",

@@ -128,6 +128,27 @@ async def test_reasoning_that_the_vendor_does_not_know_again_is_taken_off(serve:
         assert upstream.requests[1].json["messages"][1]["content"] == [{"type": "text", "text": "hello"}]
 
 
+async def test_encrypted_reasoning_that_a_model_does_not_give_is_no_matter_of_signatures(serve: Serve) -> None:
+    """The bridge asks for it unasked: it is left out, and nothing that the client wrote is lost."""
+
+    def plain(asked: Asked) -> Answer:
+        if "include" in asked.json:
+            return failing(400, "Encrypted content is not supported with this model.", param="include")
+        said = {"type": "output_text", "text": "Hi", "annotations": []}
+        item = {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [said]}
+        answer = {"id": "resp_1", "object": "response", "created_at": 1, "status": "completed", "model": "m"}
+        return Answer.json({**answer, "output": [item]})
+
+    with Upstream(plain) as upstream:
+        server = await serve(QUICK, provider("one", f"{upstream.url}/v1", "openai_responses"))
+
+        first, second = await server.ask(model="one/m"), await server.ask(model="one/m")
+
+        assert (first.status, first.text) == (200, "Hi")
+        assert (first.headers["x-modelport-attempts"], second.headers["x-modelport-attempts"]) == ("2", "1")
+        assert "x-modelport-losses" not in first.headers
+
+
 async def test_a_clients_own_bytes_that_are_refused_are_said_as_the_rules_have_it(serve: Serve) -> None:
     """A route falls over to an older Claude, which takes no adaptive thinking: the vendor's 400 is not the end."""
 

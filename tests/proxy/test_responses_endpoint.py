@@ -969,7 +969,18 @@ async def test_a_stream_in_the_background_is_a_stream_that_is_stored(serve: Serv
 
     assert "background" not in upstream.asked("m")[0].json
     assert "event: response.completed" in reply.frames[-1]
+    assert reply.headers["x-modelport-losses"].startswith("background=emulated")
     assert stored.json["status"] == "completed"
+
+
+async def test_a_clients_word_that_it_waits_is_passed_on(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("m", vendor())
+    server = await serve(responses_at("one", upstream), QUICK)
+
+    reply = await post(server, model="one/m", input="1", background=False)
+
+    assert upstream.asked("m")[0].json["background"] is False
+    assert "x-modelport-losses" not in reply.headers
 
 
 async def test_a_cancelled_response_stops_the_work_behind_it(serve: Serve, upstream: Upstream) -> None:

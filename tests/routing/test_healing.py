@@ -16,11 +16,12 @@ import pytest
 from routing.catalog import checked, merged, rules_for, with_changes
 from routing.healing import understood
 from translators.dialect import Rules
-from translators.dialects import BACKENDS
+from translators.dialects import BACKENDS, SPOKEN
 from translators.errors import BadRequest
 from translators.neutral import Failure, Message, Opaque, Request, Text, Thinking, ToolCall, ToolResult
 from translators.openai_chat import parse_request
 from translators.openai_chat.relay import relay_request
+from translators.openai_responses import client as responses_client
 
 TOOLS = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object", "properties": {}}}}
@@ -44,7 +45,7 @@ def refused(rules: Rules, error: Any, status: int = 400) -> Failure:
     """*error* as the vendor of this dialect sends it, read by its own parser."""
     if isinstance(error, str):
         error = {"error": {"message": error, "type": "invalid_request_error", "status": "INVALID_ARGUMENT"}}
-    return BACKENDS[rules.dialect].parse_error(status, json.dumps(error).encode(), {})
+    return SPOKEN[rules.dialect].parse_error(status, json.dumps(error).encode(), {})
 
 
 def openai_error(message: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:
@@ -327,6 +328,54 @@ def test_the_responses_endpoint_sends_nothing_to_itself() -> None:
     rules = Rules(dialect="openai_responses")
 
     assert understood(Failure("invalid_request", TO_RESPONSES, 400), asked(tools=TOOLS, **HIGH), rules) is None
+
+
+VISIBLE = {"refuses": ["reasoning.visible"]}
+ENCRYPTED = {"refuses": ["reasoning.encrypted_content"]}
+NO_SUMMARY = openai_error(
+    "Unsupported parameter: 'reasoning.summary' is not supported with this model.",
+    "reasoning.summary",
+    "unsupported_parameter",
+)
+UNVERIFIED = openai_error(
+    "Your organization must be verified to generate reasoning summaries. Please go to the settings.",
+    "reasoning.summary",
+    "unsupported_value",
+)
+NOT_ENCRYPTED = openai_error("Encrypted content is not supported with this model.", "include")
+NO_INCLUDE = openai_error("Unsupported parameter: 'include' is not supported.", "include", "unsupported_parameter")
+SEEN = {"reasoning_effort": "low", "include_reasoning": True}
+WANTED = {"reasoning": {"effort": "low", "summary": "detailed"}, "include": ["reasoning.encrypted_content"]}
+
+
+@pytest.mark.parametrize(
+    ("error", "change"),
+    [(NO_SUMMARY, VISIBLE), (UNVERIFIED, VISIBLE), (NOT_ENCRYPTED, ENCRYPTED), (NO_INCLUDE, {"refuses": ["include"]})],
+)
+@pytest.mark.parametrize(
+    "request_", [asked(**SEEN), responses_client.parse_request({"model": "m", "input": "x", **WANTED})]
+)
+def test_the_responses_endpoint_teaches_what_it_does_not_show(error: Any, change: Any, request_: Request) -> None:
+    """Whether the client asked for it or the bridge did."""
+    rules = Rules(dialect="openai_responses")
+    failure = refused(rules, error)
+
+    lesson = understood(failure, request_, rules)
+
+    assert lesson is not None
+    assert lesson.change == change
+    learned = with_changes(rules, checked(change, "lesson"))
+    render = SPOKEN["openai_responses"].render_request
+    assert render(request_, rules).body != render(request_, learned).body
+    assert understood(failure, request_, learned, change) is None
+
+
+@pytest.mark.parametrize("error", [NO_SUMMARY, UNVERIFIED, NOT_ENCRYPTED, NO_INCLUDE])
+def test_what_was_not_asked_for_is_not_what_was_refused(error: Any) -> None:
+    rules = Rules(dialect="openai_responses")
+    request = responses_client.parse_request({"model": "m", "input": "x", "reasoning": {"effort": "low"}})
+
+    assert understood(refused(rules, error), request, rules) is None
 
 
 def test_two_lessons_are_one() -> None:

@@ -304,6 +304,10 @@ def _document_data(data: str, media_type: str, place: str) -> Block:
 
 def _url(url: str, place: str, rules: Rules) -> str:
     prefixes = rules.image_url_prefixes
+    if not prefixes and not url.lower().startswith(("https://", "http://")):
+        raise Unsupported(
+            f"{place}: the target fetches https and http alone, not {url[:80]!r}", place, "unsupported_url"
+        )
     if not rules.image_urls or (prefixes and not url.startswith(prefixes)):
         raise Unsupported(f"{place}: the target does not fetch this URL; send the data", place, "unsupported_url")
     return url

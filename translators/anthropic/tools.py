@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from translators.anthropic.response import NAME
 from translators.dialect import Rules
 from translators.errors import BadRequest, Unsupported
 from translators.json_schema import anthropic_output_schema
-from translators.losses import Loss, field_of, tool_parameters, tool_place
+from translators.losses import Loss, field_of, part_field, placed, tool_parameters, tool_place
 from translators.neutral import Request, Tool, ToolCall
 
 # "tools.0.custom.name: String should match pattern '^[a-zA-Z0-9_-]{1,128}$'" (the API's own 400, 2026)
@@ -114,12 +114,12 @@ def render_tools(
     request: Request, rules: Rules, names: ToolNames, thinking_on: bool, losses: list[Loss]
 ) -> dict[str, Any]:
     """The body's `tools` and `tool_choice`."""
-    if not request.tools:
-        if request.parallel_tool_calls is False:
-            losses.append(Loss(field_of(request, "parallel_tool_calls"), "dropped", "the request has no tools"))
-        return _tools_of_history(request, names, losses)
-    kept = _kept(request)
+    if not request.tools and request.parallel_tool_calls is False:
+        losses.append(Loss(field_of(request, "parallel_tool_calls"), "dropped", "the request has no tools"))
+    kept = _kept(request, losses)
     definitions = _definitions(request, kept, names, losses)
+    if names.restored:
+        losses.extend(_renamed_in_history(request, {tool.name for _, tool in kept}, names))
     if not definitions:
         return _tools_of_history(request, names, losses)
     wire_choice = _choice(request, rules, names, thinking_on, losses)
@@ -145,18 +145,45 @@ def _tools_of_history(request: Request, names: ToolNames, losses: list[Loss]) ->
     }
 
 
-def _kept(request: Request) -> list[tuple[int, Tool]]:
-    """The tools that the request's choice leaves, each with its position."""
-    placed, choice = list(enumerate(request.tools)), request.tool_choice
-    if choice is None or not choice.names:
-        return placed
+def _renamed_in_history(request: Request, defined: set[str], names: ToolNames) -> Iterator[Loss]:
+    """The loss of each changed name of an earlier call whose tool is not among *defined*, where it stands first."""
+    told = set(defined)
+    for index, message in enumerate(request.messages):
+        for place, part in placed(message, index, request.dialect):
+            if isinstance(part, ToolCall) and part.name not in told and names.wire(part.name) != part.name:
+                told.add(part.name)
+                # Every dialect writes the name of a call beside its arguments.
+                arguments = "input" if part.kind == "custom" else "arguments"
+                beside, _, _ = part_field(request.dialect, place, arguments).rpartition(".")
+                yield _renaming(f"{beside}.name", names.wire(part.name))
+
+
+def _renaming(field_name: str, wire: str) -> Loss:
+    return Loss(field_name, "renamed", f"the target takes {_LEGAL_NAME.pattern}: {wire}")
+
+
+def _kept(request: Request, losses: list[Loss]) -> list[tuple[int, Tool]]:
+    """The tools that the request's choice leaves, each with its position.
+
+    Another vendor's own tools stay, for `_definitions` to report: a choice of functions says nothing of them.
+    """
+    tools, choice = list(enumerate(request.tools)), request.tool_choice
+    if not tools or choice is None or not choice.names:
+        return tools
     missing = set(choice.names) - {_spoken_name(tool) for tool in request.tools}
     if missing:
         place = field_of(request, "tool_choice")
         raise BadRequest(f"{place}: {', '.join(sorted(missing))} is not among the tools", place, "invalid_value")
     if choice.kind == "named" and len(choice.names) == 1:
-        return placed
-    return [(index, tool) for index, tool in placed if _spoken_name(tool) in choice.names]
+        return tools
+    kept = [(index, tool) for index, tool in tools if _spoken_name(tool) in choice.names or _is_foreign(tool)]
+    if len(kept) < len(tools):
+        losses.append(Loss(field_of(request, "tool_choice"), "emulated", "the other tools were left out"))
+    return kept
+
+
+def _is_foreign(tool: Tool) -> bool:
+    return tool.kind == "native" and NAME not in tool.native
 
 
 def _definitions(
@@ -169,10 +196,10 @@ def _definitions(
         if tool.kind == "custom":
             raise Unsupported(f"{place}: the target has no free-form tools, only functions", place, "unsupported_tool")
         if tool.kind == "native":
-            if NAME in tool.native:
-                definitions.append(dict(tool.native[NAME]))
-            else:
+            if _is_foreign(tool):
                 losses.append(Loss(place, "dropped", f"the target has no tool {tool.name}"))
+            else:
+                definitions.append(dict(tool.native[NAME]))
             continue
         if tool.native:
             losses.extend(unread_native(place, tool.native, request.dialect))
@@ -191,7 +218,7 @@ def _definitions(
 def _definition(tool: Tool, place: str, dialect: str, names: ToolNames, losses: list[Loss]) -> dict[str, Any]:
     name = names.wire(tool.name)
     if name != tool.name:
-        losses.append(Loss(f"{place}.name", "renamed", f"the target takes {_LEGAL_NAME.pattern}: {name}"))
+        losses.append(_renaming(f"{place}.name", name))
     schema = _input_schema(tool.parameters)
     if tool.strict and dialect != NAME:
         schema, found = anthropic_output_schema(schema, tool_parameters(dialect, place, tool))

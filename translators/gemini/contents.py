@@ -1,13 +1,14 @@
 """Messages to Gemini's `systemInstruction` and `contents`.
 
 Roles are `user` and `model` alone. Instructions stand at the top; tool results are parts of the user's turn.
-Neighbours of one role become one content, so that parallel calls get their answers together.
+Neighbours of one role become one content, so that parallel calls get their answers together. Each call has one answer:
+one that comes late stands where it was due.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final, assert_never
+from typing import Any, Final, TypeVar, assert_never
 
 from translators.codec import JsonError, loads, loads_exact
 from translators.dialect import Rules
@@ -36,6 +37,16 @@ NO_INSTRUCTIONS: Final = "the model takes no instructions: they open the user's 
 """Why a loss is told of a model without `Rules.system_instruction`."""
 
 _Json = dict[str, Any]
+_Waiting = TypeVar("_Waiting")
+
+
+@dataclass(slots=True)
+class _StandIn:
+    """The error that is sent, among *parts*, for a call whose result had not come in time, and the loss it is."""
+
+    parts: list[_Json]
+    part: _Json
+    loss: Loss
 
 
 @dataclass(slots=True)
@@ -48,7 +59,10 @@ class _Contents:
     system: list[_Json] = field(default_factory=list)
     contents: list[_Json] = field(default_factory=list)
     call_names: dict[str, str] = field(default_factory=dict)
-    unanswered: dict[str, str] = field(default_factory=dict)
+    unanswered: dict[str, list[str]] = field(default_factory=dict)
+    """Id -> the name of each call without a result; some servers give parallel calls one id."""
+    stand_ins: dict[str, list[_StandIn]] = field(default_factory=dict)
+    """Id -> what was sent for its calls that a later message may still answer."""
 
     @property
     def written_here(self) -> bool:
@@ -104,11 +118,16 @@ class _Contents:
 
     def _answer_rest(self, message: Message, position: int) -> None:
         """Gemini demands an answer for each call before *message*."""
-        for call_id, name in self.unanswered.items():
-            place = message_place(message, position)
-            self.losses.append(Loss(place, "emulated", f"call {call_id} has no result: an error is sent as its result"))
-            missing = {"id": call_id, "name": name, "response": {"error": "no result was given"}}
-            self._add("user", [{"functionResponse": missing}])
+        place = message_place(message, position)
+        for call_id, names in self.unanswered.items():
+            loss = Loss(place, "emulated", f"call {call_id} has no result: an error is sent as its result")
+            for name in names:
+                response = {"id": call_id, "name": name, "response": {"error": "no result was given"}}
+                missing = {"functionResponse": response}
+                self.losses.append(loss)
+                self._add("user", [missing])
+                stand_in = _StandIn(self.contents[-1]["parts"], missing, loss)
+                self.stand_ins.setdefault(call_id, []).append(stand_in)
         self.unanswered = {}
 
     def _parts(self, message: Message, position: int) -> list[_Json]:
@@ -195,6 +214,9 @@ class _Contents:
         if part.transcript is not None and part.source == Source():
             self.losses.append(Loss(place, "emulated", "Gemini does not have this earlier sound: its transcript"))
             return self._own(part, {"text": part.transcript}, place)
+        if part.source == Source():
+            reason = "Gemini takes no audio by the id that another vendor gave it"
+            raise Unsupported(f"{place}: {reason}", place, "unsupported_modality")
         return self._own(part, self._media(part.source, "audio", place), place)
 
     def _document(self, part: Document, place: str) -> list[_Json]:
@@ -208,7 +230,9 @@ class _Contents:
 
     def _call(self, part: ToolCall, place: str) -> list[_Json]:
         name = self.names[part.name]
-        self.call_names[part.id] = self.unanswered[part.id] = name
+        self.call_names[part.id] = name
+        self.unanswered.setdefault(part.id, []).append(name)
+        self.stand_ins.pop(part.id, None)
         args = {"input": part.arguments} if part.kind == "custom" else self._arguments(part, place)
         return self._own(part, {"functionCall": {"id": part.id, "name": name, "args": args}}, place)
 
@@ -246,7 +270,25 @@ class _Contents:
         if name is None:
             place = part_field(self.client, place, "call_id")
             raise BadRequest(f"{place}: no call before it has the id {part.call_id!r}", place, "tool_call_not_found")
-        self.unanswered.pop(part.call_id, None)
+        if self._answered(part):
+            self.losses.append(Loss(place, "dropped", "the call has a result already, and Gemini takes one"))
+            return []
+        said = self._response(part, name, place)
+        if _take(self.unanswered, part.call_id) is not None:
+            return said
+        if (stand_in := _take(self.stand_ins, part.call_id)) is None:
+            return said
+        at = next(at for at, known in enumerate(stand_in.parts) if known is stand_in.part)
+        stand_in.parts[at : at + 1] = said
+        self.losses.remove(stand_in.loss)
+        return []
+
+    def _answered(self, part: ToolResult) -> bool:
+        """Whether the call of *part* has its result; a function of Gemini's own clients may answer in pieces."""
+        known = part.call_id in self.call_names and not self.written_here
+        return known and part.call_id not in self.unanswered and part.call_id not in self.stand_ins
+
+    def _response(self, part: ToolResult, name: str, place: str) -> list[_Json]:
         texts, media = self._said(part, place)
         output: Any = texts[0] if len(texts) == 1 else texts or ""
         told = _object_in(output) if self.written_here else None
@@ -262,6 +304,17 @@ class _Contents:
         elif media:
             self.losses.append(Loss(place, "emulated", "the model takes media beside a tool's result, not inside"))
         return [*self._own(part, {"functionResponse": response}, place), *([] if inside else media)]
+
+
+def _take(waiting: dict[str, list[_Waiting]], call_id: str) -> _Waiting | None:
+    """The first of *call_id* in *waiting*, where it is no longer."""
+    found = waiting.get(call_id)
+    if not found:
+        return None
+    first = found.pop(0)
+    if not found:
+        del waiting[call_id]
+    return first
 
 
 _MEDIA_NAMES: Final = {"image/jpg": "image/jpeg"}

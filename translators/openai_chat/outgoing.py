@@ -22,9 +22,7 @@ from translators.losses import (
     Loss,
     distinct,
     field_of,
-    is_signature,
     message_place,
-    native_losses,
     part_field,
     placed,
     result_placed,
@@ -49,9 +47,11 @@ from translators.neutral import (
     ToolResult,
 )
 from translators.openai_chat.breakpoints import BREAKPOINT, marked
+from translators.openai_chat.left_out import LeftOut
 from translators.openai_chat.parts import DIALECT, url_of_source
 from translators.openai_chat.quirks import fitted
 from translators.openai_chat.reasoning_items import RESPONSES, details_of
+from translators.openai_chat.results import results_of
 from translators.tool_choices import without_unmet_choice
 
 _HERE: Final = "an OpenAI-compatible server"
@@ -302,10 +302,10 @@ class _Writer:
     rules: Rules
     losses: list[Loss]
     names: ToolNames
-    lost_natives: dict[tuple[str, str], list[Loss]] = field(default_factory=dict)
-    """(dialect, field) -> its losses at the first place where it was left out."""
-    lost_thinking: str = ""
-    """The first place of a thought that was left out."""
+    left_out: LeftOut = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.left_out = LeftOut(_HERE, self.client, DIALECT)
 
     @property
     def client(self) -> str:
@@ -313,24 +313,13 @@ class _Writer:
         return self.request.dialect
 
     def final_losses(self) -> list[Loss]:
-        """What is reported once for the whole request."""
-        losses = [loss for found in self.lost_natives.values() for loss in found]
-        losses.extend(Loss(name, "renamed", f"sent as {safe}") for safe, name in self.names.back().items())
-        if self.lost_thinking:
-            losses.append(Loss(self.lost_thinking, "dropped", "the target takes no earlier reasoning back"))
-        return losses
+        """What other dialects alone read, and what the tools are called."""
+        renames = (Loss(name, "renamed", f"sent as {safe}") for safe, name in self.names.back().items())
+        return [*self.left_out.losses(), *renames]
 
     def natives(self, place: str, native: Native) -> None:
         """Note what other dialects' fields are left out at *place*."""
-        for dialect, fields in native.items():
-            if dialect == DIALECT:
-                continue
-            for name, value in fields.items():
-                # Every turn has a signature of its own: the first speaks for all.
-                key = (dialect, "signature" if is_signature(dialect, name) else name)
-                if key not in self.lost_natives:
-                    found = native_losses(place, {dialect: {name: value}}, _HERE, self.client)
-                    self.lost_natives[key] = list(found)
+        self.left_out.natives(place, native)
 
     def tool(self, tool: Tool, position: int) -> dict[str, Any] | None:
         """One entry of `tools`; None for another vendor's own tool."""
@@ -357,12 +346,18 @@ class _Writer:
         return {"type": "function", "function": inner, **(own or {})}
 
     def messages(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
-        """All messages. Pictures of tool results follow in a user message after the last result of the turn."""
+        """All messages, the results of each turn's calls right behind it.
+
+        Pictures of tool results follow in a user message after the last result of the turn.
+        """
         if messages and not self.rules.prefill and messages[-1].role == "assistant":
             place = message_place(messages[-1], len(messages) - 1)
             raise BadRequest(f"{place}: the target cannot continue an answer; end with a user message", place)
         written: list[dict[str, Any]] = []
         attached: list[dict[str, Any]] = []
+        results = results_of(messages, self.client)
+        reason = "the call has no result; the target is told that it gave none"
+        self.losses.extend(Loss(place, "emulated", reason) for place in results.missing)
         for position, message in enumerate(messages):
             if message.role != "tool" and attached:
                 written.append({"role": "user", "content": attached})
@@ -371,10 +366,13 @@ class _Writer:
                 self.natives(message_place(message, position), message.native)
             match message.role:
                 case "tool":
-                    parts = placed(message, position, self.client)
+                    parts = results.astray.get(position, [])
                     written.extend(self._tool_result(part, where, attached) for where, part in parts)
                 case "assistant":
-                    written.append(self._assistant(message, position))
+                    if (answer := self._assistant(message, position)) is not None:
+                        written.append(answer)
+                    parts = results.behind.get(position, [])
+                    written.extend(self._tool_result(part, where, attached) for where, part in parts)
                 case "system" | "developer" | "user":
                     written.append(self._spoken(message, position))
                 case _:
@@ -481,7 +479,7 @@ class _Writer:
         inner = {"filename": part.filename or f"document.{extension}", "file_data": url_of_source(part.source)}
         return {"type": "file", "file": inner}
 
-    def _assistant(self, message: Message, position: int) -> dict[str, Any]:
+    def _assistant(self, message: Message, position: int) -> dict[str, Any] | None:
         content = _lone_text(message.parts)
         if content is None or self.rules.reasoning_replay != "never":
             return self._answer(message, position)
@@ -491,8 +489,8 @@ class _Writer:
         written.update(message.native.get(DIALECT, {}))
         return written
 
-    def _answer(self, message: Message, position: int) -> dict[str, Any]:
-        """An earlier answer that is more than a text."""
+    def _answer(self, message: Message, position: int) -> dict[str, Any] | None:
+        """An earlier answer that is more than a text; None when nothing of it can be said here."""
         texts: list[tuple[Text, dict[str, Any]]] = []
         calls: list[dict[str, Any]] = []
         own_parts: list[dict[str, Any]] = []
@@ -530,7 +528,8 @@ class _Writer:
         if calls:
             written["tool_calls"] = calls
         written.update(message.native.get(DIALECT, {}))
-        return written
+        lost_all = message.parts and not texts and written.keys() <= {"role", "content", "name"} and not content
+        return None if lost_all else written
 
     def _replay_thinking(
         self, written: dict[str, Any], placed_thoughts: Sequence[tuple[str, Thinking]], *, has_calls: bool
@@ -552,8 +551,10 @@ class _Writer:
                 details = [item for part in thoughts for item in details_of(part.native.get(RESPONSES, {}))]
             if details:
                 written["reasoning_details"] = details
-        elif not self.lost_thinking:
-            self.lost_thinking = next((place for place, thought in placed_thoughts if thought.text), "")
+        else:
+            for place, thought in placed_thoughts:
+                if thought.text:
+                    self.left_out.thought(place, "the target takes no earlier reasoning back")
 
     def _tool_call(self, call: ToolCall) -> dict[str, Any]:
         written: dict[str, Any] = {"id": call_id(call.id, self.rules), "type": call.kind}

@@ -22,6 +22,11 @@ BUDGET_EFFORTS: Final[tuple[tuple[int, Effort], ...]] = (
 )
 """Upper bounds of thinking budgets, in tokens, and the effort that comes nearest; above the last it is `xhigh`."""
 
+VISIBLE: Final = "reasoning.visible"
+"""In `Rules.refuses`: the target gives no summary of its reasoning, or not to this account."""
+_NOT_OPENAIS: Final = frozenset({"top_k"})
+"""Sampling parameters of compatible servers that OpenAI's own chat completions do not have."""
+
 _DEFAULTS: Final = {
     item.name: item.default for item in dataclasses.fields(Request) if item.default is not dataclasses.MISSING
 }
@@ -67,10 +72,12 @@ def fitted(request: Request, rules: Rules) -> tuple[Request, list[Loss]]:
     losses: list[Loss] = []
     changes: dict[str, Any] = {}
     refused = rules.refuses | (rules.refuses_while_thinking if thinks(request, rules) else frozenset())
-    for name in sorted(refused & _DEFAULTS.keys()):
+    unknown = _NOT_OPENAIS if rules.conformant and rules.dialect == DIALECT else frozenset()
+    for name in sorted((refused | unknown) & _DEFAULTS.keys()):
         if getattr(request, name) != _DEFAULTS[name]:
             changes[name] = _DEFAULTS[name]
-            losses.append(Loss(field_of(request, name), "dropped", "the target refuses it"))
+            reason = "OpenAI's chat completions have no such field" if name in unknown else "the target refuses it"
+            losses.append(Loss(field_of(request, name), "dropped", reason))
     if changes:
         request = dataclasses.replace(request, **changes)
         changes = {}
@@ -86,7 +93,10 @@ def fitted(request: Request, rules: Rules) -> tuple[Request, list[Loss]]:
         place = field_of(request, "max_output_tokens")
         losses.append(Loss(place, "clamped", f"the model writes at most {rules.max_output_tokens} tokens"))
     if request.reasoning is not None:
-        changes["reasoning"] = _fitted_reasoning(request, rules, losses)
+        changes["reasoning"] = reasoning = _fitted_reasoning(request, rules, losses)
+        if reasoning is not None and reasoning.visible and VISIBLE in refused:
+            changes["reasoning"] = _unseen(reasoning)
+            losses.append(Loss(field_of(request, VISIBLE), "dropped", "the target shows none of its reasoning"))
     if _is_forced(request.tool_choice) and _cannot_force(request, rules):
         changes["tool_choice"] = ToolChoice("auto")
         place = field_of(request, "tool_choice")
@@ -124,6 +134,15 @@ def _fitted_reasoning(request: Request, rules: Rules, losses: list[Loss]) -> Rea
     if taken != effort:
         losses.append(Loss(place, "clamped", f"the target takes {', '.join(rules.efforts)}; sent as {taken}"))
     return dataclasses.replace(wanted, effort=taken, budget_tokens=None)
+
+
+def _unseen(reasoning: Reasoning) -> Reasoning:
+    """*reasoning* without the wish to see any of it, in whichever words."""
+    native = {
+        dialect: {name: value for name, value in own.items() if name not in ("summary", "generate_summary")}
+        for dialect, own in reasoning.native.items()
+    }
+    return dataclasses.replace(reasoning, visible=None, native=native)
 
 
 def _is_forced(choice: ToolChoice | None) -> bool:

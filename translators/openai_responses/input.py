@@ -16,9 +16,7 @@ from translators.dialect import Rules
 from translators.errors import BadRequest, Unsupported
 from translators.losses import (
     Loss,
-    is_signature,
     message_place,
-    native_losses,
     part_field,
     placed,
     result_placed,
@@ -41,6 +39,7 @@ from translators.neutral import (
     ToolResult,
 )
 from translators.openai_chat.breakpoints import BREAKPOINT, marked
+from translators.openai_chat.left_out import LeftOut
 from translators.openai_chat.outgoing import ToolNames
 from translators.openai_chat.parts import url_of_source
 from translators.openai_chat.reasoning_items import items_of_details
@@ -71,9 +70,7 @@ class InputWriter:
         self._items: list[dict[str, Any]] = []
         self._call_kinds: dict[str, str] = {}
         self._client = request.dialect
-        self._lost: dict[tuple[str, str], list[Loss]] = {}
-        """(dialect, field) -> its losses at the first place where it was left out."""
-        self._lost_thinking = ""
+        self._left_out = LeftOut(_HERE, self._client, DIALECT)
 
     def items(self, *, stored: bool) -> list[dict[str, Any]]:
         """All messages but `instructions`. *stored*: the ids of earlier items mean something to the server."""
@@ -115,22 +112,12 @@ class InputWriter:
         return {"type": "message", "role": self._role(role), "content": part.text}
 
     def final_losses(self) -> list[Loss]:
-        """What is reported once for the whole request."""
-        losses = [loss for found in self._lost.values() for loss in found]
-        if self._lost_thinking:
-            losses.append(Loss(self._lost_thinking, "dropped", "the target takes only its own reasoning back"))
-        return losses
+        """What other dialects alone read."""
+        return self._left_out.losses()
 
     def _unread(self, place: str, native: Native) -> None:
         """Note what of *native* is left out at *place*."""
-        for dialect, fields in native.items():
-            if dialect == DIALECT:
-                continue
-            for name, value in fields.items():
-                # Every turn has a signature of its own: the first speaks for all.
-                key = (dialect, "signature" if is_signature(dialect, name) else name)
-                if key not in self._lost:
-                    self._lost[key] = list(native_losses(place, {dialect: {name: value}}, _HERE, self._client))
+        self._left_out.natives(place, native)
 
     def _own(self, native: Native, place: str) -> dict[str, Any]:
         """This dialect's fields of a part at *place*, with a cache mark that can be one."""
@@ -310,7 +297,7 @@ class InputWriter:
         if not part.text and not own:
             self._unread(place, part.native)
         else:
-            self._lost_thinking = self._lost_thinking or place
+            self._left_out.thought(place, "the target takes only its own reasoning back")
 
     def _call(self, call: ToolCall) -> None:
         kind, field = ("custom_tool_call", "input") if call.kind == "custom" else ("function_call", "arguments")

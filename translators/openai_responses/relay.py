@@ -20,6 +20,8 @@ from translators.openai_chat.error import error_envelope
 from translators.openai_chat.quirks import fitted
 from translators.openai_responses.answer import head, response_error
 from translators.openai_responses.error import error_in
+from translators.openai_responses.includes import LOGPROBS, taken_includes
+from translators.openai_responses.items import DIALECT
 from translators.openai_responses.response import parse_response
 from translators.openai_responses.stream import EventReader
 from translators.sealed import unseal
@@ -29,7 +31,6 @@ from translators.sse import SseDecoder, SseError, SseEvent, comment, frame
 
 _PLACES: Final[Mapping[str, tuple[str, str]]] = {"output": ("text", "format"), "verbosity": ("text", "verbosity")}
 """Neutral fields that stand inside another on the wire."""
-LOGPROBS: Final = "message.output_text.logprobs"
 _PLAIN: Final = ("temperature", "top_p", "max_output_tokens", "top_logprobs", "parallel_tool_calls", "service_tier")
 
 
@@ -42,6 +43,7 @@ def relay_request(raw: bytes, body: Mapping[str, Any], request: Request, rules: 
     if body.get("model") != model:
         changes["model"] = model
     losses = _relay_quirks(body, request, rules, changes)
+    losses.extend(_relay_include(body, rules, changes))
     if rules.refuses:
         for name in sorted(rules.refuses & body.keys() - {"model", "input"}):
             if name not in changes and body[name] is not None:
@@ -79,7 +81,7 @@ def _relay_quirks(body: Mapping[str, Any], request: Request, rules: Rules, chang
             if isinstance(value, dict):
                 changes[outer] = {key: item for key, item in value.items() if key != inner}
     if changed.reasoning != request.reasoning:
-        changes["reasoning"] = _relayed_reasoning(body, changed)
+        changes["reasoning"] = _relayed_reasoning(body, request, changed)
         asked = request.reasoning
         silent = asked is None or asked.effort == "none"
         if changed.reasoning is None and not silent and not any(loss.field.startswith("reasoning") for loss in losses):
@@ -90,12 +92,26 @@ def _relay_quirks(body: Mapping[str, Any], request: Request, rules: Rules, chang
     return losses
 
 
-def _relayed_reasoning(body: Mapping[str, Any], changed: Request) -> Any:
+def _relay_include(body: Mapping[str, Any], rules: Rules, changes: dict[str, Any]) -> list[Loss]:
+    include = body.get("include")
+    if not isinstance(include, list) or "include" in rules.refuses:
+        return []
+    _, losses = taken_includes(include, rules)
+    if losses:
+        changes["include"], _ = taken_includes(changes.get("include", include), rules)
+    return losses
+
+
+def _relayed_reasoning(body: Mapping[str, Any], request: Request, changed: Request) -> Any:
     asked = body.get("reasoning")
     if changed.reasoning is None or not isinstance(asked, dict):
         return REMOVED
-    rest = {name: value for name, value in asked.items() if name != "effort"}
-    effort = changed.reasoning.effort
+    gone = {"effort"}
+    if request.reasoning is not None and request.reasoning.visible and not changed.reasoning.visible:
+        gone |= {"summary", "generate_summary"}
+    rest = {name: value for name, value in asked.items() if name not in gone}
+    # An effort that is not known here is the server's own word.
+    effort = changed.reasoning.effort or changed.reasoning.native.get(DIALECT, {}).get("effort")
     return {**rest, "effort": effort} if effort is not None else rest or REMOVED
 
 

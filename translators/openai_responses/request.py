@@ -24,6 +24,7 @@ from translators.losses import Loss, field_of, message_place, native_losses
 from translators.neutral import OutputFormat, Reasoning, Request, ToolCall, ToolChoice
 from translators.openai_chat.outgoing import ToolNames, renamed, strict_obstacle
 from translators.openai_chat.quirks import fitted
+from translators.openai_responses.includes import ENCRYPTED, LOGPROBS, taken_includes
 from translators.openai_responses.input import InputWriter
 from translators.openai_responses.items import DIALECT
 from translators.openai_responses.tools import chat_web_search, own_tool, render_tools, tool_choice
@@ -32,8 +33,6 @@ from translators.tool_choices import without_unmet_choice
 _HERE: Final = "the Responses API"
 MIN_OUTPUT_TOKENS: Final = 16
 """OpenAI answers a lower `max_output_tokens` with 400."""
-ENCRYPTED: Final = "reasoning.encrypted_content"
-LOGPROBS: Final = "message.output_text.logprobs"
 
 _SHARED: Final = (
     "moderation",
@@ -81,7 +80,7 @@ def render_request(request: Request, rules: Rules) -> Rendered:
     _write_sampling(body, request, losses)
     _write_about(body, request, losses)
     _write_shared(body, request, rules, losses)
-    _write_include(body, request, rules, own)
+    _write_include(body, request, rules, own, losses)
     for name, value in own.items():
         if name in rules.refuses:
             losses.append(Loss(name, "dropped", "the target refuses it"))
@@ -211,11 +210,19 @@ def _write_reasoning(
         body["reasoning"] = written
 
 
-def _write_include(body: dict[str, Any], request: Request, rules: Rules, own: dict[str, Any]) -> None:
-    include = [name for name in own.pop("include", ()) if name != LOGPROBS or request.logprobs]
+def _write_include(
+    body: dict[str, Any], request: Request, rules: Rules, own: dict[str, Any], losses: list[Loss]
+) -> None:
+    if "include" in rules.refuses:
+        if request.dialect != DIALECT and request.logprobs:
+            losses.append(Loss(field_of(request, "logprobs"), "dropped", "the target refuses include"))
+        return
+    asked, lost = taken_includes(own.pop("include", ()), rules)
+    losses.extend(lost)
+    include = [name for name in asked if name != LOGPROBS or request.logprobs]
     if request.dialect != DIALECT:
         silent = request.reasoning is not None and request.reasoning.effort == "none"
-        if rules.thinking != "none" and not silent:
+        if rules.thinking != "none" and not silent and ENCRYPTED not in rules.refuses:
             include.append(ENCRYPTED)
         if request.logprobs:
             include.append(LOGPROBS)

@@ -496,11 +496,66 @@ TOOLS = [
         "22-allowed",
         ask(tools=(CLOCK, WEATHER), tool_choice=ToolChoice("allowed", ("clock",), "required")),
         {"tools": [CLOCK_WIRE], "tool_choice": {"type": "any"}},
+        (("tool_choice", "emulated"),),
     ),
     Case(
         "22-allowed-auto",
         ask(tools=(CLOCK, WEATHER), tool_choice=ToolChoice("allowed", ("weather",))),
         {"tools": [WEATHER_WIRE], "tool_choice": {"type": "auto"}},
+        (("tool_choice", "emulated"),),
+    ),
+    Case(
+        "22-named-of-several",
+        ask(tools=(CLOCK, WEATHER, Tool("date")), tool_choice=ToolChoice("named", ("clock", "weather"), "required")),
+        {"tools": [CLOCK_WIRE, WEATHER_WIRE], "tool_choice": {"type": "any"}},
+        (("tool_choice", "emulated"),),
+    ),
+    Case(
+        "22-all-allowed",
+        ask(tools=(CLOCK, WEATHER), tool_choice=ToolChoice("allowed", ("weather", "clock"))),
+        {"tools": [CLOCK_WIRE, WEATHER_WIRE], "tool_choice": {"type": "auto"}},
+    ),
+    Case(
+        "22-allowed-beside-a-foreign-tool",
+        ask(
+            tools=(CLOCK, WEATHER, Tool("googleSearch", kind="native", native={"gemini": {"googleSearch": {}}})),
+            tool_choice=ToolChoice("allowed", ("clock",)),
+        ),
+        {"tools": [CLOCK_WIRE], "tool_choice": {"type": "auto"}},
+        (("tool_choice", "emulated"), ("tools[2]", "dropped")),
+    ),
+    Case(
+        "22-a-foreign-tool-alone-is-left-out",
+        ask(
+            tools=(CLOCK, Tool("googleSearch", kind="native", native={"gemini": {"googleSearch": {}}})),
+            tool_choice=ToolChoice("allowed", ("clock",)),
+        ),
+        {"tools": [CLOCK_WIRE], "tool_choice": {"type": "auto"}},
+        (("tools[1]", "dropped"),),
+    ),
+    Case(
+        "20-illegal-name-of-a-tool-that-is-left-out",
+        ask(
+            says("user", "Hello"),
+            says("assistant", Text("Let me look."), call("a", name="get weather!"), call("b", name="get weather!")),
+            gave("a", "1"),
+            gave("b", "2"),
+            tools=(CLOCK, Tool("get weather!")),
+            tool_choice=ToolChoice("allowed", ("clock",)),
+        ),
+        {"tools": [CLOCK_WIRE]},
+        (("tool_choice", "emulated"), ("messages[1].tool_calls[0].function.name", "renamed")),
+        names={"get_weather_": "get weather!"},
+    ),
+    Case(
+        "20-illegal-name-in-the-history-alone",
+        ask(says("user", "Hello"), says("assistant", call("a", name="get weather!")), gave("a", "1")),
+        {
+            "tools": [{"name": "get_weather_", "input_schema": EMPTY_SCHEMA}],
+            "tool_choice": {"type": "none"},
+        },
+        (("messages[1].tool_calls[0].function.name", "renamed"), ("tools", "emulated")),
+        names={"get_weather_": "get weather!"},
     ),
     Case(
         "22-choice-without-tools",
@@ -1043,6 +1098,11 @@ UNSUPPORTED = [
         ask(says("user", Image(Source(url="https://x.test/a.png")))),
         replace(RULES, image_urls=False),
         "messages[0].content[0]",
+    ),
+    *(
+        (f"35-no-web-address-{url.partition(':')[0]}", ask(says("user", part)), RULES, "messages[0].content[0]")
+        for url in ("data:image/png,notbase64", "gs://bucket/a.png", "file-123", "")
+        for part in (Image(Source(url=url)), Document(Source(url=url)))
     ),
     ("36-media-type", ask(says("user", Image(Source("image/tiff", "aGk=")))), RULES, "messages[0].content[0]"),
     (

@@ -215,6 +215,33 @@ def test_what_only_gemini_has_is_a_loss_by_its_own_path_elsewhere() -> None:
     }
 
 
+@pytest.mark.parametrize("mode", ["AUTO", "VALIDATED"])
+@pytest.mark.parametrize("functions", [["f"], ["f", "g"]])
+def test_85_functions_that_may_not_be_called_and_googles_own_tools_are_each_a_loss_elsewhere(
+    mode: str, functions: list[str]
+) -> None:
+    """allowedFunctionNames is about functions alone: Google's own tools are lost with it as without it."""
+    request = asked(
+        tools=[
+            {"functionDeclarations": [{"name": name} for name in functions]},
+            {"googleSearch": {}},
+            {"codeExecution": {}, "urlContext": {}},
+        ],
+        toolConfig={"functionCallingConfig": {"mode": mode, "allowedFunctionNames": ["f"]}},
+    )
+
+    rendered = anthropic.render_request(request, Rules(dialect="anthropic", max_output_tokens=1000))
+
+    assert [tool["name"] for tool in rendered.body["tools"]] == ["f"]
+    assert [loss.field for loss in rendered.losses if loss.field.startswith("tool")] == [
+        *(["toolConfig.functionCallingConfig"] if functions != ["f"] else []),
+        "tools[1].googleSearch",
+        "tools[2].codeExecution",
+        "tools[2].urlContext",
+        *(["toolConfig.functionCallingConfig.mode"] if mode == "VALIDATED" else []),
+    ]
+
+
 def test_labels_are_metadata_and_come_back_as_labels() -> None:
     request = asked(labels={"team": "search"}, serviceTier="standard")
     other = replace(request, dialect="openai_chat")

@@ -175,6 +175,78 @@ CONTENTS = [
         [("messages[2]", "emulated")],
         id="74-a-missing-answer-is-an-error",
     ),
+    *(
+        pytest.param(
+            [model(CALL, replace(CALL, id="c2")), RESULT, between, answer("c2", Text("2")), USER],
+            {
+                "contents": [
+                    {"role": "model", "parts": [function_call("c1"), function_call("c2")]},
+                    {
+                        "role": "user",
+                        "parts": [
+                            response("c1", {"output": "out"}),
+                            response("c2", {"output": "2"}),
+                            {"text": "hi"},
+                            {"text": "hi"},
+                        ],
+                    },
+                ]
+            },
+            lost,
+            id=f"74-a-late-answer-stands-where-it-was-due-{between.role}",
+        )
+        for between, lost in ((USER, []), (replace(USER, role="system"), [("messages[2].role", "emulated")]))
+    ),
+    pytest.param(
+        [model(CALL), model(Text("a")), USER, model(Text("b")), RESULT],
+        {
+            "contents": [
+                {"role": "model", "parts": [function_call("c1"), {"text": "a"}]},
+                {"role": "user", "parts": [response("c1", {"output": "out"}), {"text": "hi"}]},
+                {"role": "model", "parts": [{"text": "b"}]},
+            ]
+        },
+        [],
+        id="74-an-answer-a-turn-late",
+    ),
+    pytest.param(
+        [model(CALL, CALL), RESULT, USER, answer("c1", Text("2"))],
+        {
+            "contents": [
+                {"role": "model", "parts": [function_call("c1"), function_call("c1")]},
+                {
+                    "role": "user",
+                    "parts": [response("c1", {"output": "out"}), response("c1", {"output": "2"}), {"text": "hi"}],
+                },
+            ]
+        },
+        [],
+        id="74-a-late-answer-to-the-second-call-of-an-id",
+    ),
+    pytest.param(
+        [model(CALL), USER, RESULT, answer("c1", Text("again"))],
+        {
+            "contents": [
+                {"role": "model", "parts": [function_call("c1")]},
+                {"role": "user", "parts": [response("c1", {"output": "out"}), {"text": "hi"}]},
+            ]
+        },
+        [("messages[3]", "dropped")],
+        id="74-a-second-answer",
+    ),
+    pytest.param(
+        [model(CALL), RESULT, model(CALL), RESULT],
+        {
+            "contents": [
+                {"role": "model", "parts": [function_call("c1")]},
+                {"role": "user", "parts": [response("c1", {"output": "out"})]},
+                {"role": "model", "parts": [function_call("c1")]},
+                {"role": "user", "parts": [response("c1", {"output": "out"})]},
+            ]
+        },
+        [],
+        id="74-an-id-used-in-each-turn",
+    ),
     pytest.param(
         [model(CALL), answer("c1", Text("1"), Text("2"))],
         {
@@ -370,6 +442,12 @@ def test_contents(messages: list[Message], body: dict[str, Any], lost: list[tupl
         ),
         pytest.param(
             [Message("system", (Image(Source("image/png", "QQ==")),))], Unsupported, "messages[0].content", id="71"
+        ),
+        pytest.param(
+            [model(Audio(Source(), id="audio_1"))],
+            Unsupported,
+            "messages[0].content[0]",
+            id="38-an-earlier-sound-by-its-id",
         ),
         pytest.param([model(replace(CALL, arguments="{"))], BadRequest, ARGUMENTS, id="17-no-json"),
         pytest.param([model(replace(CALL, arguments="[1]"))], BadRequest, ARGUMENTS, id="17-no-object"),

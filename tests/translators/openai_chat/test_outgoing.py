@@ -232,24 +232,98 @@ def test_earlier_reasoning_is_sent_back_as_the_target_wants(
     assert sent.get("reasoning_content") == reasoning
 
 
-def test_signatures_never_reach_another_vendor_and_are_reported_once() -> None:
+def test_signatures_never_reach_another_vendor_and_are_reported() -> None:
     """WIRE 78, 124, 138."""
-    request = asked(USER, THOUGHT, CALLED, CALLED)
+    request = asked(USER, THOUGHT, CALLED)
 
     assert "signature" not in repr(body_of(request)).lower()
     assert losses_of(request) == [
         ("messages[1].content[0].signature", "dropped"),
-        ("messages[2].content[0].signature", "dropped"),
         ("messages[1].content[0]", "dropped"),
+        ("messages[2].content[0].signature", "dropped"),
     ]
 
 
-def test_a_field_of_another_dialect_is_reported_once_with_its_first_place() -> None:
-    marked = Text("a", native={"anthropic": {"cache_control": {"type": "ephemeral"}}})
+MARK = {"cache_control": {"type": "ephemeral"}}
+MARKED = Text("a", native={"anthropic": MARK})
 
-    assert losses_of(asked(Message("user", (marked, marked)), Message("user", (marked,)))) == [
-        ("messages[0].content[0].cache_control", "dropped")
+
+def test_every_place_of_a_lost_field_is_reported() -> None:
+    cited = Text("b", ({"type": "url_citation"},), native={"anthropic": {"citations": [{}]}})
+    hidden = Thinking("", {"anthropic": {"redacted_data": "x"}})
+    request = asked(
+        Message("system", (MARKED, MARKED)),
+        Message("user", (Document(Source(), None, "d", native={"anthropic": {"citations": {"enabled": True}}}),)),
+        Message("assistant", (Thinking("t", {"anthropic": {"signature": "s"}}), hidden, cited)),
+        Message("assistant", (Thinking("u", {"anthropic": {"signature": "s"}}), Text("c"))),
+        USER,
+        native={"anthropic": MARK},
+    )
+
+    assert sorted(losses_of(request)) == [
+        ("cache_control", "dropped"),
+        ("messages[0].content[0].cache_control", "dropped"),
+        ("messages[0].content[1].cache_control", "dropped"),
+        ("messages[1].content[0]", "emulated"),
+        ("messages[1].content[0].citations", "dropped"),
+        ("messages[2].content[0]", "dropped"),
+        ("messages[2].content[0].signature", "dropped"),
+        ("messages[2].content[1].data", "dropped"),
+        ("messages[2].content[2].citations", "dropped"),
+        ("messages[3].content[0]", "dropped"),
+        ("messages[3].content[0].signature", "dropped"),
     ]
+
+
+def test_beyond_64_losses_of_one_field_one_more_stands_for_the_rest() -> None:
+    losses = render_request(asked(Message("user", (MARKED,) * 70)), Rules()).losses
+
+    assert [loss.field for loss in losses] == [f"messages[0].content[{at}].cache_control" for at in range(65)]
+    assert losses[-1].reason.endswith("; 5 more alike")
+
+
+TWO_CALLS = Message("assistant", (ToolCall("a", "f", "{}"), ToolCall("b", "f", "{}")))
+A = Message("tool", (ToolResult("a", (Text("ra"),)),))
+B = Message("tool", (ToolResult("b", (Text("rb"),)),))
+ASIDE = Message("developer", (Text("x"),))
+
+
+@pytest.mark.parametrize(
+    ("messages", "sent"),
+    [
+        ((TWO_CALLS, A, ASIDE, B), ["assistant", "ra", "rb", "x"]),
+        ((TWO_CALLS, ASIDE, B, USER, A), ["assistant", "rb", "ra", "x", "hi"]),
+        # An id that is used again means the later call.
+        ((TWO_CALLS, A, B, TWO_CALLS, A, USER, B), ["assistant", "ra", "rb", "assistant", "ra", "rb", "hi"]),
+    ],
+)
+def test_results_stand_right_behind_the_turn_that_called(messages: tuple[Message, ...], sent: list[str]) -> None:
+    """OpenAI answers any other message between them with 400."""
+    written = body_of(asked(*messages))["messages"]
+
+    assert [message["content"] or message["role"] for message in written] == sent
+    assert losses_of(asked(*messages)) == []
+
+
+def test_a_call_without_a_result_is_given_one() -> None:
+    request = asked(TWO_CALLS, B, USER)
+
+    written = body_of(request)["messages"]
+
+    assert [message.get("tool_call_id") for message in written] == [None, "b", "a", None]
+    assert written[2]["content"] == "This call gave no result."
+    assert losses_of(request) == [("messages[0].content[0]", "emulated")]
+
+
+def test_a_call_at_the_end_is_still_open() -> None:
+    assert [message["role"] for message in body_of(asked(USER, TWO_CALLS))["messages"]] == ["user", "assistant"]
+
+
+def test_an_answer_of_which_nothing_is_left_is_left_out() -> None:
+    request = asked(USER, Message("assistant", (Opaque("openai_responses", "mcp_call", {}),)), USER)
+
+    assert [message["role"] for message in body_of(request)["messages"]] == ["user", "user"]
+    assert losses_of(request) == [("messages[1].content[0]", "dropped")]
 
 
 @pytest.mark.parametrize(
@@ -257,6 +331,7 @@ def test_a_field_of_another_dialect_is_reported_once_with_its_first_place() -> N
     [
         ({"temperature": 2}, Rules(temperature_max=1), [("temperature", "clamped")]),
         ({"top_k": 4}, Rules(refuses=frozenset({"top_k"})), [("top_k", "dropped")]),
+        ({"top_k": 4}, Rules(conformant=True), [("top_k", "dropped")]),
         ({"max_output_tokens": 9}, Rules(max_output_tokens=5), [("max_tokens", "clamped")]),
         ({"reasoning": Reasoning("max")}, Rules(efforts=("low",)), [("output_config.effort", "clamped")]),
         ({"reasoning": Reasoning("low")}, Rules(thinking="none"), [("output_config.effort", "dropped")]),

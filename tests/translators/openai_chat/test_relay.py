@@ -72,6 +72,8 @@ def test_only_what_must_change_is_changed(raw: bytes, sent: bytes) -> None:
         ({"temperature": 1, "top_p": 1}, Rules(one_of_temperature_top_p=True), {"temperature": 1}, ["top_p"]),
         ({"seed": 1, "min_p": 0.1}, Rules(refuses=frozenset({"seed", "min_p"})), {}, ["seed", "min_p"]),
         ({"seed": 1}, Rules(rename={"seed": "random_seed"}), {"random_seed": 1}, []),
+        ({"top_k": 4}, Rules(conformant=True), {}, ["top_k"]),
+        ({"top_k": 4}, Rules(), {"top_k": 4}, []),
         ({}, Rules(extra_body={"safe": True}), {"safe": True}, []),
         (
             {"reasoning_effort": "xhigh"},

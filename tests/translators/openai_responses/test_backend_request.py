@@ -514,7 +514,7 @@ def test_other_vendors_blocks_are_dropped_and_reported() -> None:
     assert lost(rendered) == [("messages[1].content[0]", "dropped")]
 
 
-def test_marks_of_other_vendors_are_reported_once() -> None:
+def test_marks_of_other_vendors_are_reported_at_each_place() -> None:
     marked = {"anthropic": {"cache_control": {"type": "ephemeral"}}}
     messages = (Message("user", (Text("a", native=marked),)), Message("user", (Text("b", native=marked),)))
     tool = Tool("f", native=marked)
@@ -522,8 +522,48 @@ def test_marks_of_other_vendors_are_reported_once() -> None:
 
     assert sorted(lost(rendered)) == [
         ("messages[0].content.cache_control", "dropped"),
+        ("messages[1].content.cache_control", "dropped"),
         ("tools[0].cache_control", "dropped"),
     ]
+
+
+NO_SUMMARY = replace(RULES, refuses=frozenset({"reasoning.visible"}))
+NOT_ENCRYPTED = replace(RULES, refuses=frozenset({"reasoning.encrypted_content"}))
+NO_INCLUDE = replace(RULES, refuses=frozenset({"include"}))
+
+
+def test_what_is_asked_for_unasked_is_left_out_in_silence_where_it_is_refused() -> None:
+    assert bridged().body["include"] == ["reasoning.encrypted_content"]
+    for rules in (NOT_ENCRYPTED, NO_INCLUDE):
+        rendered = bridged(rules)
+        assert ("include" in rendered.body, lost(rendered)) == (False, [])
+
+
+def test_a_wish_to_see_reasoning_is_dropped_and_reported_where_it_is_refused() -> None:
+    rendered = bridged(NO_SUMMARY, reasoning_effort="low", include_reasoning=True)
+
+    assert rendered.body["reasoning"] == {"effort": "low"}
+    assert lost(rendered) == [("include_reasoning", "dropped")]
+
+
+@pytest.mark.parametrize(
+    ("rules", "sent", "losses"),
+    [
+        (NOT_ENCRYPTED, ["file_search_call.results"], ["include[0]"]),
+        (NO_INCLUDE, None, ["include"]),
+        (NO_SUMMARY, ["reasoning.encrypted_content", "file_search_call.results"], ["reasoning.summary"]),
+    ],
+)
+def test_a_clients_own_include_is_reported_where_it_is_refused(
+    rules: Rules, sent: list[str] | None, losses: list[str]
+) -> None:
+    include = ["reasoning.encrypted_content", "file_search_call.results"]
+    body = {"model": "m", "input": "x", "include": include, "reasoning": {"summary": "detailed", "effort": "low"}}
+    rendered = render_request(parse_request(body), rules)
+
+    assert rendered.body.get("include") == sent
+    assert ("summary" in rendered.body["reasoning"]) is (rules is not NO_SUMMARY)
+    assert [loss.field for loss in rendered.losses] == losses
 
 
 def test_an_answer_at_the_end_is_refused_where_it_cannot_be_continued() -> None:
