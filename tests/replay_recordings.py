@@ -139,6 +139,7 @@ def config_of(cases: Iterable[Case], upstream: Upstream) -> str:
             f"completions = {'true' if older else 'false'}",
             f'base_url = "{upstream.url}{PATHS[dialect]}"',
             'keys = ["env:UPSTREAM_KEY"]',
+            "quirks = { image_urls = true, file_urls = true }",  # it stands for the vendor, wherever it listens
             "",
         ]
     return "\n".join(rows)

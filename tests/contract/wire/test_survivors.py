@@ -88,7 +88,7 @@ WISHES: Final = {
             "tools": [{"name": "a_b", "input_schema": {"type": "object", "properties": {}}}],
             "tool_choice": {"type": "none"},
         },
-        ("tools",),
+        ("messages[1].tool_calls[0].function.name", "tools"),
     ),
     "33-one-string": Wish(OLD, asks(stop="END"), {"stop_sequences": ["END"]}),
     "34-safety-identifier": Wish(OLD, asks(safety_identifier="s-1"), {"metadata": {"user_id": "s-1"}}),

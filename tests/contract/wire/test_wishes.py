@@ -229,6 +229,7 @@ WISHES: Final = {
             },
         ),
         {"tools": [CLAUDES_TOOL], "tool_choice": {"type": "any"}},
+        ("tool_choice",),
     ),
     "22-named-gemini": Wish(
         OLD,
