@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from proxy.credentials import CredentialBook, StoredKey
 from proxy.sealing import new_key
 from tests.proxy.conftest import Serve
 from tests.proxy.serving import KEY, OPENING, QUICK, Reply, Served, chunk, failing, provider, says, serving, streams
@@ -341,20 +342,27 @@ async def test_secrets_of_keys_that_sign_are_encrypted_anew_as_well(tmp_path: Pa
     assert secret not in path.read_bytes()
 
 
-async def test_a_change_is_in_force_though_the_client_left(serve: Serve, upstream: Upstream) -> None:
+async def test_a_change_is_in_force_though_the_client_left(
+    serve: Serve, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is on disk and what is used never differ."""
     server = await serve(AUTH, provider("one", upstream, keys=()), environ=SEALING)
-    services, disk = server.services, threading.Event()
+    services, disk, begun = server.services, threading.Event(), asyncio.Event()
+    add = CredentialBook.add
+
+    async def watched(*args: Any) -> StoredKey:
+        begun.set()
+        return await add(*args)
+
+    monkeypatch.setattr(CredentialBook, "add", watched)
     raw = json.dumps({"provider": "one", "key": CANARY}).encode()
     head = f"POST /api/v1/credentials HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {MASTER}\r\n"
     services.db.post(lambda connection: disk.wait(10))
-    waiting = services.db.pending
 
     _, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(f"{head}Content-Length: {len(raw)}\r\n\r\n".encode() + raw)
     async with asyncio.timeout(5):
-        while services.db.pending <= waiting:
-            await asyncio.sleep(0)
+        await begun.wait()
         writer.transport.abort()
         while services.in_flight:
             await asyncio.sleep(0)
