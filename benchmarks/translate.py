@@ -7,7 +7,8 @@ machine does not count):
 
 - chunk: a stream of 400 text deltas, each event fed alone to the backend's parser, its events rendered for the client;
 - whole: a typical request (system prompt, six turns with one tool round trip, three tools, 2 KB) parsed and rendered
-  for the backend, and the backend's answer of 1.5 KB parsed and rendered for the client;
+  for the backend, and the backend's answer of 1.5 KB parsed and rendered for the client; the tools are those of the
+  request before, as a client's are, and so they are remembered;
 - codec: the same bytes through orjson alone, in and out.
 
 A pair of the same dialect is measured as it runs: relayed. With `--stages` each step of a whole request and answer is

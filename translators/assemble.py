@@ -164,7 +164,7 @@ def collect(events: Iterable[Event]) -> Response:
 
 
 def replay(response: Response) -> Iterator[Event]:
-    """A whole answer as a stream: each part in one delta."""
+    """A whole answer as a stream: each part in one delta. Log probabilities without a text get an empty one."""
     yield Start(response.id, response.model, response.created, response.native)
     for choice in response.choices:
         logprobs = choice.logprobs
@@ -176,6 +176,10 @@ def replay(response: Response) -> Iterator[Event]:
                 yield PartDelta(index, text, choice.index, logprobs if carries_logprobs else None, annotations)
                 logprobs = None if carries_logprobs else logprobs
             yield PartEnd(index, choice.index)
+        if logprobs is not None:  # of an answer without words, as of pictures alone: deltas of texts have their place
+            yield PartStart(len(choice.parts), Text(""), choice.index)
+            yield PartDelta(len(choice.parts), "", choice.index, logprobs)
+            yield PartEnd(len(choice.parts), choice.index)
         if choice.finish_reason is not None:
             yield Finish(choice.finish_reason, choice.index, choice.native)
     if response.usage is not None:

@@ -4,6 +4,7 @@
     render_request(request, rules) -> Rendered      parse_request(body, ...) -> Request
     parse_response(body) -> Response                render_response(response, to) -> dict
     parse_error(status, body, headers) -> Failure   render_error(failure, request_id) -> (status, dict)
+                                                    unshown(response, to) -> losses
     error_in(body) -> Failure | None                StreamRenderer(to)
     StreamParser(rules)                             relay_request, relay_response, StreamRelay: the verbatim way
     TAKES_N, TAKES_CUSTOM_TOOLS
@@ -13,12 +14,13 @@ Rendering is pure: the same arguments give the same body.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
 from translators.losses import Loss
 from translators.neutral import Effort, Event, Failure, Request, Response, Usage
+from translators.values import NOTHING, value
 
 ThinkingForm = Literal["none", "budget", "adaptive", "level", "effort"]
 """How a model is told to think: not at all, a token budget, Anthropic's adaptive + effort, Gemini's level,
@@ -96,14 +98,14 @@ class Rules:
     tools while reasoning is on, any tools, or everything (WIRE 104, 105)."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Rendered:
     """A request in the target's dialect. *tool_names* maps renamed tools back to the client's names."""
 
     body: dict[str, Any]
     losses: tuple[Loss, ...] = ()
-    headers: Mapping[str, str] = field(default_factory=dict)
-    tool_names: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = NOTHING
+    tool_names: Mapping[str, str] = NOTHING
 
 
 class StreamParser(Protocol):
@@ -120,7 +122,7 @@ class StreamParser(Protocol):
         """The events that the end of the stream implies."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ReplyTo:
     """The client that an answer is made for: what it asked, and what stands in where the vendor says nothing."""
 
@@ -210,12 +212,11 @@ class ClientDialect(Protocol):
     def StreamRelay(self) -> NewStreamRelay:  # noqa: N802
         """The relay of streams."""
 
-    @property
-    def ARGUMENTS_ARE_OBJECTS(self) -> bool:  # noqa: N802  a constant of the module
-        """Whether a tool call's arguments are an object in answers, so that broken text cannot be told as it is."""
-
     def render_response(self, response: Response, to: ReplyTo) -> dict[str, Any]:
         """*response* as a whole answer."""
+
+    def unshown(self, response: Response, to: ReplyTo) -> Iterable[Loss]:
+        """What of *response* an answer of this dialect, whole or streamed, leaves out or tells in other words."""
 
     def render_error(self, failure: Failure, request_id: str) -> tuple[int, dict[str, Any]]:
         """*failure* as this dialect's status and envelope."""
@@ -228,8 +229,12 @@ class ClientDialect(Protocol):
         Only what must change does: the model, the proxy's own fields, what *rules* say the target refuses.
         """
 
-    def relay_response(self, raw: bytes, rules: Rules, to: ReplyTo) -> tuple[bytes, Response]:
+    def relay_response(
+        self, raw: bytes, rules: Rules, to: ReplyTo, body: dict[str, Any] | None = None, /
+    ) -> tuple[bytes, Response]:
         """A whole answer of the same dialect: its bytes (mended where a client could not read them) and what it says.
+
+        *body* is *raw* parsed, by whoever has done so already; it may be changed.
 
         Raises:
             BadAnswer: it is not an answer of this dialect.

@@ -76,7 +76,8 @@ class Fields:
 
     def number(self, key: str, low: float | None = None, high: float | None = None) -> float | None:
         """A number within [low, high]."""
-        value = self.get(key)
+        self._read.add(key)
+        value = self.value.get(key)
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, Final, Literal
 from urllib.parse import quote
@@ -27,12 +26,13 @@ from translators.neutral import (
     ToolCall,
     ToolResult,
 )
+from translators.values import value
 from translators.written import WrittenSchema
 
 LossAction = Literal["dropped", "clamped", "renamed", "emulated"]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Loss:
     """One field that did not reach the target as it was sent.
 
@@ -260,6 +260,42 @@ def tool_place(tool: Tool, position: int, dialect: str) -> str:
     if tool.place or dialect != "openai_chat" or tool.kind == "native":
         return tool.place or f"tools[{position}]"
     return f"tools[{position}].{tool.kind}"
+
+
+def renamed_in_history(
+    request: Request, told: Iterable[str], wire: Callable[[str], str], *, results: bool = False
+) -> Iterator[tuple[str, str]]:
+    """(where a name stands first, what *wire* makes of it) of each function of earlier turns that is called otherwise.
+
+    Without those of *told*, which are said elsewhere. With *results* the name beside a result counts, too.
+    """
+    known = set(told)
+    kinds = (ToolCall, ToolResult) if results else (ToolCall,)
+    for position, message in enumerate(request.messages):
+        for place, part in placed(message, position, request.dialect):
+            if not isinstance(part, kinds) or part.name is None or part.name in known:
+                continue
+            known.add(part.name)
+            if (changed := wire(part.name)) != part.name:
+                yield _name_place(request.dialect, place, part), changed
+
+
+def renamed_functions(request: Request, wire: Callable[[str], str]) -> Iterator[tuple[str, str]]:
+    """The same of all that *request* names: its tools, where they are defined, then earlier calls of others."""
+    offered = [tool.name for tool in request.tools if tool.kind != "native"]
+    for position, tool in enumerate(request.tools):
+        if tool.kind != "native" and (changed := wire(tool.name)) != tool.name:
+            yield f"{tool_place(tool, position, request.dialect)}.name", changed
+    yield from renamed_in_history(request, offered, wire)
+
+
+def _name_place(dialect: str, place: str, part: ToolCall | ToolResult) -> str:
+    """Where the name of *part* stands: every dialect writes a call's beside its arguments, a result's beside its id."""
+    if isinstance(part, ToolResult):
+        beside = part_field(dialect, place, "call_id")
+    else:
+        beside = part_field(dialect, place, "input" if part.kind == "custom" else "arguments")
+    return f"{beside.rpartition('.')[0]}.name"
 
 
 def tool_parameters(dialect: str, place: str, tool: Tool) -> str:

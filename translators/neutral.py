@@ -18,12 +18,12 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Any, Literal
 
-from translators.values import value
+from translators.values import NOTHING, value
 
 Native = Mapping[str, Mapping[str, Any]]
 """Dialect name -> fields that only this dialect reads, in its own wire names."""
 
-NO_NATIVE: Native = {}
+NO_NATIVE: Native = NOTHING
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
@@ -57,7 +57,7 @@ class Text:
 
     text: str
     annotations: tuple[Mapping[str, Any], ...] = ()
-    native: Native = field(default_factory=dict)
+    native: Native = NO_NATIVE
     place: str = field(default="", compare=False)
 
 
@@ -67,7 +67,7 @@ class Image:
 
     source: Source
     detail: str | None = None
-    native: Native = field(default_factory=dict)
+    native: Native = NO_NATIVE
     place: str = field(default="", compare=False)
 
 
@@ -78,7 +78,7 @@ class Audio:
     source: Source
     id: str | None = None
     transcript: str | None = None
-    native: Native = field(default_factory=dict)
+    native: Native = NO_NATIVE
     place: str = field(default="", compare=False)
 
 
@@ -89,7 +89,7 @@ class Document:
     source: Source
     filename: str | None = None
     text: str | None = None
-    native: Native = field(default_factory=dict)
+    native: Native = NO_NATIVE
     place: str = field(default="", compare=False)
 
 
@@ -98,7 +98,7 @@ class Thinking:
     """The model's reasoning, readable or not. Signatures and encrypted forms stand in *native*, verbatim."""
 
     text: str
-    native: Native = field(default_factory=dict)
+    native: Native = NO_NATIVE
     place: str = field(default="", compare=False)
 
 
@@ -107,7 +107,7 @@ class Refusal:
     """The model's own words of refusal."""
 
     text: str
-    native: Native = field(default_factory=dict)
+    native: Native = NO_NATIVE
     place: str = field(default="", compare=False)
 
 
@@ -122,7 +122,7 @@ class ToolCall:
     name: str
     arguments: str
     kind: Literal["function", "custom"] = "function"
-    native: Native = field(default_factory=dict)
+    native: Native = NO_NATIVE
     place: str = field(default="", compare=False)
 
 
@@ -134,7 +134,7 @@ class ToolResult:
     parts: tuple[Part, ...]
     is_error: bool = False
     name: str | None = None
-    native: Native = field(default_factory=dict)
+    native: Native = NO_NATIVE
     place: str = field(default="", compare=False)
 
 
@@ -165,7 +165,7 @@ class Message:
     role: Role
     parts: tuple[Part, ...]
     name: str | None = None
-    native: Native = field(default_factory=dict)
+    native: Native = NO_NATIVE
     place: str = field(default="", compare=False)
     """Where the client wrote it (`system`, `contents[2]`, `input[4]`), for losses and errors; empty: `messages[i]`."""
 
@@ -183,7 +183,7 @@ class Tool:
     parameters: Mapping[str, Any] | None = None
     strict: bool | None = None
     kind: Literal["function", "custom", "native"] = "function"
-    native: Native = field(default_factory=dict)
+    native: Native = NO_NATIVE
     place: str = field(default="", compare=False)
     """Where the client wrote the definition (`tools[1].function`); empty: `tools[i]`."""
 
@@ -210,7 +210,7 @@ class Reasoning:
     effort: Effort | None = None
     budget_tokens: int | None = None
     visible: bool | None = None
-    native: Native = field(default_factory=dict)
+    native: Native = NO_NATIVE
 
 
 @value(frozen=True, slots=True)
@@ -255,8 +255,8 @@ class Request:
     service_tier: str | None = None
     stream: bool = False
     include_usage: bool = False
-    native: Native = field(default_factory=dict)
-    places: Mapping[str, str] = field(default_factory=dict, compare=False)
+    native: Native = NO_NATIVE
+    places: Mapping[str, str] = field(default=NOTHING, compare=False)
     """What the client called a field, where it is not what `losses.client_field` says (`max_output_tokens`:
     `max_tokens`)."""
 
@@ -279,7 +279,7 @@ class Usage:
     reasoning_tokens: int = 0
     audio_input_tokens: int = 0
     audio_output_tokens: int = 0
-    raw: Mapping[str, Any] = field(default_factory=dict)
+    raw: Mapping[str, Any] = NOTHING
     estimated: bool = False
 
 
@@ -301,7 +301,7 @@ class Choice:
     finish_reason: FinishReason | None
     index: int = 0
     logprobs: tuple[TokenLogprob, ...] | None = None
-    native: Native = field(default_factory=dict)
+    native: Native = NO_NATIVE
 
 
 @value(frozen=True, slots=True)
@@ -314,7 +314,7 @@ class Response:
     choices: tuple[Choice, ...]
     usage: Usage | None = None
     failure: Failure | None = None
-    native: Native = field(default_factory=dict)
+    native: Native = NO_NATIVE
 
 
 # --- events --------------------------------------------------------------------------------------
@@ -327,7 +327,7 @@ class Start:
     id: str
     model: str
     created: int
-    native: Native = field(default_factory=dict)
+    native: Native = NO_NATIVE
 
 
 @value(frozen=True, slots=True)
@@ -355,7 +355,7 @@ class PartDelta:
     choice: int = 0
     logprobs: tuple[TokenLogprob, ...] | None = None
     annotations: tuple[Mapping[str, Any], ...] = ()
-    native: Native = field(default_factory=dict)
+    native: Native = NO_NATIVE
 
 
 @value(frozen=True, slots=True)
@@ -364,7 +364,7 @@ class PartEnd:
 
     index: int
     choice: int = 0
-    native: Native = field(default_factory=dict)
+    native: Native = NO_NATIVE
 
 
 @value(frozen=True, slots=True)
@@ -373,7 +373,7 @@ class Finish:
 
     reason: FinishReason
     choice: int = 0
-    native: Native = field(default_factory=dict)
+    native: Native = NO_NATIVE
 
 
 @value(frozen=True, slots=True)

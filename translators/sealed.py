@@ -22,11 +22,15 @@ _MARK: Final = b"modelport\x01"
 _MARKED: Final = b64encode(_MARK[:9]).decode()
 """How every sealed text begins."""
 MAX_UNSEALED: Final = 1024 * 1024
+_SHORT: Final = 512
+"""Bytes for which the smallest deflater will do: the usual one sets up 256 KB of memory first (zlib's manual)."""
 
 
 def seal(native: Native) -> str:
     """*native* as one text; of no fields, too, which says that the proxy and no vendor made it."""
-    return b64encode(_MARK + zlib.compress(dumps(dict(native)), 1)).decode()
+    plain = dumps(dict(native))
+    deflater = zlib.compressobj(level=1, wbits=9, memLevel=1) if len(plain) <= _SHORT else zlib.compressobj(level=1)
+    return b64encode(_MARK + deflater.compress(plain) + deflater.flush()).decode()
 
 
 def unseal(text: str) -> Native | None:

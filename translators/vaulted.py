@@ -96,7 +96,7 @@ def remember(request: Request, response: Response, *, readable: bool = True) -> 
     is signed or encrypted counts as reasoning: no server of that origin takes plain text back.
     A response that failed is not kept.
     """
-    if response.failure is not None:
+    if response.failure is not None or only_words(response):
         return []
     past = Past(request.messages)
     here = len(request.messages)
@@ -114,6 +114,11 @@ def remember(request: Request, response: Response, *, readable: bool = True) -> 
             calls = (part for part in choice.parts if isinstance(part, ToolCall))
             kept.update((said_key(call, past.before(here)), value) for call in calls)
     return list(kept.items())
+
+
+def only_words(response: Response) -> bool:
+    """Whether *response* says nothing but text, as most do, so that nothing of it is to be kept."""
+    return all(type(part) is Text and not part.native for choice in response.choices for part in choice.parts)
 
 
 def _may_drop_ids(request: Request) -> bool:

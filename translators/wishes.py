@@ -11,6 +11,7 @@ model's own, so it is left out unless the target's vendor is known to have the f
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any, Final
 
 from translators.dialect import Rules
@@ -24,11 +25,35 @@ IDLE_NATIVE: Final[dict[str, dict[str, Any]]] = {
 """Dialect -> unknown fields with the value that asks for nothing."""
 
 
+_MAY_BE_IDLE: Final = (
+    "n",
+    "logprobs",
+    "top_logprobs",
+    "metadata",
+    "logit_bias",
+    "verbosity",
+    "service_tier",
+    "presence_penalty",
+    "frequency_penalty",
+    "tool_choice",
+    "parallel_tool_calls",
+)
+"""The fields that `_idle_fields` looks at."""
+_said: Final = attrgetter(*_MAY_BE_IDLE)
+_NONE_SAID: Final = (None,) * len(_MAY_BE_IDLE)
 _HAVE_VERBOSITY: Final = frozenset({"openai_chat", "openai_responses"})
 
 
 def real_wishes(request: Request, rules: Rules | None = None) -> Request:
     """*request* without the fields that ask for nothing of a target with *rules*, or of any where they are unknown."""
+    changes = {} if _said(request) == _NONE_SAID else _idle_fields(request, rules)
+    if request.native and (native := _real_native(request)):
+        changes["native"] = native
+    return replace(request, **changes) if changes else request
+
+
+def _idle_fields(request: Request, rules: Rules | None) -> dict[str, Any]:
+    """The fields that ask for nothing, each with the value of one that is not said."""
     changes: dict[str, Any] = {}
     if request.n == 1:
         changes["n"] = None
@@ -51,9 +76,7 @@ def real_wishes(request: Request, rules: Rules | None = None) -> Request:
         changes["tool_choice"] = None
     if request.parallel_tool_calls is not None and not request.tools:
         changes["parallel_tool_calls"] = None
-    if native := _real_native(request):
-        changes["native"] = native
-    return replace(request, **changes) if changes else request
+    return changes
 
 
 def _takes_verbosity(rules: Rules) -> bool:

@@ -169,3 +169,13 @@ def test_only_wide_numbers_are_written_by_the_slower_writer() -> None:
 def test_wide_numbers_in_deeply_nested_arguments_are_an_error() -> None:
     with pytest.raises(JsonError, match="nested"):
         loads_exact("[" * 1000 + "9" * 25 + "]" * 1000)
+
+
+@pytest.mark.parametrize("before", range(19))
+@pytest.mark.parametrize("digits", [17, 18, 19, 20, 40])
+def test_a_number_is_exact_wherever_it_stands(digits: int, before: int) -> None:
+    """Not every byte is looked at to find the wide ones: none of them may fall between."""
+    number = int("9" * digits)
+    text = f'{{"{"k" * before}":{number}}}'
+
+    assert loads_object(text) == loads_exact(text) == {"k" * before: number}

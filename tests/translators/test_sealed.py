@@ -24,6 +24,14 @@ def test_what_was_sealed_is_unsealed(native: dict[str, dict[str, str]]) -> None:
     assert b64decode(sealed, validate=True)
 
 
+@pytest.mark.parametrize("length", [0, 1, 400, 470, 480, 490, 500, 510, 520, 600, 3_000, 100_000])
+def test_any_length_is_unsealed(length: int) -> None:
+    """Short ones are packed by another deflater than long ones."""
+    signed = {"anthropic": {"signature": ("Zm9v" + str(length)) * (length // 4)}, "é": {"": "x" * length}}
+
+    assert unseal(seal(signed)) == signed
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from translators import neutral
 from translators.neutral import ToolChoice
-from translators.values import value
+from translators.values import NOTHING, value
 
 
 def test_every_value_of_the_neutral_form_is_declared_frozen() -> None:
@@ -52,3 +54,20 @@ def test_a_value_compares_hashes_and_matches_as_a_frozen_dataclass() -> None:
 def test_a_value_has_no_other_fields() -> None:
     with pytest.raises(AttributeError):
         setattr(ToolChoice("auto"), "other", 1)  # noqa: B010  the type checker refuses the plain form
+
+
+def test_the_shared_empty_object_stays_empty() -> None:
+    """Values that say nothing share it: whoever wrote into one would write into all."""
+    shared: Any = NOTHING
+
+    changes: list[Callable[[], Any]] = [
+        lambda: shared.__setitem__("a", 1),
+        lambda: shared.update(a=1),
+        lambda: shared.setdefault("a", 1),
+        lambda: shared.__ior__({"a": 1}),
+    ]
+    for change in changes:
+        with pytest.raises(TypeError, match="make a new object"):
+            change()
+    assert shared == {}
+    assert neutral.Text("x").native is neutral.Text("y").native is NOTHING

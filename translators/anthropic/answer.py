@@ -18,8 +18,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from translators.anthropic.arguments import object_of
 from translators.anthropic.response import NAME
+from translators.arguments import object_of
 from translators.codec import JsonError
 from translators.dialect import ReplyTo
 from translators.neutral import (

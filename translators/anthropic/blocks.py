@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from translators.anthropic.arguments import object_of
 from translators.anthropic.marks import MARKS, cache_mark, unread_native
 from translators.anthropic.response import NAME
 from translators.anthropic.tools import CallIds, ToolNames
+from translators.arguments import REPAIRED, object_of
 from translators.codec import JsonError
 from translators.dialect import Rules
 from translators.errors import BadRequest, Unsupported
@@ -200,7 +200,7 @@ def tool_use_block(call: ToolCall, place: str, rendering: Rendering) -> Block:
             raise BadRequest(f"{where}: {error}; expected a JSON object", where, "invalid_json") from error
         if repaired:
             where = rendering.called(place, "arguments")
-            rendering.lose(where, "emulated", "not a JSON object as sent; it was repaired")
+            rendering.lose(where, "emulated", REPAIRED)
     block = {
         "type": "tool_use",
         "id": rendering.ids.call(call.id),

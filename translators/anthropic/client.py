@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from translators.anthropic.answer import render_count, render_response
 from translators.anthropic.error import render_error
 from translators.anthropic.events import StreamRenderer
 from translators.anthropic.incoming import parse_count_request, parse_request
 from translators.anthropic.relay import StreamRelay, relay_request, relay_response
+from translators.anthropic.unshown import unshown
 
 __all__ = [
-    "ARGUMENTS_ARE_OBJECTS",
     "StreamRelay",
     "StreamRenderer",
     "parse_count_request",
@@ -21,7 +19,5 @@ __all__ = [
     "render_count",
     "render_error",
     "render_response",
+    "unshown",
 ]
-
-ARGUMENTS_ARE_OBJECTS: Final = True
-"""Whether a tool call's arguments are an object in answers."""

@@ -37,6 +37,7 @@ from translators.neutral import (
     ToolChoice,
     ToolResult,
 )
+from translators.toolbox import read_tools
 
 _EFFORTS: Final[Mapping[str, Effort]] = {
     "low": "low",
@@ -205,12 +206,14 @@ def _output(fields: Fields, native: dict[str, Any]) -> OutputFormat | None:
 
 def _read_tools(fields: Fields, said: dict[str, Any], halves: dict[str, Any]) -> None:
     del halves
-    said["tools"] = tuple(
-        [
-            _plain_tool(tool, place := f"tools[{at}]") or _tool(object_at(tool, place))
-            for at, tool in enumerate(fields.items("tools") or ())
-        ]
-    )
+    said["tools"] = read_tools(fields, _tools)
+
+
+def _tools(body: Fields) -> list[Tool]:
+    return [
+        _plain_tool(tool, place := f"tools[{at}]") or _tool(object_at(tool, place))
+        for at, tool in enumerate(body.items("tools") or ())
+    ]
 
 
 def _plain_tool(tool: Any, place: str) -> Tool | None:
@@ -272,20 +275,22 @@ def _system(content: Any, fields: Fields) -> Iterator[Message]:
         yield Message("system", parts, None, NO_NATIVE, "system")
 
 
-def _messages(messages: list[Any]) -> Iterator[Message]:
+def _messages(messages: list[Any]) -> list[Message]:
+    found: list[Message] = []
     called: dict[str, str] = {}
     for at, message in enumerate(messages):
         place = f"messages[{at}]"
         role, content, native = _head(message, place)
         where = place + ".content"
         if role == "user":
-            yield from _user_turn(user_parts(content, where, called), native, place)
+            found += _user_turn(user_parts(content, where, called), native, place)
         elif role == "assistant":
             parts = assistant_parts(content, where)
             called.update([(part.id, part.name) for part in parts if isinstance(part, ToolCall)])
-            yield Message("assistant", tuple(parts), None, native, place)
+            found.append(Message("assistant", tuple(parts), None, native, place))
         else:
-            yield Message("system", tuple(system_parts(content, where)), None, native, place)
+            found.append(Message("system", tuple(system_parts(content, where)), None, native, place))
+    return found
 
 
 def _head(message: Any, place: str) -> tuple[str, str | list[Any], Native]:
@@ -304,16 +309,15 @@ def _head(message: Any, place: str) -> tuple[str, str | list[Any], Native]:
     return known, content, native_of(fields.rest())
 
 
-def _user_turn(parts: list[Part], native: Native, place: str) -> Iterator[Message]:
+def _user_turn(parts: list[Part], native: Native, place: str) -> list[Message]:
     """One turn; tool results come as a message of their own before the rest."""
     results = tuple([part for part in parts if isinstance(part, ToolResult)])
     if not results:
-        yield Message("user", tuple(parts), None, native, place)
-        return
+        return [Message("user", tuple(parts), None, native, place)]
+    if len(results) == len(parts):
+        return [Message("tool", results, None, native, place)]
     rest = tuple([part for part in parts if not isinstance(part, ToolResult)])
-    yield Message("tool", results, None, NO_NATIVE if rest else native, place)
-    if rest:
-        yield Message("user", rest, None, native, place)
+    return [Message("tool", results, None, NO_NATIVE, place), Message("user", rest, None, native, place)]
 
 
 # --- fields of the body --------------------------------------------------------------------------

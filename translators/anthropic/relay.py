@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from translators.anthropic.answer import message_head, render_usage, stop_fields
-from translators.anthropic.arguments import object_of
 from translators.anthropic.error import error_envelope
 from translators.anthropic.events import MESSAGE_STOP, StreamRenderer
 from translators.anthropic.incoming_blocks import is_own_citation, sealed_in
 from translators.anthropic.request import taken_while_thinking
 from translators.anthropic.response import parse_response
 from translators.anthropic.stream import StreamParser
+from translators.arguments import object_of
 from translators.codec import REMOVED, JsonError, dumps, loads_object, splice
 from translators.counts import count_of
 from translators.dialect import Relayed, RelayedRequest, ReplyTo, Rules
@@ -130,14 +130,14 @@ def _fitted_block(block: dict[str, Any], place: str, rules: Rules, losses: list[
 # --- whole answers -------------------------------------------------------------------------------
 
 
-def relay_response(raw: bytes, rules: Rules, to: ReplyTo) -> tuple[bytes, Response]:
+def relay_response(raw: bytes, rules: Rules, to: ReplyTo, body: dict[str, Any] | None = None) -> tuple[bytes, Response]:
     """*raw*, mended where it has to be, and what it says.
 
     Raises:
         BadAnswer: *raw* is not JSON or not a message.
     """
     try:
-        body = loads_object(raw)
+        body = loads_object(raw) if body is None else body
     except JsonError as error:
         raise BadAnswer(f"the answer is {error}") from error
     response = parse_response(body)

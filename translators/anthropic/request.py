@@ -85,7 +85,9 @@ def render_request(request: Request, rules: Rules) -> Rendered:
     if turns.system:
         body["system"] = turns.system
     body["messages"] = messages
-    body |= tools | _sampling(request, rules, losses) | dict(plan.fields)
+    body |= tools
+    body |= _sampling(request, rules, losses)
+    body |= plan.fields
     if output:
         body["output_config"] = {**body.get("output_config", {}), **output}
     body |= _about_request(request, losses)

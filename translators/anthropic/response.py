@@ -148,7 +148,7 @@ def finish_reason(stop_reason: Any, parts: Sequence[Part]) -> FinishReason:
         raise BadAnswer(f"an empty answer with the stop reason {stop_reason!r}")
     if reason is not None and reason != "stop":
         return reason
-    return "tool_calls" if any(isinstance(part, ToolCall) for part in parts) else "stop"
+    return "tool_calls" if [part for part in parts if isinstance(part, ToolCall)] else "stop"
 
 
 def finish_native(message: Mapping[str, Any]) -> Native:
@@ -171,6 +171,8 @@ def refusal_of(message: Mapping[str, Any]) -> Refusal | None:
 
 def message_native(message: Mapping[str, Any]) -> Native:
     """The fields of the message as a whole that have no neutral place (container, diagnostics, ...)."""
+    if _MESSAGE_FIELDS.issuperset(message):
+        return NO_NATIVE
     fields = {name: value for name, value in message.items() if name not in _MESSAGE_FIELDS and value is not None}
     return {NAME: fields} if fields else NO_NATIVE
 

@@ -15,14 +15,13 @@ Source: anthropic.types.ThinkingConfigParam, OutputConfigParam.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import field
 from typing import Any, Final
 
 from translators.anthropic.response import NAME
 from translators.dialect import Rules
 from translators.losses import Loss, field_of
 from translators.neutral import Effort, Reasoning, Request
-from translators.values import value
+from translators.values import NOTHING, value
 
 MIN_BUDGET_TOKENS: Final = 1024
 _EFFORT: Final = "output_config.effort"
@@ -46,7 +45,7 @@ class ThinkingPlan:
 
     max_tokens: int
     on: bool = False
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any] = NOTHING
 
 
 def plan_thinking(

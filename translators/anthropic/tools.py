@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -12,8 +12,9 @@ from translators.anthropic.response import NAME
 from translators.dialect import Rules
 from translators.errors import BadRequest, Unsupported
 from translators.json_schema import anthropic_output_schema
-from translators.losses import Loss, field_of, part_field, placed, tool_parameters, tool_place
+from translators.losses import Loss, field_of, renamed_in_history, tool_parameters, tool_place
 from translators.neutral import Request, Tool, ToolCall
+from translators.toolbox import Written, written_once
 
 # "tools.0.custom.name: String should match pattern '^[a-zA-Z0-9_-]{1,128}$'" (the API's own 400, 2026)
 _LEGAL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
@@ -29,29 +30,25 @@ class ToolNames:
 
     def __init__(self, request: Request) -> None:
         names = dict.fromkeys(_all_names(request))
-        self._wire = {name: name for name in names if _LEGAL_NAME.fullmatch(name)}
-        self._renamed: dict[str, str] = {}
-        if len(self._wire) == len(names):
+        illegal = [name for name in names if not _LEGAL_NAME.fullmatch(name)]
+        self._wire: dict[str, str] = {}
+        self.restored: dict[str, str] = {}
+        """Renamed tools: legal name to the client's."""
+        if not illegal:
             return
-        taken = set(self._wire)
-        for name in names:
-            if name not in self._wire:
-                wire = _unused(_ILLEGAL_CHARACTER.sub("_", name)[:_MAX_NAME] or "tool", taken)
-                taken.add(wire)
-                self._wire[name], self._renamed[wire] = wire, name
+        taken = names.keys() - illegal
+        for name in illegal:
+            wire = _unused(_ILLEGAL_CHARACTER.sub("_", name)[:_MAX_NAME] or "tool", taken)
+            taken.add(wire)
+            self._wire[name], self.restored[wire] = wire, name
 
     def wire(self, name: str) -> str:
         """What the target is told."""
-        return self._wire[name]
-
-    @property
-    def restored(self) -> dict[str, str]:
-        """Renamed tools: legal name to the client's."""
-        return self._renamed
+        return self._wire.get(name, name)
 
 
 def _all_names(request: Request) -> list[str]:
-    defined = [_spoken_name(tool) for tool in request.tools]
+    defined = [tool.name if tool.kind != "native" else _spoken_name(tool) for tool in request.tools]
     called = [
         part.name
         for message in request.messages
@@ -117,9 +114,12 @@ def render_tools(
     if not request.tools and request.parallel_tool_calls is False:
         losses.append(Loss(field_of(request, "parallel_tool_calls"), "dropped", "the request has no tools"))
     kept = _kept(request, losses)
-    definitions = _definitions(request, kept, names, losses)
+    how = None if names.restored or len(kept) < len(request.tools) else (NAME, request.dialect)
+    definitions, told = written_once(request.tools, how, lambda: _definitions(request, kept, names))
+    losses.extend(told)
     if names.restored:
-        losses.extend(_renamed_in_history(request, {tool.name for _, tool in kept}, names))
+        offered = {tool.name for _, tool in kept}
+        losses.extend(_renaming(place, wire) for place, wire in renamed_in_history(request, offered, names.wire))
     if not definitions:
         return _tools_of_history(request, names, losses)
     wire_choice = _choice(request, rules, names, thinking_on, losses)
@@ -143,19 +143,6 @@ def _tools_of_history(request: Request, names: ToolNames, losses: list[Loss]) ->
         "tools": [{"name": names.wire(name), "input_schema": _input_schema(None)} for name in used],
         "tool_choice": {"type": "none"},
     }
-
-
-def _renamed_in_history(request: Request, defined: set[str], names: ToolNames) -> Iterator[Loss]:
-    """The loss of each changed name of an earlier call whose tool is not among *defined*, where it stands first."""
-    told = set(defined)
-    for index, message in enumerate(request.messages):
-        for place, part in placed(message, index, request.dialect):
-            if isinstance(part, ToolCall) and part.name not in told and names.wire(part.name) != part.name:
-                told.add(part.name)
-                # Every dialect writes the name of a call beside its arguments.
-                arguments = "input" if part.kind == "custom" else "arguments"
-                beside, _, _ = part_field(request.dialect, place, arguments).rpartition(".")
-                yield _renaming(f"{beside}.name", names.wire(part.name))
 
 
 def _renaming(field_name: str, wire: str) -> Loss:
@@ -186,9 +173,8 @@ def _is_foreign(tool: Tool) -> bool:
     return tool.kind == "native" and NAME not in tool.native
 
 
-def _definitions(
-    request: Request, kept: list[tuple[int, Tool]], names: ToolNames, losses: list[Loss]
-) -> list[dict[str, Any]]:
+def _definitions(request: Request, kept: list[tuple[int, Tool]], names: ToolNames) -> Written:
+    losses: list[Loss] = []
     definitions: list[dict[str, Any]] = []
     strict_tools = 0
     for index, tool in kept:
@@ -212,7 +198,7 @@ def _definitions(
                 definitions.append(_definition(replace(tool, strict=None), place, request.dialect, names, losses))
                 continue
         definitions.append(_definition(tool, place, request.dialect, names, losses))
-    return definitions
+    return definitions, losses
 
 
 def _definition(tool: Tool, place: str, dialect: str, names: ToolNames, losses: list[Loss]) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class Turns:
             case "tool":
                 written = self._add_results(index)
             case "system" | "developer":
-                written = self._add_system(index)
+                written = self._add_system(index, message)
         if message.native:
             self._mark(written, index, message)
 
@@ -120,12 +120,20 @@ class Turns:
             return False
         return assistants[-1].blocks[0]["type"] not in _UNMARKABLE
 
-    def _add_system(self, index: int) -> list[Block]:
+    def _instruction(self, part: Part, place: str) -> Block | None:
+        if not isinstance(part, Text):
+            raise Unsupported(f"{place}: the target takes text alone here", place, "unsupported_part")
+        return text_block(part.text, part.native, place, self.rendering)
+
+    def _add_system(self, index: int, message: Message) -> list[Block]:
         written: list[Block] = []
-        for position, part in self._placed(index):
-            if not isinstance(part, Text):
-                raise Unsupported(f"{position}: the target takes text alone here", position, "unsupported_part")
-            if (block := text_block(part.text, part.native, position, self.rendering)) is not None:
+        where: list[tuple[str, Part]] = []
+        for at, part in enumerate(message.parts):
+            block = plain_block(part)
+            if block is None:
+                where = where or self._placed(index)
+                block = self._instruction(part, where[at][0])
+            if block is not None:
                 written.append(block)
         if not self.turns:
             self.system.extend(written)
@@ -199,7 +207,7 @@ class Turns:
                     f"{where}: {part.call_id!r} is no call of the assistant message before it", where, "invalid_value"
                 )
             turn = self._result_turn(index)
-            if any(result["tool_use_id"] == safe_id for result in turn.results):
+            if turn.results and any(result["tool_use_id"] == safe_id for result in turn.results):
                 self.rendering.lose(place, "dropped", "the call has a result already, and the target takes one")
                 continue
             block = tool_result_block(part, safe_id, place, self.rendering)

@@ -17,6 +17,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -69,7 +70,7 @@ def render_response(response: Response, to: ReplyTo) -> Json:
         for part in choice.parts:
             told.add(part)
         blocked = prompt_feedback(choice, said=bool(told.parts))
-        if blocked is not None:
+        if blocked is not None and len(response.choices) == 1:
             feedback = blocked
             continue
         content = {"parts": told.parts, "role": "model"} if told.parts else {"role": "model"}
@@ -105,6 +106,8 @@ def prompt_feedback(choice: Choice, *, said: bool) -> Mapping[str, Any] | None:
 
 def extra_content(native: Native) -> Json:
     """What other dialects have for themselves."""
+    if not native:
+        return {}
     return {dialect: dict(fields) for dialect, fields in native.items() if dialect != DIALECT and fields}
 
 
@@ -178,6 +181,12 @@ def media_part(source: Source) -> Json:
     return {"fileData": {**kind, "fileUri": source.file_id or source.url or ""}}
 
 
+def _text_file(text: str, source: Source) -> Json:
+    """A file of plain text."""
+    encoded = b64encode(text.encode("utf-8", "surrogatepass")).decode()
+    return {"inlineData": {"mimeType": source.media_type or "text/plain", "data": encoded}}
+
+
 def arguments(call: ToolCall) -> Json | None:
     """The arguments as an object; None when they are none (cut, or not JSON)."""
     if call.kind == "custom":
@@ -221,6 +230,8 @@ class Told:
             case Audio() if part.source == Source() and part.transcript is not None:
                 self._text(Text(part.transcript))
                 return
+            case Document(text=str(text)) if part.source.data is None:
+                self.parts.append({**_text_file(text, part.source), **signature(part.native)})
             case Image() | Document() | Audio():
                 self.parts.append({**media_part(part.source), **signature(part.native)})
             case Opaque():

@@ -277,10 +277,19 @@ class ChunkReader:
         logprobs = parse_logprobs(candidate.get("logprobsResult"))
         if logprobs is None:
             return []
-        if choice.open is None or choice.open.kind is not Text:
+        if choice.open is not None and choice.open.kind is Text:
+            return [PartDelta(choice.open.index, "", choice.index, logprobs)]
+        if choice.called:  # they are those of the call
             choice.native["logprobsResult"] = candidate["logprobsResult"]
             return []
-        return [PartDelta(choice.open.index, "", choice.index, logprobs)]
+        events = self._close(choice)
+        opened = choice.open = _Open(choice.parts, Text)
+        choice.parts += 1
+        return [
+            *events,
+            PartStart(opened.index, Text(""), choice.index),
+            PartDelta(opened.index, "", choice.index, logprobs),
+        ]
 
     def _citations(self, choice: _Choice, candidate: _Json) -> list[Event]:
         if choice.open is None or choice.open.kind is not Text:

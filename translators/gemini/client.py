@@ -6,16 +6,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from translators.gemini.answer import render_response
 from translators.gemini.error import render_error
 from translators.gemini.frames import ArrayRenderer, StreamRenderer
 from translators.gemini.incoming import parse_count_request, parse_request
 from translators.gemini.relay import ArrayRelay, StreamRelay, relay_request, relay_response
+from translators.gemini.unshown import unshown
 
 __all__ = [
-    "ARGUMENTS_ARE_OBJECTS",
     "ArrayRelay",
     "ArrayRenderer",
     "StreamRelay",
@@ -29,10 +29,8 @@ __all__ = [
     "render_model",
     "render_models",
     "render_response",
+    "unshown",
 ]
-
-ARGUMENTS_ARE_OBJECTS: Final = True
-"""Whether a tool call's arguments are an object in answers."""
 
 METHODS = ("generateContent", "streamGenerateContent", "countTokens")
 """What every model can be asked for here."""

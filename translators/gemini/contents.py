@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar, assert_never
 
-from translators.codec import JsonError, loads, loads_exact
+from translators.arguments import REPAIRED, object_of
+from translators.codec import JsonError, loads
 from translators.dialect import Rules
 from translators.errors import BadRequest, Unsupported
 from translators.gemini.merging import merged, nested
@@ -92,8 +93,12 @@ class _Contents:
                 self._instruction(self._parts(message, position), message, position)
 
     def _instruction(self, parts: list[_Json], message: Message, position: int) -> None:
+        other = [part for part in parts if "text" not in part]
+        if not self.contents and self.rules.system_instruction and not other:
+            self.system.extend(parts)
+            return
         place = message_place(message, position)
-        if not self.written_here and any("text" not in part for part in parts):
+        if other and not self.written_here:
             raise Unsupported(f"{place}.content: Gemini takes text alone as an instruction", f"{place}.content")
         if not self.contents:
             self.system.extend(parts)
@@ -238,21 +243,15 @@ class _Contents:
 
     def _arguments(self, call: ToolCall, place: str) -> _Json:
         """The arguments as an object; nothing and null are an empty one."""
-        if not call.arguments.strip():
-            return {}
-        told = ""
         try:
-            value = loads_exact(call.arguments)
+            value, repaired = object_of(call.arguments)
         except JsonError as error:
-            value, told = error, str(error)
-        if isinstance(value, dict):
-            return value
-        if value is None:
-            return {}
-        where = part_field(self.client, place, "arguments")
-        raise BadRequest(
-            f"{where}: the arguments of {call.name} are {told or 'not an object'}", where, "invalid_arguments"
-        )
+            where = part_field(self.client, place, "arguments")
+            told = f"{where}: the arguments of {call.name} are no JSON object: {error}"
+            raise BadRequest(told, where, "invalid_arguments") from error
+        if repaired:
+            self.losses.append(Loss(part_field(self.client, place, "arguments"), "emulated", REPAIRED))
+        return value
 
     def _said(self, part: ToolResult, place: str) -> tuple[list[str], list[_Json]]:
         """(texts, media) of a result. Text stays a string: Gemini refuses keys like $ref in a response."""

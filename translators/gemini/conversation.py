@@ -112,7 +112,8 @@ class Conversation:
             where = f"{place}[{at}]"
             if not isinstance(item, dict):
                 raise BadRequest(f"{where}: expected an object, found {type_name(item)}", where, "invalid_type")
-            parts.append(self._part(item, where))
+            alone = item.get("text") if len(item) == 1 else None
+            parts.append(Text(alone, (), NO_NATIVE, where) if isinstance(alone, str) else self._part(item, where))
         return parts
 
     def _part(self, value: Mapping[str, Any], place: str) -> Part:
@@ -150,8 +151,6 @@ class Conversation:
 
     def _plain(self, kind: str, value: Any, place: str) -> Part | None:
         """A part that has the field *kind* alone, of the usual shape; None of any other."""
-        if kind == "text":
-            return Text(value, place=place) if isinstance(value, str) else None
         if not isinstance(value, dict) or not isinstance(name := value.get("name"), str):
             return None
         given = value.get("id")

@@ -125,7 +125,7 @@ class StreamRenderer:
             finish = choice.finish or Finish("stop", number)
             whole = Choice((), finish.reason, number, tuple(choice.logprobs) or None, finish.native)
             blocked = prompt_feedback(whole, said=choice.said or bool(choice.refusals))
-            if blocked is not None and not choice.said:
+            if blocked is not None and not choice.said and len(self._choices) == 1:
                 feedback = blocked
                 continue
             if choice.refusals:

@@ -15,6 +15,7 @@ from translators.gemini.merging import paths
 from translators.gemini.reading import DIALECT, fields_of, kept, object_at, objects_at, raw_objects_at
 from translators.gemini.schema import written
 from translators.neutral import Effort, OutputFormat, Reasoning, Request, Tool, ToolChoice
+from translators.toolbox import read_tools
 from translators.written import SchemaField
 
 DECLARATIONS: Final = "functionDeclarations"
@@ -47,7 +48,7 @@ def parse_request(body: Mapping[str, Any], model: str, stream: bool) -> Request:
     config = object_at(fields, "generationConfig")
     sampling = _sampling(config, native, places) if config is not None else {}
     choice = _tool_choice(fields, native) if "toolConfig" in fields.value else None
-    tools = tuple(_tools(fields))
+    tools = read_tools(fields, _tools)
     labels = fields.mapping("labels")
     tier = fields.text("serviceTier")
     if not _KNOWN.issuperset(fields.value):
@@ -96,7 +97,8 @@ def _sampling(config: Fields, native: dict[str, Any], places: dict[str, str]) ->
             said[name] = read(config)
     if not config.value.keys().isdisjoint(_OUTPUT):
         said["output"] = _output(config, native, places)
-    native |= paths("generationConfig", unknown)
+    if unknown:
+        native |= paths("generationConfig", unknown)
     return said
 
 

@@ -182,19 +182,19 @@ def _is_call(part: Any) -> bool:
 # --- answers ---------------------------------------------------------------------------------------
 
 
-def relay_response(raw: bytes, rules: Rules, to: ReplyTo) -> tuple[bytes, Response]:
+def relay_response(raw: bytes, rules: Rules, to: ReplyTo, body: dict[str, Any] | None = None) -> tuple[bytes, Response]:
     """*raw* as it is, and what it says.
 
     Raises:
         BadAnswer: *raw* is not JSON, or no answer of Gemini.
     """
     try:
-        body = loads(raw)
+        answer = loads(raw) if body is None else body
     except JsonError as error:
         raise BadAnswer(f"the answer is {error}") from error
-    if not isinstance(body, dict | list):
+    if not isinstance(answer, dict | list):
         raise BadAnswer("the answer is not a JSON object")
-    return raw, parse_response(body, lambda: to.id)
+    return raw, parse_response(answer, lambda: to.id)
 
 
 class StreamRelay:

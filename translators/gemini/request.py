@@ -10,9 +10,16 @@ from translators.codec import dumps_text
 from translators.dialect import Rendered, Rules
 from translators.gemini.contents import opened_with, render_contents
 from translators.gemini.merging import merged, nested
-from translators.gemini.tools import ToolNames, render_tool_choice, render_tools, tool_names
+from translators.gemini.tools import RENAMED, ToolNames, render_tool_choice, render_tools, tool_names
 from translators.json_schema import gemini_response_schema
-from translators.losses import Loss, field_of, field_of_wire, native_losses, request_native_losses
+from translators.losses import (
+    Loss,
+    field_of,
+    field_of_wire,
+    native_losses,
+    renamed_in_history,
+    request_native_losses,
+)
 from translators.neutral import Effort, OutputFormat, Reasoning, Request
 from translators.tool_choices import without_unmet_choice
 from translators.written import WrittenSchema
@@ -77,6 +84,10 @@ def render_request(request: Request, rules: Rules) -> Rendered:
         body["systemInstruction"] = {"parts": system}
     if request.tools or request.tool_choice is not None:
         body |= _tools(request, rules, names, losses)
+    if names.renamed:
+        offered = [tool.name for tool in request.tools if tool.kind != "native"]
+        renamed = renamed_in_history(request, offered, names.__getitem__, results=True)
+        losses.extend(Loss(place, "renamed", RENAMED) for place, _ in renamed)
     if config:
         body["generationConfig"] = config
     if request.metadata is not None and request.dialect == "gemini":

@@ -12,12 +12,18 @@ from translators.gemini.merging import merged, nested
 from translators.json_schema import gemini_tool_schema, openapi_subset
 from translators.losses import Loss, native_losses, tool_parameters, tool_place
 from translators.neutral import Request, Tool, ToolCall, ToolChoice, ToolResult
+from translators.toolbox import Written, written_once
 from translators.written import WrittenSchema
 
 _MAX_NAME: Final = 128
 _LEGAL: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}")
 
+RENAMED: Final = "Gemini takes letters, digits and _.:- in a tool's name"
+"""Why a loss is told of a name that was changed."""
+
 _NAMING: Final = (ToolCall, ToolResult)
+_NAMERS: Final = ("assistant", "tool")
+"""The roles whose messages hold them."""
 
 CUSTOM_PARAMETERS: Final[Mapping[str, Any]] = {
     "type": "object",
@@ -36,18 +42,20 @@ class ToolNames:
 
     def __init__(self, names: Iterable[str]) -> None:
         wanted = dict.fromkeys(names)
-        taken = {name for name in wanted if _LEGAL.fullmatch(name)}
-        self._legal = {name: name for name in taken}
+        illegal = [name for name in wanted if not _LEGAL.fullmatch(name)]
+        self._legal: dict[str, str] = {}
         self.renamed: dict[str, str] = {}
         """Names that were changed: Gemini's to the client's."""
-        for name in wanted if len(taken) < len(wanted) else ():
-            if name not in self._legal:
-                legal = self._legal[name] = _legal_name(name, taken)
-                self.renamed[legal] = name
-                taken.add(legal)
+        if not illegal:
+            return
+        taken = wanted.keys() - illegal
+        for name in illegal:
+            legal = self._legal[name] = _legal_name(name, taken)
+            self.renamed[legal] = name
+            taken.add(legal)
 
     def __getitem__(self, name: str) -> str:
-        return self._legal[name]
+        return self._legal.get(name, name)
 
 
 def _legal_name(name: str, taken: set[str]) -> str:
@@ -71,12 +79,21 @@ def tool_names(request: Request) -> ToolNames:
     if request.tool_choice is not None:
         names.extend(request.tool_choice.names)
     for message in request.messages:
-        names.extend([part.name for part in message.parts if isinstance(part, _NAMING) and part.name is not None])
+        if message.role in _NAMERS:
+            names.extend([part.name for part in message.parts if isinstance(part, _NAMING) and part.name is not None])
     return ToolNames(names)
 
 
 def render_tools(request: Request, rules: Rules, names: ToolNames, losses: list[Loss]) -> list[dict[str, Any]]:
     """`tools`: all functions in one entry, Gemini's own tools each in its own."""
+    how = None if names.renamed else ("gemini", request.dialect, rules.tool_schema_field)
+    tools, told = written_once(request.tools, how, lambda: _written(request, rules, names))
+    losses.extend(told)
+    return tools
+
+
+def _written(request: Request, rules: Rules, names: ToolNames) -> Written:
+    losses: list[Loss] = []
     declarations: list[dict[str, Any]] = []
     own: list[dict[str, Any]] = []
     for position, tool in enumerate(request.tools):
@@ -91,7 +108,7 @@ def render_tools(request: Request, rules: Rules, names: ToolNames, losses: list[
             losses.extend(native_losses(place, tool.native, "gemini", request.dialect))
         schema_place = tool_parameters(request.dialect, place, tool)
         declarations.append(_declaration(tool, (place, schema_place), rules, names, losses))
-    return [*([{"functionDeclarations": declarations}] if declarations else []), *own]
+    return [*([{"functionDeclarations": declarations}] if declarations else []), *own], losses
 
 
 def _declaration(
@@ -102,7 +119,7 @@ def _declaration(
     name = names[tool.name]
     declaration: dict[str, Any] = {"name": name}
     if name != tool.name:
-        losses.append(Loss(f"{place}.name", "renamed", "Gemini takes letters, digits and _.:- in a tool's name"))
+        losses.append(Loss(f"{place}.name", "renamed", RENAMED))
     if tool.description is not None:
         declaration["description"] = tool.description
     parameters = tool.parameters

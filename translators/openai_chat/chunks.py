@@ -201,7 +201,8 @@ class StreamRenderer:
                 open_part.ordinal = choice.calls
                 choice.calls += 1
                 open_part.filled = bool(call.arguments)
-                frames.append(self._chunk(number, self._call_delta(call, open_part.ordinal)))
+                if self._shows(open_part):
+                    frames.append(self._chunk(number, self._call_delta(call, open_part.ordinal)))
             case Text() as part:
                 choice.text_begins[event.index] = choice.characters
                 open_part.native = _native_dict(part.native)
@@ -222,6 +223,10 @@ class StreamRenderer:
             case _:
                 return
 
+    def _shows(self, open_part: _OpenPart) -> bool:
+        """Whether a call has a place: of several, `function_call` holds the first."""
+        return not self._legacy_functions or open_part.ordinal == 0
+
     def _call_delta(self, call: ToolCall, ordinal: int) -> dict[str, Any]:
         if self._legacy_functions:
             return {"function_call": {"name": call.name, "arguments": call.arguments}}
@@ -241,7 +246,7 @@ class StreamRenderer:
         if event.native:
             _merge(open_part.native, event.native)
         if isinstance(part, ToolCall):
-            if event.text:
+            if event.text and self._shows(open_part):
                 open_part.filled = True
                 frames.append(self._arguments(event.choice, open_part, event.text))
             return
@@ -297,7 +302,7 @@ class StreamRenderer:
             _merge(open_part.native, event.native)
         match open_part.part:
             case ToolCall() as call:
-                if not open_part.filled and call.kind == "function":
+                if not open_part.filled and call.kind == "function" and self._shows(open_part):
                     frames.append(self._arguments(event.choice, open_part, "{}"))
                 if (extra := call_extra(open_part.native)) and not self._legacy_functions:
                     delta = {"tool_calls": [{"index": open_part.ordinal, "extra_content": extra}]}

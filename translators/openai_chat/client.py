@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, TypedDict
+from collections.abc import Iterable
+from typing import Any, TypedDict
 
 from translators.dialect import ReplyTo, Rules
+from translators.losses import Loss
 from translators.neutral import Response
 from translators.openai_chat import chunks, relay, response
+from translators.openai_chat import unshown as left
 from translators.openai_chat.error import render_error
 from translators.openai_chat.relay import relay_request
 from translators.openai_chat.request import parse_request, uses_functions
 
 __all__ = [
-    "ARGUMENTS_ARE_OBJECTS",
     "StreamRelay",
     "StreamRenderer",
     "parse_request",
@@ -20,10 +22,8 @@ __all__ = [
     "relay_response",
     "render_error",
     "render_response",
+    "unshown",
 ]
-
-ARGUMENTS_ARE_OBJECTS: Final = False
-"""Whether a tool call's arguments are an object in answers."""
 
 
 def render_response(answer: Response, to: ReplyTo) -> dict[str, Any]:
@@ -31,9 +31,14 @@ def render_response(answer: Response, to: ReplyTo) -> dict[str, Any]:
     return response.render_response(answer, **_fallbacks(to), legacy_functions=uses_functions(to.body))
 
 
-def relay_response(raw: bytes, rules: Rules, to: ReplyTo) -> tuple[bytes, Response]:
+def unshown(answer: Response, to: ReplyTo) -> Iterable[Loss]:
+    """What of *answer* a chat completion leaves out."""
+    return left.unshown(answer, legacy_functions=uses_functions(to.body))
+
+
+def relay_response(raw: bytes, rules: Rules, to: ReplyTo, body: dict[str, Any] | None = None) -> tuple[bytes, Response]:
     """A chat completion of a server, mended where it has to be, and what it says. Raises BadAnswer."""
-    return relay.relay_response(raw, rules, **_fallbacks(to))
+    return relay.relay_response(raw, rules, body, **_fallbacks(to))
 
 
 class StreamRenderer(chunks.StreamRenderer):

@@ -35,6 +35,7 @@ _KIND_BY_WORD: Final[Mapping[str, ErrorKind]] = {
     "content_filter": "content_filter",
     "content_policy_violation": "content_filter",
     "responsibleaipolicyviolation": "content_filter",
+    "invalid_request_error": "invalid_request",
     "invalid_api_key": "authentication",
     "authentication_error": "authentication",
     "insufficient_quota": "billing",
@@ -143,7 +144,8 @@ def error_envelope(failure: Failure) -> dict[str, Any]:
     return {
         "error": {
             "message": failure.message or "the upstream gave no reason",
-            "type": _TYPE_BY_KIND[failure.kind],
+            # No client is to think that its own key or money is at fault when the proxy's is.
+            "type": _TYPE_BY_KIND[failure.kind] if failure.status < 500 else _TYPE_BY_KIND["server"],
             "param": failure.param,
             "code": failure.code or _CODE_BY_KIND.get(failure.kind),
         }

@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, Final, assert_never
 
 from translators.codec import dumps_text
@@ -25,6 +26,7 @@ from translators.losses import (
     message_place,
     part_field,
     placed,
+    renamed_functions,
     result_placed,
     tool_place,
 )
@@ -48,11 +50,12 @@ from translators.neutral import (
 )
 from translators.openai_chat.breakpoints import BREAKPOINT, marked
 from translators.openai_chat.left_out import LeftOut
-from translators.openai_chat.parts import DIALECT, url_of_source
+from translators.openai_chat.parts import DIALECT, lone_text, url_of_source
 from translators.openai_chat.quirks import fitted
 from translators.openai_chat.reasoning_items import RESPONSES, details_of
 from translators.openai_chat.results import results_of
 from translators.tool_choices import without_unmet_choice
+from translators.toolbox import Written, written_once
 
 _HERE: Final = "an OpenAI-compatible server"
 MAX_TOOL_NAME: Final = 64
@@ -77,6 +80,7 @@ _PLAIN_FIELDS: Final = (
     "metadata",
 )
 """Request fields that the wire calls the same and takes as they are."""
+_plain_values: Final = attrgetter(*_PLAIN_FIELDS)
 
 _TIERS: Final[Mapping[str, str]] = {
     "auto": "auto",
@@ -103,9 +107,8 @@ def render_request(request: Request, rules: Rules) -> Rendered:
     body: dict[str, Any] = {"model": request.model, "messages": writer.messages(request.messages)}
     _write_tools(body, request, writer)
     _write_output_format(body, request, rules, losses)
-    for name in _PLAIN_FIELDS:
-        if (value := getattr(request, name)) is not None:
-            body[name] = value
+    said = zip(_PLAIN_FIELDS, _plain_values(request), strict=True)
+    body |= {name: value for name, value in said if value is not None}
     if request.max_output_tokens is not None:
         body[rules.max_tokens_field] = request.max_output_tokens
     if request.stop:
@@ -128,7 +131,8 @@ def render_request(request: Request, rules: Rules) -> Rendered:
         body["stream"] = True
         if rules.stream_options:
             body["stream_options"] = {"include_usage": True}
-    writer.natives("", request.native)
+    if request.native:
+        writer.natives("", request.native)
     for name, value in request.native.get(DIALECT, {}).items():
         if name == "max_tokens":
             losses.append(Loss(name, "dropped", GIVEN_TWICE))
@@ -138,13 +142,14 @@ def render_request(request: Request, rules: Rules) -> Rendered:
             body.setdefault(name, value)
     body = renamed(body, rules)
     losses.extend(writer.final_losses())
-    return Rendered(body, distinct(losses), rules.headers, writer.names.back())
+    return Rendered(body, distinct(losses) if losses else (), rules.headers, writer.names.back())
 
 
 def renamed(body: Mapping[str, Any], rules: Rules) -> dict[str, Any]:
     """*body* with the target's own field names and the fields that it always needs."""
     body = {rules.rename.get(name, name): value for name, value in body.items()} if rules.rename else dict(body)
-    body.update((name, value) for name, value in rules.extra_body.items() if name not in body)
+    if rules.extra_body:
+        body.update((name, value) for name, value in rules.extra_body.items() if name not in body)
     return body
 
 
@@ -185,7 +190,15 @@ class ToolNames:
 
     def back(self) -> dict[str, str]:
         """Renamed names to the client's."""
-        return {safe: name for name, safe in self._safe.items()}
+        return {safe: name for name, safe in self._safe.items()} if self._safe else {}
+
+    def losses(self, request: Request) -> list[Loss]:
+        """What is said of them to whoever sent *request*."""
+        if not self._safe:
+            return []
+        return [
+            Loss(place, "renamed", f"sent as {safe}") for place, safe in renamed_functions(request, self.__getitem__)
+        ]
 
 
 _LEGAL: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -213,7 +226,9 @@ def _write_tools(body: dict[str, Any], request: Request, writer: _Writer) -> Non
         choice = ToolChoice(choice.mode)
         place = field_of(request, "tool_choice")
         writer.losses.append(Loss(place, "emulated", "the other tools were left out of the request"))
-    rendered = [entry for position, tool in tools if (entry := writer.tool(tool, position)) is not None]
+    how = None if writer.names.back() or len(tools) < len(request.tools) else (DIALECT, request.dialect)
+    rendered, told = written_once(request.tools, how, lambda: writer.tools(tools))
+    writer.losses.extend(told)
     if not rendered:
         return
     body["tools"] = rendered
@@ -314,20 +329,25 @@ class _Writer:
 
     def final_losses(self) -> list[Loss]:
         """What other dialects alone read, and what the tools are called."""
-        renames = (Loss(name, "renamed", f"sent as {safe}") for safe, name in self.names.back().items())
-        return [*self.left_out.losses(), *renames]
+        return [*self.left_out.losses(), *self.names.losses(self.request)]
 
     def natives(self, place: str, native: Native) -> None:
         """Note what other dialects' fields are left out at *place*."""
         self.left_out.natives(place, native)
 
-    def tool(self, tool: Tool, position: int) -> dict[str, Any] | None:
+    def tools(self, tools: Iterable[tuple[int, Tool]]) -> Written:
+        """The entries of *tools*, of which each comes with its position."""
+        losses: list[Loss] = []
+        entries = [self._tool(tool, position, losses) for position, tool in tools]
+        return [entry for entry in entries if entry is not None], losses
+
+    def _tool(self, tool: Tool, position: int, losses: list[Loss]) -> dict[str, Any] | None:
         """One entry of `tools`; None for another vendor's own tool."""
         place = tool_place(tool, position, self.client)
         own = tool.native.get(DIALECT)
         if tool.kind == "native":
             if own is None:
-                self.losses.append(Loss(place, "dropped", f"{tool.name} is another vendor's own tool"))
+                losses.append(Loss(place, "dropped", f"{tool.name} is another vendor's own tool"))
                 return None
             return dict(own)
         if tool.native:
@@ -342,7 +362,7 @@ class _Writer:
             inner["strict"] = tool.strict
         if tool.strict and (obstacle := strict_obstacle(self.client, inner["parameters"])) is not None:
             del inner["strict"]
-            self.losses.append(Loss(f"{place}.strict", "dropped", obstacle))
+            losses.append(Loss(f"{place}.strict", "dropped", obstacle))
         return {"type": "function", "function": inner, **(own or {})}
 
     def messages(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
@@ -383,7 +403,7 @@ class _Writer:
 
     def _spoken(self, message: Message, position: int) -> dict[str, Any]:
         role = "system" if message.role == "developer" and not self.rules.developer_role else message.role
-        content: Any = _lone_text(message.parts)
+        content: Any = lone_text(message.parts)
         if content is None:
             content = _compact([self._part(part, place) for place, part in placed(message, position, self.client)])
         written: dict[str, Any] = {"role": role, "content": content}
@@ -480,7 +500,7 @@ class _Writer:
         return {"type": "file", "file": inner}
 
     def _assistant(self, message: Message, position: int) -> dict[str, Any] | None:
-        content = _lone_text(message.parts)
+        content = lone_text(message.parts)
         if content is None or self.rules.reasoning_replay != "never":
             return self._answer(message, position)
         written: dict[str, Any] = {"role": "assistant", "content": content}
@@ -506,7 +526,8 @@ class _Writer:
                 case Refusal():
                     written["refusal"] = written.get("refusal", "") + part.text
                 case ToolCall():
-                    self.natives(where, part.native)
+                    if part.native:
+                        self.natives(where, part.native)
                     calls.append(self._tool_call(part))
                 case Audio() if part.id is not None:
                     written["audio"] = {"id": part.id}
@@ -568,7 +589,7 @@ class _Writer:
         if not isinstance(part, ToolResult):
             raise BadRequest(f"{place}: a tool message holds results only", place)
         identified = call_id(part.call_id, self.rules)
-        if (text := _lone_text(part.parts)) is not None and not part.native and not part.is_error:
+        if (text := lone_text(part.parts)) is not None and not part.native and not part.is_error:
             return {"role": "tool", "tool_call_id": identified, "content": text}
         own = self._own(part.native, place)
         texts: list[dict[str, Any]] = []
@@ -612,13 +633,6 @@ def _without_format(tool: Tool) -> Native:
     if tool.kind != "custom" or "format" not in own:
         return tool.native
     return {**tool.native, RESPONSES: {name: value for name, value in own.items() if name != "format"}}
-
-
-def _lone_text(parts: Sequence[Part]) -> str | None:
-    """The text of a message that has nothing else in it, as most have; None for another."""
-    if len(parts) != 1 or not isinstance(part := parts[0], Text) or part.native or part.annotations:
-        return None
-    return part.text
 
 
 def _answered(

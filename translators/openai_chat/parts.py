@@ -13,7 +13,7 @@ import mimetypes
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from translators.neutral import NO_NATIVE, Audio, Document, Image, Native, Source, Text, Thinking, TokenLogprob
+from translators.neutral import NO_NATIVE, Audio, Document, Image, Native, Part, Source, Text, Thinking, TokenLogprob
 
 DIALECT: Final = "openai_chat"
 
@@ -25,7 +25,7 @@ MAX_COUNT: Final = 2**53
 
 def objects_in(value: Any) -> list[dict[str, Any]]:
     """The objects in a list; whatever else a server put there or in its place is left out."""
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+    return [item for item in value if isinstance(item, dict)] if value and isinstance(value, list) else []
 
 
 def choice_index(value: Any, default: int) -> int:
@@ -44,6 +44,8 @@ def created_s(value: Any) -> int:
 def extra_content(native: Native) -> dict[str, Any]:
     """*native* of other dialects as `extra_content`."""
     extra: dict[str, Any] = {}
+    if not native:
+        return extra
     for dialect, fields in native.items():
         if dialect == DIALECT or not fields:
             continue
@@ -287,6 +289,13 @@ def shifted(annotations: Sequence[Mapping[str, Any]], offset: int) -> list[Mappi
         }
         moved.append({**annotation, "url_citation": {**citation, **places}})
     return moved
+
+
+def lone_text(parts: Sequence[Part]) -> str | None:
+    """The text of a message that has nothing else in it, as most have; None for another."""
+    if len(parts) != 1 or not isinstance(part := parts[0], Text) or part.native or part.annotations:
+        return None
+    return part.text
 
 
 def joined_texts(parts: Sequence[Text]) -> tuple[str, list[Mapping[str, Any]]]:

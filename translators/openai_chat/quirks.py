@@ -71,9 +71,11 @@ def fitted(request: Request, rules: Rules) -> tuple[Request, list[Loss]]:
     """*request* within what the target takes, and what that cost."""
     losses: list[Loss] = []
     changes: dict[str, Any] = {}
-    refused = rules.refuses | (rules.refuses_while_thinking if thinks(request, rules) else frozenset())
+    refused = rules.refuses
+    if rules.refuses_while_thinking and thinks(request, rules):
+        refused |= rules.refuses_while_thinking
     unknown = _NOT_OPENAIS if rules.conformant and rules.dialect == DIALECT else frozenset()
-    for name in sorted((refused | unknown) & _DEFAULTS.keys()):
+    for name in sorted((refused | unknown) & _DEFAULTS.keys()) if refused or unknown else ():
         if getattr(request, name) != _DEFAULTS[name]:
             changes[name] = _DEFAULTS[name]
             reason = "OpenAI's chat completions have no such field" if name in unknown else "the target refuses it"

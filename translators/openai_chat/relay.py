@@ -140,15 +140,23 @@ def _relay_token_field(body: Mapping[str, Any], rules: Rules, changes: dict[str,
 
 
 def relay_response(
-    raw: bytes, rules: Rules, *, fallback_id: str = "chatcmpl-0", fallback_model: str = "", created: int = 0
+    raw: bytes,
+    rules: Rules,
+    body: dict[str, Any] | None = None,
+    *,
+    fallback_id: str = "chatcmpl-0",
+    fallback_model: str = "",
+    created: int = 0,
 ) -> tuple[bytes, Response]:
     """*raw*, mended where it has to be, and what it says. The keyword arguments fill in what the server left out.
+
+    *body* is *raw* parsed, if it was parsed already; it is mended in place.
 
     Raises:
         BadAnswer: *raw* is not JSON, has no choices, or one without a message.
     """
     try:
-        body = loads_object(raw)
+        body = loads_object(raw) if body is None else body
     except JsonError as error:
         raise BadAnswer(f"the answer is {error}") from error
     response = parse_response(body)
@@ -186,7 +194,7 @@ def _mend_response(body: dict[str, Any], head: Mapping[str, Any], response: Resp
             changed = True
         changed |= _mend_message(choice["message"], position, think_tags)
         changed |= _mend_logprobs(choice)
-    return changed | _mend_usage(body)
+    return changed | _mend_usage(body, response.usage)
 
 
 def _mend_message(message: dict[str, Any], position: int, think_tags: bool) -> bool:
@@ -259,15 +267,15 @@ def _mend_logprobs(choice: dict[str, Any]) -> bool:
     return changed
 
 
-def _mend_usage(body: dict[str, Any]) -> bool:
-    """The three counts that the SDK's type requires, and details that are counts.
+def _mend_usage(body: dict[str, Any], read: Usage | None = None) -> bool:
+    """The three counts that the SDK's type requires, and details that are counts. *read*: what was read of them.
 
     The server's own object stays as it is for the ledger. What tells no counts at all moves out of the way.
     """
     usage = body.get("usage")
     if usage is None:
         return False
-    parsed = parse_usage(usage) if isinstance(usage, dict) else None
+    parsed = read or parse_usage(usage) if isinstance(usage, dict) and usage else None
     if parsed is None:
         body["usage"] = None
         if usage:

@@ -17,6 +17,7 @@ from translators.codec import type_name
 from translators.errors import BadRequest
 from translators.fields import PROXY_FIELDS, Fields
 from translators.neutral import (
+    NO_NATIVE,
     Audio,
     Effort,
     Image,
@@ -50,14 +51,27 @@ from translators.openai_chat.parts import (
     thinking_of_block,
 )
 from translators.openai_chat.reasoning_items import RESPONSES, with_phases
+from translators.toolbox import read_tools
 
 EFFORTS: Final[tuple[str, ...]] = get_args(Effort)
+
+
+def _top_k(fields: Fields, name: str) -> int | None:
+    """vLLM and llama.cpp take -1 and 0 for "all tokens", which is what leaving it out means."""
+    value = fields.integer(name)
+    return value if value is not None and value > 0 else None
+
+
+def _modalities(fields: Fields, name: str) -> tuple[str, ...]:
+    return tuple(fields.texts(name) or ())
+
+
 _Reader = tuple[Callable[..., Any], tuple[float, ...]]
 _SCALARS: Final[Mapping[str, _Reader]] = {
     "parallel_tool_calls": (Fields.flag, ()),
     "temperature": (Fields.number, (0, 2)),
     "top_p": (Fields.number, ()),
-    "top_k": (Fields.integer, ()),
+    "top_k": (_top_k, ()),
     "presence_penalty": (Fields.number, ()),
     "frequency_penalty": (Fields.number, ()),
     "seed": (Fields.integer, ()),
@@ -65,21 +79,21 @@ _SCALARS: Final[Mapping[str, _Reader]] = {
     "logprobs": (Fields.flag, ()),
     "top_logprobs": (Fields.integer, (0, 20)),
     "verbosity": (Fields.text, ()),
-    "modalities": (Fields.texts, ()),
+    "modalities": (_modalities, ()),
     "metadata": (Fields.mapping, ()),
     "service_tier": (Fields.text, ()),
     "stream": (Fields.flag, ()),
 }
 """Fields that the neutral form calls the same -> what they are, and their bounds."""
-_NATIVE: Final[Mapping[str, _Reader]] = {
-    "audio": (Fields.mapping, ()),
-    "moderation": (Fields.mapping, ()),
-    "prediction": (Fields.mapping, ()),
-    "prompt_cache_key": (Fields.text, ()),
-    "prompt_cache_options": (Fields.mapping, ()),
-    "prompt_cache_retention": (Fields.text, ()),
-    "store": (Fields.flag, ()),
-    "web_search_options": (Fields.mapping, ()),
+_NATIVE: Final[Mapping[str, Callable[[Fields, str], Any]]] = {
+    "audio": Fields.mapping,
+    "moderation": Fields.mapping,
+    "prediction": Fields.mapping,
+    "prompt_cache_key": Fields.text,
+    "prompt_cache_options": Fields.mapping,
+    "prompt_cache_retention": Fields.text,
+    "store": Fields.flag,
+    "web_search_options": Fields.mapping,
 }
 """OpenAI's own fields that no other dialect has: checked, then kept in native."""
 
@@ -91,45 +105,33 @@ def parse_request(body: Mapping[str, Any]) -> Request:
         BadRequest: a field is missing or has the wrong type; *param* is its place.
     """
     fields = Fields(body)
-    for name in PROXY_FIELDS:
-        fields.get(name)
     model = fields.needed_text("model")
     if not model:
         raise fields.wrong("model", "a model's name")
-    native = _read(fields, _NATIVE)
+    native: dict[str, Any] = {}
+    unknown: dict[str, Any] = {}
     places: dict[str, str] = {}
-    request: dict[str, Any] = {"messages": _messages(fields), **_scalars(fields)}
-    for given, name, read in _COMPOSED:
-        if not given.isdisjoint(body):
-            request[name] = read(fields, native, places)
-    native.update(fields.rest())
-    return Request(dialect=DIALECT, model=model, native=native_of(native), places=places, **request)
+    request: dict[str, Any] = {"messages": _messages(fields)}
+    for name, value in body.items():
+        if value is None or name in _READ_APART:
+            continue
+        if (scalar := _SCALARS.get(name)) is not None:
+            request[name] = scalar[0](fields, name, *scalar[1])
+        elif (composed := _COMPOSED.get(name)) is not None:
+            target, read = composed
+            if target not in request:
+                request[target] = read(fields, native, places)
+        elif (own := _NATIVE.get(name)) is not None:
+            native[name] = own(fields, name)
+        else:
+            unknown[name] = value
+    native.update(unknown)
+    return Request(DIALECT, model, native=native_of(native), places=places, **request)
 
 
 def uses_functions(body: Mapping[str, Any]) -> bool:
     """Whether the client speaks the older `functions` form and so expects `function_call` in the answer."""
     return bool(body.get("functions")) and not body.get("tools")
-
-
-def _read(fields: Fields, readers: Mapping[str, _Reader]) -> dict[str, Any]:
-    """Those of the fields in *readers* that the client gave."""
-    found: dict[str, Any] = {}
-    for name in fields.value:
-        if name in readers:
-            read, bounds = readers[name]
-            if (value := read(fields, name, *bounds)) is not None:
-                found[name] = value
-    return found
-
-
-def _scalars(fields: Fields) -> dict[str, Any]:
-    found = _read(fields, _SCALARS)
-    # vLLM and llama.cpp take -1 and 0 for "all tokens", which is what leaving it out means.
-    if found.get("top_k", 1) <= 0:
-        del found["top_k"]
-    if "modalities" in found:
-        found["modalities"] = tuple(found["modalities"])
-    return found
 
 
 def _include_usage(fields: Fields, native: dict[str, Any], _places: dict[str, str]) -> bool:
@@ -258,16 +260,19 @@ def _output_format(fields: Fields, native: dict[str, Any], _places: dict[str, st
 
 def _tools(fields: Fields, _native: dict[str, Any], places: dict[str, str]) -> tuple[Tool, ...]:
     """The tools, and the older `functions`."""
-    here = fields.at("tools")
-    tools = [
-        _plain_function(item, f"{here}[{at}]") or _tool(Fields(item, f"{here}[{at}]"))
-        for at, item in enumerate(fields.dicts("tools"))
-    ]
+    tools = read_tools(fields, _listed_tools)
     if functions := fields.objects("functions"):
         if not tools:
             places["tools"] = "functions"
-        tools += [_function(function, None) for function in functions]
-    return tuple(tools)
+        return (*tools, *[_function(function, None) for function in functions])
+    return tools
+
+
+def _listed_tools(body: Fields) -> list[Tool]:
+    return [
+        _plain_function(item, place := f"tools[{at}]") or _tool(Fields(item, place))
+        for at, item in enumerate(body.dicts("tools"))
+    ]
 
 
 _FUNCTION: Final = frozenset({"name", "description", "parameters", "strict"})
@@ -398,11 +403,11 @@ def _plain_message(message: Mapping[str, Any], place: str, called: dict[str, str
     """
     role, content = message.get("role"), message.get("content")
     if isinstance(content, str):
-        text: tuple[Part, ...] = (Text(content, place=f"{place}.content"),)
+        text: tuple[Part, ...] = (Text(content, (), NO_NATIVE, f"{place}.content"),)
         if len(message) == 2 and role in _PLAIN_ROLES:
             return Message(role, text if content or role != "assistant" else ())
         if len(message) == 3 and role == "tool" and isinstance(call_id := message.get("tool_call_id"), str):
-            return Message("tool", (ToolResult(call_id, text, name=called.get(call_id), place=place),))
+            return Message("tool", (ToolResult(call_id, text, False, called.get(call_id), NO_NATIVE, place),))
     elif content is not None:
         return None
     if role != "assistant" or not _CALLING.issuperset(message) or not isinstance(message.get("tool_calls"), list):
@@ -411,7 +416,7 @@ def _plain_message(message: Mapping[str, Any], place: str, called: dict[str, str
     plain = [call for call in calls if call is not None]
     if len(plain) < len(calls):
         return None
-    called.update((call.id, call.name) for call in plain)
+    called.update([(call.id, call.name) for call in plain])
     return Message("assistant", (*text, *plain) if content else tuple(plain))
 
 
@@ -645,15 +650,17 @@ def _tool_calls(message: Fields, position: int) -> Iterator[ToolCall]:
         yield ToolCall(f"call_of_message_{position}", name, arguments, place=legacy.place)
 
 
-_COMPOSED: Final[tuple[tuple[frozenset[str], str, Callable[[Fields, dict[str, Any], dict[str, str]], Any]], ...]] = (
-    (frozenset({"tools", "functions"}), "tools", _tools),
-    (frozenset({"tool_choice", "function_call"}), "tool_choice", _tool_choice),
-    (frozenset({"max_completion_tokens", "max_tokens"}), "max_output_tokens", _max_output_tokens),
-    (frozenset({"reasoning_effort", "include_reasoning", "reasoning", "thinking"}), "reasoning", _reasoning),
-    (frozenset({"response_format"}), "output", _output_format),
-    (frozenset({"stop"}), "stop", _stop),
-    (frozenset({"logit_bias"}), "logit_bias", _logit_bias),
-    (frozenset({"user", "safety_identifier"}), "user", _user),
-    (frozenset({"stream_options"}), "include_usage", _include_usage),
-)
-"""What the client wrote -> what the neutral form makes of it; only what is there is read."""
+_Composed = tuple[str, Callable[[Fields, dict[str, Any], dict[str, str]], Any]]
+_COMPOSED: Final[Mapping[str, _Composed]] = {
+    **dict.fromkeys(("tools", "functions"), ("tools", _tools)),
+    **dict.fromkeys(("tool_choice", "function_call"), ("tool_choice", _tool_choice)),
+    **dict.fromkeys(("max_completion_tokens", "max_tokens"), ("max_output_tokens", _max_output_tokens)),
+    **dict.fromkeys(("reasoning_effort", "include_reasoning", "reasoning", "thinking"), ("reasoning", _reasoning)),
+    **dict.fromkeys(("user", "safety_identifier"), ("user", _user)),
+    "response_format": ("output", _output_format),
+    "stop": ("stop", _stop),
+    "logit_bias": ("logit_bias", _logit_bias),
+    "stream_options": ("include_usage", _include_usage),
+}
+"""What the client wrote -> the field of Request that it is a part of, and what reads all parts of that."""
+_READ_APART: Final = frozenset({"model", "messages", *PROXY_FIELDS})

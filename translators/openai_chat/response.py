@@ -33,6 +33,7 @@ from translators.openai_chat.parts import (
     extra_content,
     image_of_answer,
     joined_texts,
+    lone_text,
     merged_details,
     native_of,
     native_of_extra,
@@ -131,7 +132,7 @@ def parse_response(body: Mapping[str, Any]) -> Response:
         id=_text(body.get("id")),
         model=_text(body.get("model")),
         created=created_s(body.get("created")),
-        choices=tuple(_choice(choice, position) for position, choice in enumerate(choices)),
+        choices=tuple([_choice(choice, position) for position, choice in enumerate(choices)]),
         usage=usage_in(body),
         native=native_of(_rest(body, _RESPONSE_FIELDS)),
     )
@@ -159,7 +160,7 @@ def _choice(choice: Any, position: int) -> Choice:
     return Choice(
         parts=parts,
         finish_reason=finish_reason(
-            choice.get("finish_reason"), has_calls=any(isinstance(part, ToolCall) for part in parts)
+            choice.get("finish_reason"), has_calls=bool([part for part in parts if isinstance(part, ToolCall)])
         ),
         index=choice_index(choice.get("index"), position),
         logprobs=parse_logprobs(choice.get("logprobs")),
@@ -305,23 +306,27 @@ def choice_extra(reason: FinishReason | None, native: Native) -> dict[str, Any]:
 
 
 def _render_choice(choice: Choice, legacy_functions: bool) -> dict[str, Any]:
-    own = dict(choice.native.get(DIALECT, {}))
     message = _render_message(choice.parts, legacy_functions)
-    message.update((key, value) for key, value in own.pop("message", {}).items() if key not in message)
-    is_refusal = any(isinstance(part, Refusal) for part in choice.parts) and not message["content"]
     rendered: dict[str, Any] = {
         "index": choice.index,
         "message": message,
-        "logprobs": render_logprobs(choice.logprobs, refusal=is_refusal) if choice.logprobs else None,
+        "logprobs": None,
         "finish_reason": outward_reason(choice.finish_reason, legacy_functions),
     }
-    rendered.update((key, value) for key, value in own.items() if key not in rendered)
+    if choice.logprobs:
+        is_refusal = any(isinstance(part, Refusal) for part in choice.parts) and not message["content"]
+        rendered["logprobs"] = render_logprobs(choice.logprobs, refusal=is_refusal)
+    if own := choice.native.get(DIALECT):
+        message.update((key, value) for key, value in own.get("message", {}).items() if key not in message)
+        rendered.update((key, value) for key, value in own.items() if key not in rendered)
     if extra := choice_extra(choice.finish_reason, choice.native):
         rendered["extra_content"] = extra
     return rendered
 
 
 def _render_message(parts: Sequence[Part], legacy_functions: bool) -> dict[str, Any]:
+    if (text := lone_text(parts)) is not None:
+        return {"role": "assistant", "content": text, "refusal": None}
     content, annotations = joined_texts([part for part in parts if isinstance(part, Text)])
     refusal = "".join(part.text for part in parts if isinstance(part, Refusal))
     calls = [part for part in parts if isinstance(part, ToolCall)]

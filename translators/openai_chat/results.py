@@ -12,6 +12,7 @@ from typing import Final
 
 from translators.losses import placed
 from translators.neutral import Message, Part, Text, ToolCall, ToolResult
+from translators.values import value
 
 NO_RESULT: Final = "This call gave no result."
 
@@ -24,7 +25,7 @@ class _Turn:
     open: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Results:
     """The results of one conversation, each beside the turn that it belongs to.
 
@@ -47,7 +48,7 @@ def results_of(messages: Sequence[Message], client: str) -> Results:
     waiting: dict[str, _Turn] = {}
     for position, message in enumerate(messages):
         if message.role == "assistant":
-            if any(isinstance(part, ToolCall) for part in message.parts):
+            if [part for part in message.parts if isinstance(part, ToolCall)]:
                 parts = placed(message, position, client)
                 turn = _Turn(position, {part.id: place for place, part in parts if isinstance(part, ToolCall)})
                 turns.append(turn)

@@ -64,8 +64,9 @@ def parse_usage(raw: Mapping[str, Any]) -> Usage | None:
 
 
 def _cached(raw: Mapping[str, Any], details: Any) -> int:
+    inner = details if isinstance(details, dict) else {}
     for name in _CACHED:
-        if count := detail_count(details, name) or detail_count(raw, name):
+        if (inner.get(name) or raw.get(name)) and (count := detail_count(inner, name) or detail_count(raw, name)):
             return count
     return 0
 

@@ -185,8 +185,9 @@ def extra_of(native: Native) -> dict[str, Any]:
 def _answer_extra(native: Native, choice: Choice) -> dict[str, Any]:
     """`extra_content` of the answer: the vendor's own fields, and the blocks that are no output items."""
     extra = extra_of(native)
-    for dialect, fields in extra_of(choice.native).items():
-        extra[dialect] = {**extra.get(dialect, {}), **fields}
+    if choice.native:
+        for dialect, fields in extra_of(choice.native).items():
+            extra[dialect] = {**extra.get(dialect, {}), **fields}
     for part in choice.parts:
         if isinstance(part, Opaque) and part.dialect != DIALECT:
             before = extra.get(part.dialect, {})
@@ -250,6 +251,10 @@ def _prefix(part: Part) -> str:
 
 def output_items(choice: Choice, to: ReplyTo, *, failed: bool = False) -> list[dict[str, Any]]:
     """The parts of *choice* as output items."""
+    cut = failed or ending(choice)[0] == "incomplete"
+    if len(choice.parts) == 1 and isinstance(text := choice.parts[0], Text):
+        status: ItemStatus = "incomplete" if cut else "completed"
+        return [render_item([text], [choice.logprobs or ()], item_id(text, 0, to), status)]
     groups: list[list[Part]] = []
     names = home(to.request)
     for part in choice.parts:
@@ -260,14 +265,13 @@ def output_items(choice: Choice, to: ReplyTo, *, failed: bool = False) -> list[d
             groups[-1].append(shown)
         else:
             groups.append([shown])
-    cut = failed or ending(choice)[0] == "incomplete"
     texts: list[Part] = [part for group in groups for part in group if isinstance(part, Text | Refusal)]
     shares = iter(logprob_shares(texts, choice.logprobs or ()))
     items: list[dict[str, Any]] = []
     for position, group in enumerate(groups):
         last = position == len(groups) - 1
         own_shares = [next(shares) if isinstance(part, Text | Refusal) else () for part in group]
-        status: ItemStatus = "incomplete" if cut and last else "completed"
+        status = "incomplete" if cut and last else "completed"
         items.append(render_item(group, own_shares, item_id(group[0], position, to), status))
     return items
 
@@ -322,8 +326,8 @@ def content_part(part: Part, logprobs: Logprobs = ()) -> dict[str, Any]:
     text = part if isinstance(part, Text) else Text("")
     rendered: dict[str, Any] = {
         "type": "output_text",
-        "annotations": [outward_annotation(annotation) for annotation in text.annotations],
-        "logprobs": render_logprobs(logprobs),
+        "annotations": [outward_annotation(annotation) for annotation in text.annotations] if text.annotations else [],
+        "logprobs": render_logprobs(logprobs) if logprobs else [],
         "text": text.text,
     }
     if extra := extra_of(text.native):

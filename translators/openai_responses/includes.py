@@ -14,6 +14,8 @@ LOGPROBS: Final = "message.output_text.logprobs"
 
 def taken_includes(include: Sequence[Any], rules: Rules) -> tuple[list[Any], list[Loss]]:
     """The client's *include* without the entries that the target of *rules* refuses, and a loss for each of these."""
+    if not include:
+        return [], []
     refused = [isinstance(name, str) and name in rules.refuses for name in include]
     losses = [Loss(f"include[{at}]", "dropped", "the target refuses it") for at, gone in enumerate(refused) if gone]
     return [name for name, gone in zip(include, refused, strict=True) if not gone], losses

@@ -51,6 +51,7 @@ from translators.neutral import (
 )
 from translators.openai_chat.parts import document_of_file, native_of_extra, objects_in, source_of_url
 from translators.sealed import unseal
+from translators.toolbox import read_tools
 
 DIALECT: Final = "openai_responses"
 EFFORTS: Final[tuple[str, ...]] = get_args(Effort)
@@ -129,7 +130,7 @@ def idle(native: Native) -> frozenset[str]:
     fields = native.get(DIALECT)
     if not fields:
         return frozenset()
-    names = [name for name, value in fields.items() if name in _IDLE_VALUES and value in _IDLE_VALUES[name]]
+    names = [name for name in fields.keys() & _IDLE_VALUES if fields[name] in _IDLE_VALUES[name]]
     if "include" in fields and _SERVED_INCLUDES.issuperset(fields["include"]):
         names.append("include")
     return frozenset(names)
@@ -168,8 +169,10 @@ def _has_own_fields(messages: Iterable[Message]) -> bool:
 
 def _without(native: Native, names: frozenset[str]) -> Native:
     own = {name: value for name, value in native[DIALECT].items() if name not in names}
-    others = {dialect: fields for dialect, fields in native.items() if dialect != DIALECT}
-    return own_native(own, **others)
+    if own or len(native) > 1:
+        others = {dialect: fields for dialect, fields in native.items() if dialect != DIALECT}
+        return own_native(own, **others)
+    return NO_NATIVE
 
 
 def _without_names(message: Message) -> Message:
@@ -219,7 +222,7 @@ def parse_request(body: Mapping[str, Any]) -> Request:
         request["reasoning"] = _reasoning(fields)
         request["places"] = _reasoning_places(body["reasoning"])
     if "tools" in body:
-        request["tools"] = tuple(_tools(fields))
+        request["tools"] = read_tools(fields, _tools)
     if "tool_choice" in body:
         request["tool_choice"] = _tool_choice(fields, native)
     native.update(unknown)
@@ -397,16 +400,16 @@ def _instructions(fields: Fields) -> Iterator[Message]:
         yield Message("system", (Text(text, place="instructions"),), place="instructions")
 
 
-def _messages(fields: Fields) -> Iterator[Message]:
+def _messages(fields: Fields) -> list[Message]:
     asked = fields.get("input")
     if asked in (None, "", []) and not any(fields.value.get(name) for name in _EARLIER):
         told = f"input: missing or empty; expected {_INPUT}, or one of {', '.join(_EARLIER)}"
         raise BadRequest(told, "input", "missing_required_parameter")
     if isinstance(asked, str):
-        yield Message("user", (Text(asked, place="input"),), place="input")
-        return
+        return [Message("user", (Text(asked, place="input"),), place="input")]
     if asked is not None and not isinstance(asked, list):
         raise fields.wrong("input", _INPUT)
+    found: list[Message] = []
     called: dict[str, str] = {}
     turn: list[Part] = []
     begun = ""
@@ -419,14 +422,17 @@ def _messages(fields: Fields) -> Iterator[Message]:
         if not isinstance(read, Message):
             begun = begun or place
             turn += read.parts
-            called.update({part.id: part.name for part in read.parts if isinstance(part, ToolCall)})
+            for part in read.parts:
+                if isinstance(part, ToolCall):
+                    called[part.id] = part.name
             continue
         if turn:
-            yield Message("assistant", tuple(turn), place=begun)
-        turn, begun = [], ""
-        yield read
+            found.append(Message("assistant", tuple(turn), place=begun))
+            turn, begun = [], ""
+        found.append(read)
     if turn:
-        yield Message("assistant", tuple(turn), place=begun)
+        found.append(Message("assistant", tuple(turn), place=begun))
+    return found
 
 
 def _object(value: Any, place: str) -> Fields:
@@ -452,16 +458,16 @@ def _plain_item(item: Any, place: str, called: Mapping[str, str]) -> Message | _
     if not isinstance(item, dict):
         return None
     kind = item.get("type", "message")
-    if kind == "message" and item.keys() <= _MESSAGE_FIELDS:
+    if kind == "message" and _MESSAGE_FIELDS.issuperset(item):
         return _plain_message(item, place)
-    if kind == "function_call" and item.keys() <= _CALL_FIELDS:
+    if kind == "function_call" and _CALL_FIELDS.issuperset(item):
         return _plain_call(item, place)
-    if kind == "function_call_output" and item.keys() <= _OUTPUT_FIELDS:
+    if kind == "function_call_output" and _OUTPUT_FIELDS.issuperset(item):
         call_id, output = item.get("call_id"), item.get("output")
         if isinstance(call_id, str) and isinstance(output, str):
-            text = Text(output, place=f"{place}.output")
-            result = ToolResult(call_id, (text,), name=called.get(call_id) or None, place=place)
-            return Message("tool", (result,), place=place)
+            text = Text(output, (), NO_NATIVE, f"{place}.output")
+            result = ToolResult(call_id, (text,), False, called.get(call_id) or None, NO_NATIVE, place)
+            return Message("tool", (result,), None, NO_NATIVE, place)
     return None
 
 
@@ -469,9 +475,9 @@ def _plain_message(item: Mapping[str, Any], place: str) -> Message | _Said | Non
     content, role = item.get("content"), item.get("role")
     if not isinstance(content, str) or not isinstance(role, str):
         return None
-    parts = (Text(content, place=f"{place}.content"),)
+    parts = (Text(content, (), NO_NATIVE, f"{place}.content"),)
     if role in _SPEAKERS:
-        return Message(role, parts, place=place)  # type: ignore[arg-type]  # one of the three
+        return Message(role, parts, None, NO_NATIVE, place)  # type: ignore[arg-type]  # one of the three
     return _Said(parts if content else ()) if role == "assistant" else None
 
 

@@ -58,7 +58,7 @@ def sent_home(call: ToolCall, names: Mapping[str, tuple[str, str]]) -> ToolCall:
 
 
 def _has_namespaces(request: Request) -> bool:
-    return any(tool.kind == "native" and _is_namespace(tool) for tool in request.tools)
+    return any(_is_namespace(tool) for tool in [tool for tool in request.tools if tool.kind == "native"])
 
 
 def _is_namespace(tool: Tool) -> bool:

@@ -167,7 +167,7 @@ def _without_extra(part: Any) -> Any:
 # --- whole answers -------------------------------------------------------------------------------
 
 
-def relay_response(raw: bytes, rules: Rules, to: ReplyTo) -> tuple[bytes, Response]:
+def relay_response(raw: bytes, rules: Rules, to: ReplyTo, body: dict[str, Any] | None = None) -> tuple[bytes, Response]:
     """*raw* as it is, and what it says.
 
     Raises:
@@ -175,7 +175,7 @@ def relay_response(raw: bytes, rules: Rules, to: ReplyTo) -> tuple[bytes, Respon
     """
     del rules, to  # nothing is mended, so nothing depends on them
     try:
-        body = loads_object(raw)
+        body = loads_object(raw) if body is None else body
     except JsonError as error:
         raise BadAnswer(f"the answer is {error}") from error
     return raw, parse_response(body)

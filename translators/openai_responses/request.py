@@ -29,6 +29,7 @@ from translators.openai_responses.input import InputWriter
 from translators.openai_responses.items import DIALECT
 from translators.openai_responses.tools import chat_web_search, own_tool, render_tools, tool_choice
 from translators.tool_choices import without_unmet_choice
+from translators.toolbox import written_once
 
 _HERE: Final = "the Responses API"
 MIN_OUTPUT_TOKENS: Final = 16
@@ -89,7 +90,7 @@ def render_request(request: Request, rules: Rules) -> Rendered:
         else:
             body.setdefault(name, value)
     losses.extend(writer.final_losses())
-    losses.extend(Loss(name, "renamed", f"sent as {safe}") for safe, name in names.back().items())
+    losses.extend(names.losses(request))
     return Rendered(renamed(body, rules), tuple(losses), rules.headers, names.back())
 
 
@@ -123,7 +124,9 @@ def _write_tools(body: dict[str, Any], request: Request, rules: Rules, names: To
         tools = [(position, tool) for position, tool in tools if tool.name in choice.names]
         choice = ToolChoice(choice.mode)
         losses.append(Loss(field_of(request, "tool_choice"), "emulated", "the other tools were left out"))
-    rendered = render_tools(tools, names, losses, request.dialect)
+    how = None if names.back() or len(tools) < len(request.tools) else (DIALECT, request.dialect)
+    rendered, told = written_once(request.tools, how, lambda: render_tools(tools, names, request.dialect))
+    losses.extend(told)
     search = request.native.get("openai_chat", {}).get("web_search_options")
     if isinstance(search, dict):
         rendered.append(chat_web_search(search))

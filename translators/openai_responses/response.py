@@ -87,7 +87,7 @@ def parse_response(body: Mapping[str, Any]) -> Response:
             for content in objects_in(item.get("content")):
                 if content.get("logprobs"):
                     logprobs += logprobs_of(content["logprobs"]) or ()
-    has_calls = any(isinstance(part, ToolCall) for part in parts)
+    has_calls = bool([part for part in parts if isinstance(part, ToolCall)])
     choice = Choice(
         parts=tuple(parts),
         finish_reason=finish_reason(body, has_calls=has_calls),
@@ -131,9 +131,9 @@ def finish_native(response: Mapping[str, Any]) -> Native:
 
 def response_native(response: Mapping[str, Any]) -> Native:
     """The fields of the response as a whole that say more than what was asked."""
-    fields = {name: value for name, value in response.items() if value is not None and name not in _KNOWN}
-    if not fields:
+    if not [name for name in response.keys() - _KNOWN if response[name] is not None]:
         return NO_NATIVE
+    fields = {name: value for name, value in response.items() if value is not None and name not in _KNOWN}
     shared: dict[str, Any] = {name: fields[name] for name in _SHARED_WITH_CHAT if name in fields}
     native: dict[str, Mapping[str, Any]] = {DIALECT: fields}
     if shared:

@@ -10,6 +10,7 @@ from translators.losses import Loss, native_losses, tool_place
 from translators.neutral import Tool, ToolChoice
 from translators.openai_chat.outgoing import ToolNames, strict_obstacle
 from translators.openai_responses.items import DIALECT
+from translators.toolbox import Written
 
 _Json = dict[str, Any]
 
@@ -37,11 +38,12 @@ OWN_TOOLS: Final = frozenset(
 """Tools that the API runs or defines itself (openai 3.52.0, ToolParam)."""
 
 
-def render_tools(tools: Iterable[tuple[int, Tool]], names: ToolNames, losses: list[Loss], client: str) -> list[_Json]:
+def render_tools(tools: Iterable[tuple[int, Tool]], names: ToolNames, client: str) -> Written:
     """The entries of `tools`, of which each comes with its position in the request of a client of *client*.
 
     For another dialect's client `strict` is always said.
     """
+    losses: list[Loss] = []
     foreign = client != DIALECT
     rendered: list[_Json] = []
     for position, tool in tools:
@@ -58,7 +60,7 @@ def render_tools(tools: Iterable[tuple[int, Tool]], names: ToolNames, losses: li
             losses.append(Loss(f"{place}.strict", "dropped", obstacle))
             tool = replace(tool, strict=None)  # noqa: PLW2901  the same tool, as the target takes it
         rendered.append(_custom(tool, names) if tool.kind == "custom" else _function(tool, names, foreign))
-    return rendered
+    return rendered, losses
 
 
 def own_tool(tool: Tool) -> dict[str, Any] | None:

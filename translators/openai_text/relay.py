@@ -64,14 +64,14 @@ def _relay_stream_options(body: Mapping[str, Any], request: Request, rules: Rule
         changes["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
 
 
-def relay_response(raw: bytes, rules: Rules, to: ReplyTo) -> tuple[bytes, Response]:
+def relay_response(raw: bytes, rules: Rules, to: ReplyTo, body: dict[str, Any] | None = None) -> tuple[bytes, Response]:
     """A whole answer: its bytes, mended where they have to be, and what it says.
 
     Raises:
         BadAnswer: *raw* is not JSON or has no choices.
     """
     try:
-        body = loads_object(raw)
+        body = loads_object(raw) if body is None else body
     except JsonError as error:
         raise BadAnswer(f"the answer is {error}") from error
     response = parse_response(body)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from translators.anthropic.arguments import LiveArguments, object_of
+from translators.anthropic.arguments import LiveArguments
+from translators.arguments import object_of
 from translators.codec import JsonError
 
 JSON = st.recursive(

@@ -383,6 +383,16 @@ def test_90_logprobs_stand_beside_their_text() -> None:
     assert [top.token for top in logprobs[0].top] == ["é", "e"]
 
 
+def test_90_logprobs_beside_a_picture_alone_stand_at_an_empty_text() -> None:
+    result = {"chosenCandidates": [{"token": "x", "logProbability": -0.5}]}
+    picture = {"inlineData": {"mimeType": "image/png", "data": "AA=="}}
+
+    choice = choice_of(chunk(picture, finish="STOP", logprobsResult=result))
+
+    assert [type(part) for part in choice.parts] == [Image, Text]
+    assert [(token.token, token.logprob) for token in choice.logprobs or ()] == [("x", -0.5)]
+
+
 def test_90_candidates_are_choices() -> None:
     second = {**chunk({"text": "b"}, finish="STOP")["candidates"][0], "index": 1}
     body = chunk({"text": "a"}, finish="MAX_TOKENS")

@@ -449,7 +449,7 @@ def test_contents(messages: list[Message], body: dict[str, Any], lost: list[tupl
             "messages[0].content[0]",
             id="38-an-earlier-sound-by-its-id",
         ),
-        pytest.param([model(replace(CALL, arguments="{"))], BadRequest, ARGUMENTS, id="17-no-json"),
+        pytest.param([model(replace(CALL, arguments="find it"))], BadRequest, ARGUMENTS, id="17-no-json"),
         pytest.param([model(replace(CALL, arguments="[1]"))], BadRequest, ARGUMENTS, id="17-no-object"),
         pytest.param([RESULT], BadRequest, "messages[0].tool_call_id", id="72-no-call"),
     ],
@@ -460,6 +460,13 @@ def test_what_cannot_be_said_is_refused(messages: list[Message], error: type[Bad
 
     assert caught.value.param == place
     assert place in caught.value.message
+
+
+def test_17_unfinished_arguments_are_repaired_as_for_every_target_with_objects() -> None:
+    rendered = render(USER, model(replace(CALL, arguments='{"a": "b')), RESULT)
+
+    assert rendered.body["contents"][1]["parts"][0]["functionCall"]["args"] == {"a": "b"}
+    assert losses(rendered) == [(ARGUMENTS.replace("[0]", "[1]", 1), "emulated")]
 
 
 @pytest.mark.parametrize(
@@ -583,6 +590,15 @@ def test_20_illegal_names_are_renamed_everywhere_and_come_back() -> None:
     assert [part["functionResponse"]["name"] for part in rendered.body["contents"][2]["parts"]] == sent
     assert rendered.body["toolConfig"]["functionCallingConfig"]["allowedFunctionNames"] == [sent[1]]
     assert {loss.action for loss in rendered.losses} == {"renamed"}
+
+
+@pytest.mark.parametrize("tools", [(), (Tool("find"),)], ids=["no-tools", "other-tools"])
+def test_20_a_name_that_only_the_history_holds_is_said_once_where_it_stands_first(tools: tuple[Tool, ...]) -> None:
+    calls = [ToolCall("c1", "a b", "{}"), ToolCall("c2", "find", "{}"), ToolCall("c3", "a b", "{}")]
+
+    rendered = render(USER, model(*calls), *(answer(call.id, Text("o")) for call in calls), tools=tools)
+
+    assert losses(rendered) == [("messages[1].tool_calls[0].function.name", "renamed")]
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=140), unique=True, max_size=8))

@@ -87,6 +87,7 @@ def test_every_shape_of_error_is_understood(status: int, body: Any, kind: str, m
         ({"error": {"message": "x", "status": 400, "code": "content_filter"}}, 400),
         ({"error": "broken"}, 502),
         ({"object": "error", "message": "x", "code": 404}, 404),
+        ({"error": {"message": "x", "type": "invalid_request_error", "param": "seed", "code": None}}, 400),
     ],
 )
 def test_an_error_with_status_200_gets_its_true_status(body: dict[str, Any], status: int) -> None:
@@ -109,6 +110,9 @@ def test_an_answer_is_no_error(body: Any) -> None:
             Failure("invalid_request", "m", 422, param="p"), 422, "invalid_request_error", None, id="WIRE 132"
         ),
         (Failure("overloaded", "m", 529), 529, "server_error", "overloaded"),
+        (Failure("authentication", "m", 401), 401, "authentication_error", "invalid_api_key"),
+        (Failure("authentication", "m", 502, code="upstream_auth"), 502, "server_error", "upstream_auth"),
+        (Failure("billing", "m", 502, code="upstream_auth"), 502, "server_error", "upstream_auth"),
         (Failure("connection", "m", 0), 502, "server_error", "upstream_connection"),
         (Failure("not_found", "m", 404, code="own"), 404, "not_found_error", "own"),
     ],

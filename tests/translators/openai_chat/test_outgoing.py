@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from translators.dialect import Rules
+from translators import openai_chat, openai_responses
+from translators.dialect import BackendDialect, Rules
 from translators.errors import BadRequest, Unsupported
 from translators.neutral import (
     Audio,
@@ -130,6 +131,25 @@ def test_illegal_tool_names_are_renamed_one_to_one() -> None:
     assert all(len(name) <= 64 for name in sent)
     assert [rendered.tool_names.get(name, name) for name in sent] == names
     assert rendered.body["messages"][1]["tool_calls"][0]["function"] == {"name": sent[0], "arguments": "{}"}
+
+
+@pytest.mark.parametrize("backend", [openai_chat, openai_responses])
+def test_each_changed_name_is_said_once_where_the_client_wrote_it(backend: BackendDialect) -> None:
+    calls = (ToolCall("c1", "in.history", "{}"), ToolCall("c2", "a.tool", "{}"), ToolCall("c3", "in.history", "{}"))
+    results = tuple(ToolResult(call.id, (Text("o"),)) for call in calls)
+    request = Request(
+        "openai_chat",
+        "m",
+        (USER, Message("assistant", calls), Message("tool", results)),
+        tools=(Tool("fine", parameters={"type": "object"}), Tool("a.tool", parameters={"type": "object"})),
+    )
+
+    losses = backend.render_request(request, Rules()).losses
+
+    assert [(loss.field, loss.action) for loss in losses if loss.action == "renamed"] == [
+        ("tools[1].function.name", "renamed"),
+        ("messages[1].tool_calls[0].function.name", "renamed"),
+    ]
 
 
 def test_long_call_ids_are_shortened_alike_in_call_and_result() -> None:
