@@ -7,9 +7,13 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+import typer
 
 from proxy.cli.client import Refused, Reply, Server, told
+from proxy.cli.config import probe_model
+from proxy.cli.options import Asked, command
 from proxy.cli.reports import first_model
 from proxy.cli.terminal import note, write, write_json
 
@@ -18,6 +22,36 @@ ANSWER_S: Final = 600
 TEST_S: Final = 90
 RECEIPT: Final = ": modelport "
 """How the closing comment of a stream begins."""
+
+app = typer.Typer()
+
+Model = Annotated[str | None, typer.Option("--model", "-m", metavar="NAME", help="Route or model to ask.")]
+
+
+@app.command()
+@command
+def ask(
+    question: Annotated[str, typer.Argument(help="What to ask; - reads it from standard input.")],
+    *,
+    model: Model = None,
+    no_stream: Annotated[bool, typer.Option("--no-stream", help="Wait for the whole answer.")] = False,
+    asked: Asked,
+) -> None:
+    """Ask one question through the running server."""
+    put(asked.server(), question, model, stream=not no_stream, as_json=asked.as_json)
+
+
+@app.command("test")
+@command
+def try_provider(
+    provider: Annotated[str, typer.Argument(help="Name of a provider.")],
+    *,
+    model: Model = None,
+    asked: Asked,
+) -> None:
+    """Send a provider a tiny request through the running server, and say what it cost."""
+    model = model or probe_model(provider, asked)
+    try_out(asked.server(), provider, model, as_json=asked.as_json)
 
 
 @dataclass(slots=True)
@@ -35,7 +69,7 @@ class Answered:
         return f"{self.target}: {tokens}, {f'{self.cost_usd} USD' if self.cost_usd else 'cost unknown'}"
 
 
-def ask(server: Server, question: str, model: str | None, *, stream: bool, as_json: bool) -> None:
+def put(server: Server, question: str, model: str | None, *, stream: bool, as_json: bool) -> None:
     """Write the answer to standard output and the receipt to standard error. Raises Refused."""
     text = sys.stdin.read() if question == "-" else question
     body = {"model": model or first_model(server), "messages": [{"role": "user", "content": text}]}
@@ -52,7 +86,7 @@ def ask(server: Server, question: str, model: str | None, *, stream: bool, as_js
     note(answered.receipt())
 
 
-def test(server: Server, provider: str, model: str | None, *, as_json: bool) -> None:
+def try_out(server: Server, provider: str, model: str | None, *, as_json: bool) -> None:
     """Ask *provider* for a word, past the cache. Raises Refused when it does not answer."""
     target = f"{provider}/{model or _listed_model(server, provider)}"
     body = {

@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
 import typer
 
-from proxy.cli.client import Refused, Server, told
+from proxy.cli.client import Refused, Server, table, told
+from proxy.cli.options import Asked, command
 from proxy.cli.terminal import note, write, write_json, write_table
 
 PATH: Final = "/api/v1/cache"
@@ -28,14 +29,91 @@ _PATHS: Final = {
     "openai_responses": "/v1/responses",
     "anthropic": "/v1/messages",
     "gemini": "/v1beta/models/{route}:generateContent",
+    "openai_completions": "/v1/completions",
     "embeddings": "/v1/embeddings",
 }
 """Where the requests of the request log go, by dialect."""
 
+app = typer.Typer()
+cache_app = typer.Typer(help="Look at the cache of answers, empty it or fill it.", no_args_is_help=True)
+app.add_typer(cache_app, name="cache")
+
+
+@cache_app.command("stats")
+@command
+def cache_stats(asked: Asked) -> None:
+    """Say how full and how useful the cache is."""
+    with asked.administered() as server:
+        stats(server, as_json=asked.as_json)
+
+
+@cache_app.command("clear")
+@command
+def cache_clear(asked: Asked) -> None:
+    """Empty the cache."""
+    with asked.administered() as server:
+        clear(server, {}, as_json=asked.as_json)
+
+
+@cache_app.command("purge")
+@command
+def cache_purge(
+    *,
+    tag: Annotated[str | None, typer.Option(metavar="NAME=VALUE", help="Answers with this tag.")] = None,
+    route: Annotated[str | None, typer.Option(metavar="NAME", help="Answers of this route.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", metavar="PROVIDER/MODEL", help="Answers of this model.")
+    ] = None,
+    key: Annotated[str | None, typer.Option(metavar="ID", help="Answers to this virtual key.")] = None,
+    asked: Asked,
+) -> None:
+    """Remove answers from the cache. Of several options all have to fit."""
+    named = {"tag": tag, "route": route, "model": model, "key": key}
+    if not any(value is not None for value in named.values()):
+        raise Refused("say what to remove: --tag, --route, --model or --key; modelport cache clear removes everything")
+    with asked.administered() as server:
+        clear(server, named, as_json=asked.as_json)
+
+
+@cache_app.command("warm")
+@command
+def cache_warm(
+    file: Annotated[
+        Path, typer.Argument(help='JSON lines, {"path": "/v1/...", "body": {...}}, or an export of the log.')
+    ],
+    *,
+    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Requests at the same time.")] = 4,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", metavar="NAME", help="Asked instead of the model of each request.")
+    ] = None,
+    asked: Asked,
+) -> None:
+    """Ask what is in a file, so that the answers are there. They are kept for the key that is used (MODELPORT_KEY)."""
+    warm(asked.server(), file, concurrency=concurrency, model=model, as_json=asked.as_json)
+
+
+@cache_app.command("semantic-report")
+@command
+def cache_semantic_report(
+    file: Annotated[Path, typer.Argument(help='JSON lines: {"one": "...", "other": "...", "same": true}.')],
+    *,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", metavar="NAME", help="Compare by this model's embeddings, of a running server."),
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="From which likeness on. Default: as routes have it.")
+    ] = None,
+    asked: Asked,
+) -> None:
+    """Say how often the semantic cache would be right on labelled pairs of questions."""
+    server = asked.server() if model else None
+    semantic_report(server, file, model=model, threshold=threshold, as_json=asked.as_json)
+
 
 def stats(server: Server, *, as_json: bool) -> None:
     """GET /api/v1/cache."""
-    found = _table(server.get(PATH).ok().json())
+    found = table(server.get(PATH).ok().json())
     if as_json:
         write_json(found)
         return
@@ -47,10 +125,10 @@ def stats(server: Server, *, as_json: bool) -> None:
             f" {found.get('similar_hits')} the same question in other words"
         )
     columns = ("route", "model", "entries", "size_mb", "hits", "stale_hits", "similar_hits", "misses", "saved_usd")
-    rows = [_table(row) for row in found.get("by") or []]
+    rows = [table(row) for row in found.get("by") or []]
     if rows:
         write_table(columns, [[row.get(name) for name in columns] for row in rows], right=columns[2:])
-    if semantic := _table(found.get("semantic")):
+    if semantic := table(found.get("semantic")):
         write(
             f"semantic: {semantic.get('entries')} questions, {semantic.get('hits')} hits,"
             f" {semantic.get('guarded')} kept apart, {semantic.get('false_hits')} reported as false"
@@ -60,7 +138,7 @@ def stats(server: Server, *, as_json: bool) -> None:
 def clear(server: Server, named: Mapping[str, str | None], *, as_json: bool) -> None:
     """DELETE /api/v1/cache, all of it or what is *named*."""
     query = {name: value for name, value in named.items() if value is not None}
-    answer = _table(server.ask("DELETE", f"{PATH}?{urlencode(query)}" if query else PATH).ok().json())
+    answer = table(server.ask("DELETE", f"{PATH}?{urlencode(query)}" if query else PATH).ok().json())
     if as_json:
         write_json(answer)
         return
@@ -207,16 +285,12 @@ def _similarities(server: Server, model: str, pairs: Sequence[tuple[str, str, bo
     for start in range(0, len(texts), BATCH):
         batch = texts[start : start + BATCH]
         asked = {"model": model, "input": batch, "encoding_format": "float"}
-        answer = _table(server.ask("POST", "/v1/embeddings", asked, timeout_s=WARM_S).ok().json())
-        rows = [_table(row).get("embedding") for row in answer.get("data") or []]
+        answer = table(server.ask("POST", "/v1/embeddings", asked, timeout_s=WARM_S).ok().json())
+        rows = [table(row).get("embedding") for row in answer.get("data") or []]
         if len(rows) != len(batch) or not all(isinstance(row, list) for row in rows):
             raise Refused(f"{model} did not give a vector for each of {len(batch)} questions")
         vectors.update(zip(batch, (normalised(row) for row in rows if isinstance(row, list)), strict=True))
     return [cosine(vectors[one], vectors[other]) for one, other, _ in pairs]
-
-
-def _table(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _percent(share: Any) -> str:

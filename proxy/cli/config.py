@@ -6,22 +6,66 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
 
 from proxy.cli.client import Refused
+from proxy.cli.options import File, Json, command
 from proxy.cli.terminal import note, write, write_json, write_table
-from proxy.config import Loaded, load
-from proxy.config.explain import nearest
-from proxy.config.show import shown_values
+from proxy.config.errors import nearest
 from proxy.config.sources import setting
+
+if TYPE_CHECKING:
+    from proxy.config import Loaded
 
 STARTER: Final = Path(__file__).parent.parent / "config" / "starter.toml"
 
+app = typer.Typer()
+config_app = typer.Typer(help="Check, show or begin a configuration.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
 
-def check(config: Path | None, profile: str | None, settings: Sequence[str], *, as_json: bool) -> None:
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any configuration value.")]
+
+
+@config_app.command("check")
+@command
+def config_check(
+    *,
+    set_: Set = None,
+    as_json: Json = False,
+    file: File,
+) -> None:
+    """Say whether the configuration can be used; every error at once, exit status 2."""
+    check(file, set_ or [], as_json=as_json)
+
+
+@config_app.command("show")
+@command
+def config_show(
+    *,
+    set_: Set = None,
+    as_json: Json = False,
+    file: File,
+) -> None:
+    """Show every value and where it comes from; secrets are masked."""
+    show(file, set_ or [], as_json=as_json)
+
+
+@config_app.command("init")
+@command
+def config_init(
+    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("modelport.toml"),
+) -> None:
+    """Write a commented configuration to begin with. A file that is there is left alone."""
+    init(path)
+
+
+def check(file: File, settings: Sequence[str], *, as_json: bool) -> None:
     """Raises ConfigError with everything that is wrong."""
-    loaded = _load(config, profile, settings)
-    from proxy.providers import providers  # the translators come with it; `status` does without
+    from proxy.providers import providers  # the models and the translators come with it; `--help` does without
+
+    loaded = _load(file, settings)
 
     specs = providers(loaded.settings, os.environ)
     on = [spec.name for spec in specs.values() if spec.enabled]
@@ -44,9 +88,11 @@ def check(config: Path | None, profile: str | None, settings: Sequence[str], *, 
         write(f"routes: {', '.join(loaded.settings.routes)}")
 
 
-def show(config: Path | None, profile: str | None, settings: Sequence[str], *, as_json: bool) -> None:
+def show(file: File, settings: Sequence[str], *, as_json: bool) -> None:
     """Every value with its origin."""
-    loaded = _load(config, profile, settings)
+    from proxy.config.show import shown_values  # as above
+
+    loaded = _load(file, settings)
     values = shown_values(loaded)
     if as_json:
         lines = [{"key": each.key, "value": each.value, "origin": str(each.origin)} for each in values]
@@ -71,20 +117,21 @@ def init(path: Path) -> None:
     write(f"{path} written; check it with: modelport config check")
 
 
-def probe_model(provider: str, config: Path | None, profile: str | None) -> str | None:
+def probe_model(provider: str, file: File) -> str | None:
     """The model that a connectivity test asks, as far as the configuration knows. Raises Refused, ConfigError."""
-    loaded = load(config, profile=profile, open_port=True)
-    from proxy.providers import providers
+    from proxy.providers import providers  # as above
 
-    specs = providers(loaded.settings, os.environ)
+    specs = providers(_load(file, ()).settings, os.environ)
     if provider not in specs:
         raise Refused(f"{provider!r} is no provider{nearest(provider, list(specs))}")
     return specs[provider].probe_model
 
 
-def _load(config: Path | None, profile: str | None, settings: Sequence[str]) -> Loaded:
+def _load(file: File, settings: Sequence[str]) -> Loaded:
+    from proxy.config import load  # as above
+
     # Whether the port is open to others is the server's command line to say.
-    return load(config, profile=profile, overrides=[setting(text) for text in settings], open_port=True)
+    return load(file.config, profile=file.profile, overrides=[setting(text) for text in settings], open_port=True)
 
 
 def _warn(loaded: Loaded) -> None:

@@ -4,14 +4,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from urllib.parse import quote
 
+import typer
+
 from proxy.cli.client import Server
+from proxy.cli.options import Asked, command
 from proxy.cli.terminal import write, write_json, write_table
 
 WIDE: Final = 60
 """Characters of a value that a table shows; --json has it whole."""
+
+app = typer.Typer()
+exchange_app = typer.Typer(help="Single requests of the ledger.", no_args_is_help=True)
+app.add_typer(exchange_app, name="exchange")
+
+
+@exchange_app.command("show")
+@command
+def exchange_show(
+    exchange: Annotated[str, typer.Argument(help="Its id, which the answer has as x-request-id (req_...).")],
+    asked: Asked,
+) -> None:
+    """Show a request with its attempts, votes and losses."""
+    with asked.administered() as server:
+        show(server, exchange, as_json=asked.as_json)
 
 
 def show(server: Server, exchange_id: str, *, as_json: bool) -> None:

@@ -4,15 +4,216 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import quote, urlencode
 
-from proxy.cli.client import Refused, Server
+import typer
+
+from proxy.cli.client import Refused, Server, table
+from proxy.cli.options import Asked, command, whole_number
 from proxy.cli.terminal import note, write, write_json, write_table
 
 Place = Literal["organisations", "teams"]
 
 KEYS: Final = "/api/v1/keys"
+
+app = typer.Typer()
+keys_app = typer.Typer(help="Make, list, rotate and revoke virtual keys.", no_args_is_help=True)
+orgs_app = typer.Typer(help="Organisations that teams and keys belong to.", no_args_is_help=True)
+teams_app = typer.Typer(help="Teams of organisations.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
+app.add_typer(orgs_app, name="orgs")
+app.add_typer(teams_app, name="teams")
+
+Globs = Annotated[list[str] | None, typer.Option("--model", metavar="GLOB", help="May ask these models. Repeatable.")]
+RouteGlobs = Annotated[
+    list[str] | None, typer.Option("--route", metavar="GLOB", help="May ask these routes. Repeatable.")
+]
+Endpoints = Annotated[
+    list[str] | None, typer.Option("--endpoint", metavar="GLOB", help="May use these paths. Repeatable.")
+]
+Tags = Annotated[
+    list[str] | None, typer.Option("--tag", metavar="NAME=VALUE", help="Stands in every exchange. Repeatable.")
+]
+Rpm = Annotated[
+    int | None, typer.Option("--requests-per-minute", metavar="N", parser=whole_number, help="Requests a minute.")
+]
+Tpm = Annotated[
+    int | None, typer.Option("--tokens-per-minute", metavar="N", parser=whole_number, help="Tokens a minute.")
+]
+Concurrent = Annotated[
+    int | None, typer.Option("--concurrent", metavar="N", parser=whole_number, help="Requests at the same time.")
+]
+KeyId = Annotated[str, typer.Argument(help="Id of the key (key_...).")]
+PlaceId = Annotated[str | None, typer.Option("--id", metavar="ID", help="Default: made of the name.")]
+
+
+@keys_app.command("create")
+@command
+def keys_create(
+    *,
+    name: Annotated[str, typer.Option("--name", help="For people.")],
+    role: Annotated[
+        list[str] | None,
+        typer.Option("--role", help="admin, operator, developer or viewer. Repeatable. Default: developer."),
+    ] = None,
+    organisation: Annotated[str | None, typer.Option("--organisation", metavar="ID", help="Belongs to it.")] = None,
+    team: Annotated[str | None, typer.Option("--team", metavar="ID", help="Belongs to it.")] = None,
+    model: Globs = None,
+    route: RouteGlobs = None,
+    endpoint: Endpoints = None,
+    tag: Tags = None,
+    requests_per_minute: Rpm = None,
+    tokens_per_minute: Tpm = None,
+    concurrent: Concurrent = None,
+    budget_usd: Annotated[str | None, typer.Option("--budget-usd", metavar="USD", help="May spend this.")] = None,
+    window: Annotated[
+        Literal["hour", "day", "month", "total"], typer.Option("--window", help="In which time the budget is spent.")
+    ] = "month",
+    expires: Annotated[
+        str | None, typer.Option("--expires", metavar="TIME", help="ISO 8601, or from now: 12h, 90d.")
+    ] = None,
+    signing: Annotated[bool, typer.Option("--signing", help="Its requests have to be signed.")] = False,
+    asked: Asked,
+) -> None:
+    """Make a key. It is written to standard output, this once."""
+    given = Given(
+        model or (), route or (), endpoint or (), tag or (), requests_per_minute, tokens_per_minute, concurrent
+    )
+    said = {
+        "name": name,
+        "roles": role,
+        "organisation": organisation,
+        "team": team,
+        "budget": {"limit_usd": budget_usd, "window": window} if budget_usd else None,
+        "expires_at": expires,
+        "signing": signing or None,
+    }
+    body = {**given.body(), **{field: value for field, value in said.items() if value is not None}}
+    with asked.administered() as server:
+        create(server, body, as_json=asked.as_json)
+
+
+@keys_app.command("list")
+@command
+def keys_list(
+    *,
+    everything: Annotated[bool, typer.Option("--all", help="Also those that are revoked or have expired.")] = False,
+    asked: Asked,
+) -> None:
+    """List the keys."""
+    with asked.administered() as server:
+        list_all(server, everything=everything, as_json=asked.as_json)
+
+
+@keys_app.command("show")
+@command
+def keys_show(key: KeyId, asked: Asked) -> None:
+    """Show what a key may, and when it was used last."""
+    with asked.administered() as server:
+        show(server, key, as_json=asked.as_json)
+
+
+@keys_app.command("rotate")
+@command
+def keys_rotate(
+    key: KeyId,
+    *,
+    overlap_s: Annotated[
+        int,
+        typer.Option(
+            "--overlap-s", metavar="SECONDS", parser=whole_number, help="For so long the old key stays valid."
+        ),
+    ] = 0,
+    asked: Asked,
+) -> None:
+    """Replace a key by a new one with the same id and rights. It is written to standard output, this once."""
+    with asked.administered() as server:
+        rotate(server, key, overlap_s, as_json=asked.as_json)
+
+
+@keys_app.command("revoke")
+@command
+def keys_revoke(key: KeyId, asked: Asked) -> None:
+    """Let a key get in no more."""
+    with asked.administered() as server:
+        revoke(server, key, as_json=asked.as_json)
+
+
+@orgs_app.command("create")
+@command
+def orgs_create(
+    name: Annotated[str, typer.Argument(help="For people.")],
+    *,
+    place_id: PlaceId = None,
+    model: Globs = None,
+    route: RouteGlobs = None,
+    tag: Tags = None,
+    asked: Asked,
+) -> None:
+    """Make an organisation."""
+    body = {
+        "name": name,
+        **({"id": place_id} if place_id else {}),
+        **Given(model or (), route or (), tags=tag or ()).body(),
+    }
+    with asked.administered() as server:
+        create_place(server, "organisations", body, as_json=asked.as_json)
+
+
+@orgs_app.command("list")
+@command
+def orgs_list(asked: Asked) -> None:
+    """List the organisations."""
+    with asked.administered() as server:
+        list_places(server, "organisations", as_json=asked.as_json)
+
+
+@orgs_app.command("remove")
+@command
+def orgs_remove(organisation: Annotated[str, typer.Argument(help="Its id.")], asked: Asked) -> None:
+    """Remove an organisation whose keys are all revoked."""
+    with asked.administered() as server:
+        remove_place(server, "organisations", organisation, as_json=asked.as_json)
+
+
+@teams_app.command("create")
+@command
+def teams_create(
+    name: Annotated[str, typer.Argument(help="For people.")],
+    *,
+    organisation: Annotated[str, typer.Option("--organisation", metavar="ID", help="Belongs to it.")],
+    place_id: PlaceId = None,
+    model: Globs = None,
+    route: RouteGlobs = None,
+    tag: Tags = None,
+    asked: Asked,
+) -> None:
+    """Make a team."""
+    body = {
+        "name": name,
+        "organisation": organisation,
+        **({"id": place_id} if place_id else {}),
+        **Given(model or (), route or (), tags=tag or ()).body(),
+    }
+    with asked.administered() as server:
+        create_place(server, "teams", body, as_json=asked.as_json)
+
+
+@teams_app.command("list")
+@command
+def teams_list(asked: Asked) -> None:
+    """List the teams."""
+    with asked.administered() as server:
+        list_places(server, "teams", as_json=asked.as_json)
+
+
+@teams_app.command("remove")
+@command
+def teams_remove(team: Annotated[str, typer.Argument(help="Its id.")], asked: Asked) -> None:
+    """Remove a team whose keys are all revoked."""
+    with asked.administered() as server:
+        remove_place(server, "teams", team, as_json=asked.as_json)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +249,7 @@ class Given:
 
 def create(server: Server, body: Mapping[str, Any], *, as_json: bool) -> None:
     """POST /api/v1/keys. The key goes to standard output, what there is to say of it to standard error."""
-    made = _table(server.ask("POST", KEYS, body).ok().json())
+    made = table(server.ask("POST", KEYS, body).ok().json())
     if as_json:
         write_json(made)
         return
@@ -56,16 +257,17 @@ def create(server: Server, body: Mapping[str, Any], *, as_json: bool) -> None:
     if secret := made.get("signing_secret"):
         write(str(secret))
     note(f"{made.get('id')} ({made.get('name')}); the key is shown this once and kept nowhere")
+    _warn(made)
 
 
 def list_all(server: Server, *, everything: bool, as_json: bool) -> None:
     """GET /api/v1/keys; without *everything*, those that get in."""
     path = KEYS if everything else f"{KEYS}?{urlencode({'status': 'active'})}"
-    answer = _table(server.get(path).ok().json())
+    answer = table(server.get(path).ok().json())
     if as_json:
         write_json(answer)
         return
-    rows = [_table(row) for row in answer.get("data") or []]
+    rows = [table(row) for row in answer.get("data") or []]
     write_table(
         ("id", "name", "key", "status", "roles", "place", "may ask", "budget", "expires", "last use"),
         [
@@ -77,7 +279,7 @@ def list_all(server: Server, *, everything: bool, as_json: bool) -> None:
                 ", ".join(row.get("roles") or ()),
                 row.get("team") or row.get("organisation"),
                 ", ".join([*(row.get("routes") or ()), *(row.get("models") or ())]) or "everything",
-                _budget(_table(row.get("budget"))),
+                _budget(table(row.get("budget"))),
                 row.get("expires_at"),
                 row.get("last_used_at"),
             )
@@ -88,7 +290,7 @@ def list_all(server: Server, *, everything: bool, as_json: bool) -> None:
 
 def show(server: Server, key_id: str, *, as_json: bool) -> None:
     """GET /api/v1/keys/{id}."""
-    found = _table(server.get(_path(key_id)).ok().json())
+    found = table(server.get(_path(key_id)).ok().json())
     if as_json:
         write_json(found)
         return
@@ -97,7 +299,7 @@ def show(server: Server, key_id: str, *, as_json: bool) -> None:
 
 def rotate(server: Server, key_id: str, overlap_s: int, *, as_json: bool) -> None:
     """POST /api/v1/keys/{id}/rotate."""
-    made = _table(server.ask("POST", f"{_path(key_id)}/rotate", {"overlap_s": overlap_s}).ok().json())
+    made = table(server.ask("POST", f"{_path(key_id)}/rotate", {"overlap_s": overlap_s}).ok().json())
     if as_json:
         write_json(made)
         return
@@ -109,7 +311,7 @@ def rotate(server: Server, key_id: str, overlap_s: int, *, as_json: bool) -> Non
 
 def revoke(server: Server, key_id: str, *, as_json: bool) -> None:
     """DELETE /api/v1/keys/{id}."""
-    gone = _table(server.ask("DELETE", _path(key_id)).ok().json())
+    gone = table(server.ask("DELETE", _path(key_id)).ok().json())
     if as_json:
         write_json(gone)
         return
@@ -118,18 +320,22 @@ def revoke(server: Server, key_id: str, *, as_json: bool) -> None:
 
 def create_place(server: Server, kind: Place, body: Mapping[str, Any], *, as_json: bool) -> None:
     """POST /api/v1/organisations or /api/v1/teams."""
-    made = _table(server.ask("POST", f"/api/v1/{kind}", body).ok().json())
-    write_json(made) if as_json else write(str(made.get("id")))
+    made = table(server.ask("POST", f"/api/v1/{kind}", body).ok().json())
+    if as_json:
+        write_json(made)
+        return
+    write(str(made.get("id")))
+    _warn(made)
 
 
 def list_places(server: Server, kind: Place, *, as_json: bool) -> None:
     """GET /api/v1/organisations or /api/v1/teams."""
-    answer = _table(server.get(f"/api/v1/{kind}").ok().json())
+    answer = table(server.get(f"/api/v1/{kind}").ok().json())
     if as_json:
         write_json(answer)
         return
     belongs = "teams" if kind == "organisations" else "organisation"
-    rows = [_table(row) for row in answer.get("data") or []]
+    rows = [table(row) for row in answer.get("data") or []]
     write_table(
         ("id", "name", belongs, "keys", "may ask"),
         [
@@ -148,8 +354,14 @@ def list_places(server: Server, kind: Place, *, as_json: bool) -> None:
 
 def remove_place(server: Server, kind: Place, place_id: str, *, as_json: bool) -> None:
     """DELETE /api/v1/organisations/{id} or /api/v1/teams/{id}."""
-    gone = _table(server.ask("DELETE", f"/api/v1/{kind}/{quote(place_id, safe='')}").ok().json())
+    gone = table(server.ask("DELETE", f"/api/v1/{kind}/{quote(place_id, safe='')}").ok().json())
     write_json(gone) if as_json else write(f"{gone.get('id')} is removed")
+
+
+def _warn(made: Mapping[str, Any]) -> None:
+    """Say what matches nothing now."""
+    for warning in made.get("warnings") or ():
+        note(f"warning: {warning}")
 
 
 def _path(key_id: str) -> str:
@@ -180,7 +392,3 @@ def _shown(value: Any) -> str | None:
             return None
         case _:
             return str(value)
-
-
-def _table(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}

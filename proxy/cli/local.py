@@ -1,4 +1,4 @@
-"""Administration where no server runs: one of our own on the same database, for as long as a command takes.
+"""A server of our own on the configured database, for as long as a command takes, where none runs.
 
 It listens on a free port of this machine and lets in nobody but the command, by a key that is made for it.
 """
@@ -6,9 +6,7 @@ It listens on a free port of this machine and lets in nobody but the command, by
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,50 +14,29 @@ from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
-from urllib.parse import urlsplit
 
-from proxy.cli.client import Refused, Server, server
-from proxy.config import Loaded, load
-from proxy.config.load import MEMORY
-from proxy.config.secrets import Secret
+from proxy.app import App, opened
+from proxy.cli.client import Refused, Server
+from proxy.config import Loaded, Secret, load
+from proxy.config.loading import MEMORY
+from proxy.server import Server as Listening
+from storage.errors import Locked
 
-CONNECT_S: Final = 1.0
 START_S: Final = 30.0
 
 
 @contextmanager
-def administered(url: str | None, config: Path | None, profile: str | None) -> Iterator[Server]:
-    """The running server; where none runs and none was named, one of our own.
+def own_server(config: Path | None, profile: str | None, url: str) -> Iterator[Server]:
+    """A server on the configured database; it is gone at the end. *url* is where one was looked for.
 
     Raises:
         ConfigError: the configuration is wrong.
-        Refused: neither is to be had.
+        Refused: there is no such database, or it cannot be used.
     """
-    running = server(url, config, profile)
-    if url or os.environ.get("MODELPORT_URL") or _answers(running):
-        yield running
-        return
     loaded = load(config, profile=profile, open_port=True)
     if loaded.settings.storage.path == MEMORY:
-        told = f"nothing answers at {running.url}, and the configuration keeps nothing (storage.path = {MEMORY})"
+        told = f"nothing answers at {url}, and the configuration keeps nothing (storage.path = {MEMORY})"
         raise Refused(f"{told}; start it with: modelport serve")
-    with _own(loaded, running.url) as own:
-        yield own
-
-
-def _answers(running: Server) -> bool:
-    parts = urlsplit(running.url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    try:
-        with socket.create_connection((parts.hostname or "", port), CONNECT_S):
-            return True
-    except OSError:
-        return False
-
-
-@contextmanager
-def _own(loaded: Loaded, url: str) -> Iterator[Server]:
-    """A server on the database of *loaded*; it is gone at the end. *url* is where one was looked for."""
     key = secrets.token_urlsafe(32)
     auth = loaded.settings.auth.model_copy(update={"required": True, "master_key": Secret(key)})
     loaded = replace(loaded, settings=loaded.settings.model_copy(update={"auth": auth}))
@@ -71,7 +48,7 @@ def _own(loaded: Loaded, url: str) -> Iterator[Server]:
         port = started.get(timeout=START_S)
         if isinstance(port, BaseException):
             raise _refused(port, url) from port
-        yield Server(f"http://127.0.0.1:{port}", key)
+        yield Server(f"http://127.0.0.1:{port}", key, local=True)
     finally:
         stop.set()
         thread.join()
@@ -110,9 +87,6 @@ def _serve(loaded: Loaded, started: SimpleQueue[int | BaseException], stop: _Sto
 
 
 async def _run(loaded: Loaded, started: SimpleQueue[int | BaseException], stop: _Stop) -> None:
-    from proxy.app import App, opened  # it brings the whole server
-    from proxy.server import Server as Listening
-
     async with opened(loaded) as services:
         serving = Listening(App(services).dispatch)
         listener = await asyncio.get_running_loop().create_server(serving, "127.0.0.1", 0)
@@ -123,8 +97,6 @@ async def _run(loaded: Loaded, started: SimpleQueue[int | BaseException], stop: 
 
 
 def _refused(error: BaseException, url: str) -> Refused:
-    from storage.errors import Locked  # as above
-
     if isinstance(error, Locked):
         told = f"nothing answers at {url}, but a modelport process has the database open ({error})"
         return Refused(f"{told}; say where it listens: --url")

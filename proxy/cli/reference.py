@@ -21,7 +21,9 @@ END: Final = "<!-- reference: end -->"
 
 def reference() -> str:
     """Every command with its arguments and options, as Markdown."""
-    return "\n\n".join(_entry(name, command) for name, command in _commands("modelport", typer.main.get_command(app)))
+    root = typer.main.get_group(app)
+    commands = [found for word, command in root.commands.items() for found in _commands(f"modelport {word}", command)]
+    return "\n\n".join(_entry(name, command) for name, command in commands)
 
 
 def renewed(page: str) -> str:
@@ -32,10 +34,9 @@ def renewed(page: str) -> str:
 
 
 def _commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
-    inner = getattr(command, "commands", None)
-    if inner is None:
+    inner = getattr(command, "commands", {})
+    if not inner or command.invoke_without_command:
         yield name, command
-        return
     for word, each in inner.items():
         yield from _commands(f"{name} {word}", each)
 

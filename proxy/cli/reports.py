@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final
-from urllib.parse import urlencode
+from typing import Annotated, Any, Final
 
 import typer
 
-from proxy.cli.client import Refused, Server
+from proxy.cli.client import Refused, Server, table
+from proxy.cli.options import Asked, command
+from proxy.cli.routing_lines import routing_lines
 from proxy.cli.terminal import write, write_json, write_table
 
 STATUS_S: Final = 5
@@ -17,13 +18,31 @@ STATUS_S: Final = 5
 SPAN: Final = "24h"
 """Of what the spending is shown."""
 
-_COUNTS: Final = ("exchanges", "errors", "cache_hits", "input_tokens", "output_tokens", "cost_usd", "saved_usd")
+app = typer.Typer()
 
 
-def status(server: Server, *, detailed: bool, as_json: bool) -> None:
+@app.command()
+@command
+def status(
+    *,
+    detailed: Annotated[bool, typer.Option("--detailed", help="Every provider with its numbers.")] = False,
+    asked: Asked,
+) -> None:
+    """Say whether the server and its providers are well. Exits with 1 when nothing can be used."""
+    show_status(asked.server(), detailed=detailed, as_json=asked.as_json)
+
+
+@app.command()
+@command
+def models(asked: Asked) -> None:
+    """List what may stand in `model`."""
+    list_models(asked.server(), as_json=asked.as_json)
+
+
+def show_status(server: Server, *, detailed: bool, as_json: bool) -> None:
     """GET /health. Exits with 1 when the server says that it is down."""
     reply = server.get("/health", timeout_s=STATUS_S)
-    health = _table(reply.json())
+    health = table(reply.json())
     if "status" not in health:
         reply.ok()
         raise Refused(f"what answers at {server.url} is no modelport")
@@ -36,16 +55,18 @@ def status(server: Server, *, detailed: bool, as_json: bool) -> None:
 
 
 def _write_status(server: Server, health: Mapping[str, Any], *, detailed: bool) -> None:
-    known = [_table(each) for each in health.get("providers") or []]
+    known = [table(each) for each in health.get("providers") or []]
     version, uptime = health.get("version", "?"), _duration(health.get("uptime_s"))
     write(f"{health['status']}  modelport {version} at {server.url}, up {uptime}")
     if detailed:
         _write_providers(known)
         _write_spending(server)
-        _write_routes([_table(each) for each in health.get("routes") or []])
+        _write_routes([table(each) for each in health.get("routes") or []])
+        for line in routing_lines(health):
+            write(line)
     else:
         write("providers  " + (", ".join(f"{each.get('name')} {each.get('status')}" for each in known) or "none"))
-    storage, cache = _table(health.get("storage")), _table(health.get("cache"))
+    storage, cache = table(health.get("storage")), table(health.get("cache"))
     write(f"storage    {storage.get('status', '?')}, {storage.get('size_mb', '?')} MB")
     write(f"cache      {cache.get('entries', '?')} entries, {_percent(cache.get('hit_rate'))} of requests were hits")
 
@@ -64,9 +85,9 @@ def _write_spending(server: Server) -> None:
     reply = server.get(f"/costs?since={SPAN}&group_by=provider", timeout_s=STATUS_S)
     if reply.status >= 400:
         return
-    summed = _table(reply.json())
+    summed = table(reply.json())
     columns = ("attempts", "input_tokens", "output_tokens", "cost_usd")
-    groups = [_table(group) for group in summed.get("groups") or []]
+    groups = [table(group) for group in summed.get("groups") or []]
     if not groups:
         return
     write("")
@@ -75,7 +96,7 @@ def _write_spending(server: Server) -> None:
         [[group.get("provider"), *(group.get(name) for name in columns)] for group in groups],
         right=("calls", "tokens in", "tokens out", "cost USD"),
     )
-    total = _table(summed.get("total"))
+    total = table(summed.get("total"))
     exchanges = total.get("exchanges")
     if exchanges:
         average = Decimal(str(total.get("cost_usd"))) / int(exchanges)
@@ -93,8 +114,8 @@ def _write_routes(routes: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _provider_line(provider: Mapping[str, Any]) -> Sequence[Any]:
-    latency, keys = _table(provider.get("latency_ms")), _table(provider.get("keys"))
-    first = _table(provider.get("first_event_ms"))
+    latency, keys = table(provider.get("latency_ms")), table(provider.get("keys"))
+    first = table(provider.get("first_event_ms"))
     return (
         provider.get("name"),
         provider.get("status"),
@@ -113,33 +134,9 @@ def _provider_line(provider: Mapping[str, Any]) -> Sequence[Any]:
     )
 
 
-def costs(server: Server, *, since: str, until: str | None, group_by: str, form: str) -> None:
-    """GET /costs as a table, JSON or CSV."""
-    query = {"since": since, "group_by": group_by.replace(" ", ""), "format": "csv" if form == "csv" else "json"}
-    if until:
-        query["until"] = until
-    reply = server.get(f"/costs?{urlencode(query, safe=',')}").ok()
-    if form == "csv":
-        write(reply.body.decode(errors="replace").rstrip("\r\n"))
-        return
-    summed = _table(reply.json())
-    if form == "json":
-        write_json(summed)
-        return
-    names = [str(name) for name in summed.get("group_by") or []]
-    total, groups = _table(summed.get("total")), [_table(group) for group in summed.get("groups") or []]
-    lines = [[group.get(name) for name in (*names, *_COUNTS)] for group in groups]
-    lines.append(["total", *[""] * (len(names) - 1), *(total.get(name) for name in _COUNTS)])
-    columns = (*(names or [""]), *_COUNTS)
-    write(f"{summed.get('since')} to {summed.get('until')}, {summed.get('currency', 'USD')}")
-    write_table(columns, lines, right=_COUNTS)
-    if unpriced := total.get("unpriced_attempts"):
-        write(f"{unpriced} attempts have no known price and are not in these sums")
-
-
-def models(server: Server, *, as_json: bool) -> None:
+def list_models(server: Server, *, as_json: bool) -> None:
     """GET /v1/models."""
-    listed = _table(server.get("/v1/models").ok().json())
+    listed = table(server.get("/v1/models").ok().json())
     if as_json:
         write_json(listed)
         return
@@ -148,14 +145,10 @@ def models(server: Server, *, as_json: bool) -> None:
 
 def first_model(server: Server) -> str:
     """The first name that the server lists."""
-    listed = _table(server.get("/v1/models").ok().json()).get("data") or []
+    listed = table(server.get("/v1/models").ok().json()).get("data") or []
     if not listed:
         raise Refused("the server offers no model; see: modelport status --detailed")
     return str(listed[0].get("id"))
-
-
-def _table(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _percent(share: Any) -> str:

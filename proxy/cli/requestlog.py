@@ -9,10 +9,13 @@ import time
 from codecs import iterdecode
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import quote, urlencode
 
-from proxy.cli.client import Refused, Server
+import typer
+
+from proxy.cli.client import Refused, Server, table
+from proxy.cli.options import Asked, Since, Until, Where, command
 from proxy.cli.terminal import note, write
 
 PATH: Final = "/api/v1/logs"
@@ -22,6 +25,106 @@ _UNSAFE: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u20
 """Control characters, which move the cursor and worse, and those that turn the direction of writing around."""
 
 Query = Mapping[str, str | None]
+
+app = typer.Typer()
+logs_app = typer.Typer(help="What was asked and answered, where that is kept.", no_args_is_help=True)
+app.add_typer(logs_app, name="logs")
+
+LogKey = Annotated[str | None, typer.Option("--key", metavar="ID", help="Of this virtual key.")]
+LogModel = Annotated[str | None, typer.Option("--model", "-m", metavar="NAME", help="Answered by it.")]
+LogRoute = Annotated[str | None, typer.Option("--route", metavar="NAME", help="Asked of this route.")]
+LogStatus = Annotated[
+    Literal["ok", "failed", "aborted", "interrupted"] | None, typer.Option("--status", help="Ended like that.")
+]
+LogLimit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many.")]
+
+
+@logs_app.command("tail")
+@command
+def logs_tail(
+    *,
+    following: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")] = False,
+    key: LogKey = None,
+    model: LogModel = None,
+    route: LogRoute = None,
+    status: LogStatus = None,
+    limit: LogLimit = 10,
+    asked: Asked,
+) -> None:
+    """Show the newest entries, the last one below."""
+    query = {"key": key, "model": model, "route": route, "status": status, "limit": str(limit)}
+    if following:
+        follow(asked.server(), query, as_json=asked.as_json)
+        return
+    with asked.administered() as server:
+        show_list(server, query, as_json=asked.as_json)
+
+
+@logs_app.command("search")
+@command
+def logs_search(
+    text: Annotated[str, typer.Argument(help='Words that one message has; "a phrase" between quotation marks.')],
+    *,
+    key: LogKey = None,
+    model: LogModel = None,
+    route: LogRoute = None,
+    status: LogStatus = None,
+    since: Since = None,
+    until: Until = None,
+    limit: LogLimit = 100,
+    cursor: Annotated[str | None, typer.Option(metavar="CURSOR", help="Go on where a page has ended.")] = None,
+    asked: Asked,
+) -> None:
+    """Find entries by what was said."""
+    query = {"text": text, "key": key, "model": model, "route": route, "status": status, "since": since}
+    query |= {"until": until, "limit": str(limit), "cursor": cursor}
+    with asked.administered() as server:
+        show_list(server, query, as_json=asked.as_json)
+
+
+@logs_app.command("show")
+@command
+def logs_show(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="The `x-request-id` of the answer.")], asked: Asked
+) -> None:
+    """Show what was asked and what was answered."""
+    with asked.administered() as server:
+        show(server, id_, as_json=asked.as_json)
+
+
+@logs_app.command("export")
+@command
+def logs_export(
+    *,
+    since: Since = None,
+    until: Until = None,
+    key: LogKey = None,
+    model: LogModel = None,
+    route: LogRoute = None,
+    status: LogStatus = None,
+    text: Annotated[str | None, typer.Option("--text", metavar="WORDS", help="With these words.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Into this file.")] = None,
+    where: Where,
+) -> None:
+    """Write entries with their bodies, one JSON object a line."""
+    query = {"since": since, "until": until, "key": key, "model": model, "route": route, "status": status, "text": text}
+    with where.administered() as server:
+        export(server, query, output)
+
+
+@logs_app.command("remove")
+@command
+def logs_remove(
+    *,
+    before: Annotated[
+        str | None, typer.Option("--before", metavar="TIME", help="What is older: 30d, a time; now: everything.")
+    ] = None,
+    key: LogKey = None,
+    asked: Asked,
+) -> None:
+    """Forget entries by age, by key, or both together."""
+    with asked.administered() as server:
+        remove(server, {"before": before, "key": key}, as_json=asked.as_json)
 
 
 def safe(text: str) -> str:
@@ -36,12 +139,12 @@ def line(text: str) -> str:
 
 def show_list(server: Server, query: Query, *, as_json: bool) -> None:
     """GET /api/v1/logs, oldest first, in lines."""
-    answer = _table(server.get(_url(PATH, query)).ok().json())
+    answer = table(server.get(_url(PATH, query)).ok().json())
     if as_json:
         _write_json(answer)
         return
     for row in reversed(answer.get("data") or []):
-        write(_line(_table(row)))
+        write(_line(table(row)))
     if answer.get("next"):
         note(f"there are older ones: --cursor {answer['next']}")
 
@@ -65,7 +168,7 @@ def follow(server: Server, query: Query, *, as_json: bool, pause: Callable[[floa
 
 def show(server: Server, id: str, *, as_json: bool) -> None:  # noqa: A002  the API's word
     """GET /api/v1/logs/{id}: question and answer."""
-    row = _table(server.get(f"{PATH}/{quote(id, safe='')}").ok().json())
+    row = table(server.get(f"{PATH}/{quote(id, safe='')}").ok().json())
     if as_json:
         _write_json(row)
         return
@@ -98,7 +201,7 @@ def export(server: Server, query: Query, output: Path | None) -> None:
 
 def remove(server: Server, query: Query, *, as_json: bool) -> None:
     """DELETE /api/v1/logs."""
-    answer = _table(server.ask("DELETE", _url(PATH, query), timeout_s=EXPORT_S).ok().json())
+    answer = table(server.ask("DELETE", _url(PATH, query), timeout_s=EXPORT_S).ok().json())
     if as_json:
         _write_json(answer)
     else:
@@ -111,7 +214,7 @@ def _write_json(value: Any) -> None:
 
 
 def _rows(server: Server, query: Query) -> list[Mapping[str, Any]]:
-    return [_table(row) for row in _table(server.get(_url(PATH, query)).ok().json()).get("data") or []]
+    return [table(row) for row in table(server.get(_url(PATH, query)).ok().json()).get("data") or []]
 
 
 def _url(path: str, query: Query) -> str:
@@ -159,7 +262,3 @@ def _plain(value: Any) -> str | None:
     if isinstance(value, dict) and set(value) <= {"role", "content"} and isinstance(value.get("content"), str):
         return str(value["content"])
     return None
-
-
-def _table(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}

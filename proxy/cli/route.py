@@ -6,23 +6,92 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from urllib.parse import quote, urlencode
 
-from proxy.cli.client import Refused, Server
+import typer
+
+from proxy.cli.client import Refused, Server, table
+from proxy.cli.options import Asked, command
 from proxy.cli.terminal import write, write_json, write_table
 
 PATH: Final = "/api/v1/routes"
 EXPLAIN_S: Final = 30
 
+app = typer.Typer()
+route_app = typer.Typer(help="Routes: their policies, and why a request goes where it goes.", no_args_is_help=True)
+app.add_typer(route_app, name="route")
+
+RouteName = Annotated[str, typer.Argument(metavar="ROUTE", help="Name of a configured route.")]
+
+
+@route_app.command("list")
+@command
+def route_list(asked: Asked) -> None:
+    """List the routes with the policy in force and the order that it gives."""
+    with asked.administered() as server:
+        list_all(server, as_json=asked.as_json)
+
+
+@route_app.command("show")
+@command
+def route_show(name: RouteName, asked: Asked) -> None:
+    """Show one route."""
+    with asked.administered() as server:
+        show(server, name, as_json=asked.as_json)
+
+
+@route_app.command("set")
+@command
+def route_set(
+    name: RouteName,
+    policy: Annotated[str, typer.Argument(metavar="POLICY", help="failover, cost, latency, balanced, ...")],
+    asked: Asked,
+) -> None:
+    """Give a route another policy. It stands over the configuration, also after a restart, until it is reset."""
+    with asked.administered() as server:
+        choose(server, name, policy, as_json=asked.as_json)
+
+
+@route_app.command("reset")
+@command
+def route_reset(name: RouteName, asked: Asked) -> None:
+    """Let the configuration's policy be in force again."""
+    with asked.administered() as server:
+        reset(server, name, as_json=asked.as_json)
+
+
+@route_app.command("explain")
+@command
+def route_explain(
+    request: Annotated[
+        str | None, typer.Argument(metavar="REQUEST", help="A request as JSON, in a file; - reads standard input.")
+    ] = None,
+    *,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", metavar="NAME", help="Route or model. Default: the request's.")
+    ] = None,
+    text: Annotated[str | None, typer.Option("--text", help="A question, in the place of a request.")] = None,
+    dialect: Annotated[
+        str,
+        typer.Option(
+            "--dialect", metavar="NAME", help="Of the request: openai_chat, openai_responses, anthropic, gemini."
+        ),
+    ] = "openai_chat",
+    asked: Asked,
+) -> None:
+    """Say which targets would be asked, in which order, and why. Nobody is asked."""
+    with asked.administered() as server:
+        explain(server, request, model=model, text=text, dialect=dialect, as_json=asked.as_json)
+
 
 def list_all(server: Server, *, as_json: bool) -> None:
     """GET /api/v1/routes."""
-    answer = _table(server.get(PATH).ok().json())
+    answer = table(server.get(PATH).ok().json())
     if as_json:
         write_json(answer)
         return
-    routes = [_table(each) for each in answer.get("data") or []]
+    routes = [table(each) for each in answer.get("data") or []]
     if not routes:
         write("no routes are configured; see docs/routing.md")
         return
@@ -32,7 +101,7 @@ def list_all(server: Server, *, as_json: bool) -> None:
             (
                 each.get("name"),
                 each.get("policy"),
-                _table(each.get("chosen")).get("by") or "configuration",
+                table(each.get("chosen")).get("by") or "configuration",
                 ", ".join(each.get("order") or ["nobody: every provider is off"]),
             )
             for each in routes
@@ -42,17 +111,17 @@ def list_all(server: Server, *, as_json: bool) -> None:
 
 def show(server: Server, name: str, *, as_json: bool) -> None:
     """GET /api/v1/routes/{name}."""
-    _write(_table(server.get(_path(name)).ok().json()), as_json=as_json)
+    _write(table(server.get(_path(name)).ok().json()), as_json=as_json)
 
 
 def choose(server: Server, name: str, policy: str, *, as_json: bool) -> None:
     """POST /api/v1/routes/{name}: another policy, from now on."""
-    _write(_table(server.ask("POST", _path(name), {"policy": policy}).ok().json()), as_json=as_json)
+    _write(table(server.ask("POST", _path(name), {"policy": policy}).ok().json()), as_json=as_json)
 
 
 def reset(server: Server, name: str, *, as_json: bool) -> None:
     """DELETE /api/v1/routes/{name}: the configuration's policy again."""
-    _write(_table(server.ask("DELETE", _path(name)).ok().json()), as_json=as_json)
+    _write(table(server.ask("DELETE", _path(name)).ok().json()), as_json=as_json)
 
 
 def explain(
@@ -64,14 +133,14 @@ def explain(
     if not isinstance(name, str) or not name:
         raise Refused("no route is named: give --model NAME, or a request with a model")
     query = urlencode({"dialect": dialect})
-    answer = _table(server.ask("POST", f"{_path(name)}/explain?{query}", body, timeout_s=EXPLAIN_S).ok().json())
+    answer = table(server.ask("POST", f"{_path(name)}/explain?{query}", body, timeout_s=EXPLAIN_S).ok().json())
     if as_json:
         write_json(answer)
         return
     write(f"{answer.get('route')}: {answer.get('policy')}, about {answer.get('input_tokens')} tokens in")
     if answer.get("refused"):
         write(f"refused: {answer['refused']}")
-    candidates = [_table(each) for each in answer.get("candidates") or []]
+    candidates = [table(each) for each in answer.get("candidates") or []]
     write_table(
         ("", "target", "score", "cost USD", "ms", "reliable", "why"),
         [
@@ -107,12 +176,12 @@ def _write(route: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         write_json(route)
         return
-    chosen = _table(route.get("chosen"))
+    chosen = table(route.get("chosen"))
     by = f"chosen by {chosen.get('by')} at {chosen.get('at')}" if chosen else "as configured"
     write(f"{route.get('name')}: {route.get('policy')}, {by}")
     if chosen:
         write(f"configured: {route.get('configured_policy')}")
-    targets = {each.get("target"): each for each in map(_table, route.get("targets") or [])}
+    targets = {each.get("target"): each for each in map(table, route.get("targets") or [])}
     order = [name for name in route.get("order") or [] if name in targets]
     write_table(
         ("", "target", "weight", "quality"),
@@ -132,7 +201,3 @@ def _number(value: Any) -> str | None:
 
 def _path(name: str) -> str:
     return f"{PATH}/{quote(name, safe='')}"
-
-
-def _table(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}

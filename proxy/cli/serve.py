@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from proxy.config import ConfigError, Loaded, Override, load
 from proxy.config.sources import setting
+from proxy.late_tls import no_authorities
 
 OPTIONS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("--config", {"type": Path, "metavar": "PATH", "help": "Configuration file (TOML, YAML or JSON)."}),
@@ -39,7 +40,8 @@ def serve(arguments: Sequence[str]) -> int:
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    from proxy.app import serve as run
+    with no_authorities():
+        from proxy.app import serve as run
 
     gc.freeze()  # what was imported stays: no collection need look at it again
     gc.enable()

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from proxy.config.errors import Problem
-from proxy.config.explain import explain, nearest, shown
-from proxy.config.model import BUDGET_SUBJECTS, Settings, is_loopback
+from proxy.config.address import is_loopback
+from proxy.config.errors import Problem, nearest
+from proxy.config.explain import explain, shown
+from proxy.config.model import BUDGET_SUBJECTS, Settings
 from proxy.config.quirks import BadQuirk, names, quirk
 from proxy.config.sources import Layers, Path_, dotted
 
@@ -78,7 +79,8 @@ def _providers(layers: Layers, rules: Rulebook) -> list[Problem]:
             found.append(
                 _problem(layers, key, "a name with a slash or blank", "a name of letters, digits, '-' and '_'")
             )
-        if name not in rules.shipped and section.get("dialect") != "llamacpp" and "base_url" not in section:
+        elsewhere = section.get("dialect") == "llamacpp" or section.get("added_later") is True
+        if name not in rules.shipped and not elsewhere and "base_url" not in section:
             wanted = f"one, as {name} is not a shipped provider{nearest(name, sorted(rules.shipped))}"
             found.append(_problem(layers, key, "no base_url", wanted))
         if section.get("dialect") == "llamacpp" and not isinstance(section.get("models"), dict):
@@ -114,7 +116,8 @@ def _routes(layers: Layers, rules: Rulebook) -> list[Problem]:
             provider, slash, _ = target.partition("/") if isinstance(target, str) else ("", "", "")
             if slash and provider and provider not in known:
                 key = ("routes", name, "targets", place)
-                found.append(_problem(layers, key, shown(target), f"a known provider{nearest(provider, known)}"))
+                hint = nearest(provider, known) or f" (or [providers.{provider}] with added_later = true)"
+                found.append(_problem(layers, key, shown(target), f"a known provider{hint}"))
         model = _table(route, "cache", "semantic").get("embeddings")
         provider, slash, _ = model.partition("/") if isinstance(model, str) else ("", "", "")
         if slash and provider and provider not in known:

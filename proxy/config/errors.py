@@ -6,8 +6,9 @@ ConfigError       the whole configuration is refused; carries every Problem that
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +34,9 @@ class ConfigError(Exception):
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def nearest(name: str, names: Sequence[str]) -> str:
+    """`; did you mean X?`, or nothing when no name is near."""
+    near = get_close_matches(name.lower(), names, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else ""

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel
 
-from proxy.config.errors import Problem
+from proxy.config.errors import Problem, nearest
 from proxy.config.sources import Layers, dotted
 
 if TYPE_CHECKING:
@@ -75,12 +74,6 @@ def shown(value: Any, key: Sequence[str | int] = ()) -> str:
             return "a table"
         case _:
             return type(value).__name__
-
-
-def nearest(name: str, names: Sequence[str]) -> str:
-    """`; did you mean X?`, or nothing when no name is near."""
-    near = get_close_matches(name.lower(), names, n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _locate(loc: tuple[int | str, ...], tree: Mapping[str, Any]) -> tuple[tuple[str | int, ...], Any]:

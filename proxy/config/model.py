@@ -27,8 +27,10 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from proxy.config.address import HOST, PORT, is_loopback
 from proxy.config.secrets import Secret
 from proxy.redaction import compiled
+from storage.money import AMOUNT, nanousd
 
 READY_POLICIES: Final = (
     "failover",
@@ -46,7 +48,6 @@ LATER_POLICIES: Final[tuple[str, ...]] = ()
 DIALECTS: Final = ("openai_chat", "openai_responses", "anthropic", "gemini", "llamacpp")
 AUTH_SCHEMES: Final = ("bearer", "x-api-key", "x-goog-api-key", "api-key", "none")
 
-_DECIMAL = re.compile(r"\d{1,9}(\.\d{1,9})?")
 _PROVIDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -67,17 +68,26 @@ def _one_of(ready: tuple[str, ...], later: tuple[str, ...], noun: str) -> AfterV
     return AfterValidator(check)
 
 
-def _amount(value: Any) -> Any:
-    if not isinstance(value, str) or not _DECIMAL.fullmatch(value):
-        raise expected('US dollars per million tokens as a decimal string such as "0.25"')
-    return value
+def _amount(what: str) -> BeforeValidator:
+    """A decimal string of dollars; *what* completes the message."""
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, str) or not AMOUNT.fullmatch(value):
+            raise expected(what)
+        return value
+
+    return BeforeValidator(check)
 
 
 def _money(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    if not isinstance(value, str) or not _DECIMAL.fullmatch(value):
+    if not isinstance(value, str):
         raise expected('US dollars as a decimal string such as "12.50"')
+    try:
+        nanousd(value)
+    except ValueError as error:
+        raise expected(str(error)) from None
     return value
 
 
@@ -96,14 +106,8 @@ def _day(value: Any) -> Any:
 
 
 def _discount(value: Any) -> Any:
-    if not isinstance(value, str) or not re.fullmatch(r"-?[01](\.\d{1,9})?", value) or Decimal(value) > 1:
+    if not isinstance(value, str) or not re.fullmatch(r"-?[01](\.[0-9]{1,9})?", value) or Decimal(value) > 1:
         raise expected('a part of the price such as "0.2", at most "1"; below 0 for a surcharge')
-    return value
-
-
-def _dollars(value: Any) -> Any:
-    if not isinstance(value, str) or not _DECIMAL.fullmatch(value):
-        raise expected('US dollars as a decimal string such as "0.05"')
     return value
 
 
@@ -130,7 +134,7 @@ def _target(value: Any) -> Any:
     return value
 
 
-Amount = Annotated[str, BeforeValidator(_amount)]
+Amount = Annotated[str, _amount('US dollars per million tokens as a decimal string such as "0.25"')]
 Money = Annotated[str, BeforeValidator(_money)]
 TagPair = Annotated[str, AfterValidator(_tag)]
 Day = Annotated[str, BeforeValidator(_day)]
@@ -161,20 +165,23 @@ Rules = Annotated[dict[str, str], AfterValidator(_rules)]
 class Section(BaseModel):
     """What all sections have in common."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True)
 
 
 class ServerSettings(Section):
     """`[server]`: the port."""
 
     host: str = Field(
-        "127.0.0.1",
+        HOST,
         min_length=1,
         description="Address to listen on. Anything but loopback needs `auth.required` or `--i-know-what-i-am-doing`.",
     )
-    port: int = Field(4100, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
+    port: int = Field(PORT, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
     workers: int = Field(1, ge=1, description="Processes. Only 1 is available now.")
     max_body_mb: float = Field(64, gt=0, le=1024, description="Largest request body that is read, in MiB.")
+    fast_lane: bool = Field(
+        True, description="Answer ordinary requests that are known already on a shorter way; see docs/performance.md."
+    )
     reload: bool = Field(False, description="Read the file again when it changes. SIGHUP does so in any case.")
     shutdown_s: float = Field(30, ge=0, le=3600, description="How long running answers may take to end at SIGTERM.")
     allowed_hosts: tuple[str, ...] = Field(
@@ -182,6 +189,11 @@ class ServerSettings(Section):
     )
     media_allow_private: bool = Field(
         False, description="Let pictures that are fetched for a backend come from private network addresses."
+    )
+    transport: Literal["own", "aiohttp"] = Field(
+        "own",
+        description="What carries the calls to providers: Modelport's own HTTP/1.1 client, or aiohttp's, which takes "
+        "four times the processor time. They answer alike; a change needs a restart.",
     )
 
     @property
@@ -195,6 +207,13 @@ class AuthSettings(Section):
 
     required: bool = Field(False, description="Let in virtual keys (`mp-…`) and the master key only.")
     master_key: Secret | None = Field(None, description="The administrator's key, as a reference.")
+    wrong_keys_per_minute: int = Field(
+        10,
+        ge=1,
+        le=1_000_000,
+        description="Wrong keys that one address may send in a minute; further ones are answered with 429. A right key "
+        "is let in at any time.",
+    )
 
 
 class StorageSettings(Section):
@@ -259,6 +278,20 @@ class RequestLogSettings(Section):
         default_factory=dict,
         description="More that is taken out: regular expressions by name. A finding is replaced by `[NAME]`.",
     )
+
+
+class QuerySettings(Section):
+    """`[queries]`: questions that are asked by `/api/v1/llm/query` and answered later."""
+
+    unended: Count = Field(1024, description="Queries that may wait or run, of all keys together.")
+    unended_per_key: Count = Field(128, description="Of these, queries of one key.")
+    running: Count = Field(32, description="Queries that may run at the same time; the others wait for their turn.")
+    running_per_key: Count = Field(8, description="Of these, queries of one key.")
+    longest_s: Seconds = Field(3600, description="How long one may take, waiting included, whatever it says itself.")
+    ttl_s: float = Field(
+        86_400, gt=0, le=2_592_000, description="How long a result is kept where the query does not say."
+    )
+    max_mb: float = Field(256, gt=0, description="Size at which the oldest results make room, in MiB.")
 
 
 class CacheSettings(Section):
@@ -577,7 +610,18 @@ class ListSettings(RateSettings):
         (), description='Rates of longer inputs: `[{ above = 200000, input = "2.5", output = "15" }]`.'
     )
     served: dict[
-        Literal["batch", "flex", "priority", "fast", "ultrafast"],
+        Literal[
+            "batch",
+            "flex",
+            "priority",
+            "fast",
+            "ultrafast",
+            "scale",
+            "performance",
+            "provisioned",
+            "reserved",
+            "deferred",
+        ],
         Annotated[Annotated[Amount, Tag("factor")] | Annotated[RateSettings, Tag("table")], _table_or("factor")],
     ] = Field(
         default_factory=dict,
@@ -636,6 +680,11 @@ class ProviderSettings(Section):
     """`[providers.NAME]`: a shipped provider's deviations, or a provider of your own."""
 
     enabled: bool = Field(True, description="`false` switches the provider off, whatever its keys.")
+    added_later: bool = Field(
+        False,
+        description="`true`: routes may name it, and it is off until it is added at run time "
+        "(`POST /api/v1/llm/providers`, or a stored key with an address).",
+    )
     dialect: Annotated[str, _one_of(DIALECTS, (), "dialect")] | None = Field(
         None,
         description="Wire format: openai_chat, openai_responses, anthropic, gemini, llamacpp. "
@@ -729,6 +778,11 @@ class RaceSettings(Section):
 class AutoSettings(Section):
     """`auto` of a route: the target is chosen by what its answer is expected to be worth."""
 
+    mode: Literal["choose", "cascade"] = Field(
+        "choose",
+        description="choose: one target is asked; cascade: the two cheapest are asked together, and the others, best "
+        "first, where those disagree. What `consensus` says holds for a cascade, too.",
+    )
     quality: float = Field(
         0.7, ge=0, le=1, description="0: only cost counts; 1: only quality. A request may say x-modelport-quality."
     )
@@ -741,6 +795,12 @@ class AutoSettings(Section):
     exploration: float = Field(
         0.01, ge=0, le=0.2, description="With learn: the share of requests that each target gets in any case."
     )
+
+    @model_validator(mode="after")
+    def _learns_by_choosing(self) -> AutoSettings:
+        if self.learn and self.mode == "cascade":
+            raise expected('mode = "choose" beside learn = true: a cascade learns of no outcomes')
+        return self
 
 
 class ConsensusSettings(Section):
@@ -755,7 +815,7 @@ class ConsensusSettings(Section):
     deadline_s: Seconds | None = Field(
         None, description="How long answers are waited for; what is there then is merged. Default: the route's time."
     )
-    max_cost_usd: Annotated[str, BeforeValidator(_dollars)] | None = Field(
+    max_cost_usd: Annotated[str, _amount('US dollars as a decimal string such as "0.05"')] | None = Field(
         None,
         description='What one request may cost in all, as a decimal string (`"0.05"`). A target is asked only when '
         "the most that it can cost still fits.",
@@ -870,6 +930,7 @@ class Settings(Section):
         default_factory=RequestLogSettings, description="Requests and answers, kept to be read again."
     )
     cache: CacheSettings = Field(default_factory=CacheSettings, description="Answers kept for equal requests.")
+    queries: QuerySettings = Field(default_factory=QuerySettings, description="Questions that are answered later.")
     memory: MemorySettings = Field(default_factory=MemorySettings, description="What is kept of conversations.")
     catalog: CatalogSettings = Field(default_factory=CatalogSettings, description="What is known of models.")
     prices: PricesSettings = Field(default_factory=PricesSettings, description="What answers cost.")
@@ -892,9 +953,3 @@ def is_web_address(text: str) -> bool:
         return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
-
-
-def is_loopback(host: str) -> bool:
-    """Whether *host* can be reached from this machine only."""
-    bare = host.strip("[]").lower()
-    return bare in {"localhost", "::1"} or re.fullmatch(r"127(\.\d{1,3}){3}", bare) is not None

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from hmac import compare_digest
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import GetCoreSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
 
 LONG: Final = 20
 """From this length on four characters of a secret say too little about it to matter."""
@@ -97,6 +98,8 @@ class Secret:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        from pydantic_core import core_schema  # only where the models are built
+
         return core_schema.no_info_after_validator_function(cls.written, core_schema.str_schema(strict=True))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from proxy.config.load import Loaded
+from proxy.config.loading import Loaded
 from proxy.config.secrets import Secret
 from proxy.config.sources import Origin, dotted
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from proxy.config import ConfigError, Loaded, Override, changed_since, load
+from proxy.config import ConfigError, Loaded, Override, changed_since, load, loading
 from proxy.config.show import shown_values
 from proxy.config.sources import dotted, key_of, scalar, setting
 
@@ -226,3 +227,25 @@ def test_dotted_keys_survive_the_round_trip(key: tuple[str, ...]) -> None:
 def test_a_setting_without_key_or_value_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="--set"):
         setting(text)
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {},
+        {"server": {"port": 5, "allowed_hosts": ["a"]}, "request_log": {"rules": {"A": "a+"}}},
+        {
+            "providers": {"mine": {"base_url": "http://127.0.0.1:1/v1", "price": {"input": "1"}, "keys": ["env:A"]}},
+            "routes": {"a": {"targets": ["demo/echo", {"target": "mine/m", "weight": 3}], "cache": {"ttl_s": 5}}},
+            "budgets": {"b": {"limit_usd": "5"}},
+            "storage": {"path": "m.db"},
+        },
+    ],
+    ids=["nothing", "sections", "tables"],
+)
+def test_sections_alone_are_validated_as_the_whole_is(tree: dict[str, Any]) -> None:
+    """What is left out has its default without being validated, which takes longer than the rest of the start."""
+    alone, whole = loading._sections(tree), loading._whole(tree)
+
+    assert alone == whole
+    assert alone.model_fields_set == whole.model_fields_set == set(tree)

@@ -28,6 +28,8 @@ ONE_WRONG_VALUE = [
     ("[server]\nworkers = 2", "server.workers: found 2, expected 1 (more than one process is not available yet)"),
     ("[server]\nhost = ''", "server.host: found empty text, expected text that is not empty"),
     ("server = 3", "server: found 3, expected a table"),
+    ("[routes.r]\npolicy = 'auto'\ntargets = ['openai/gpt-5.5']\nauto = { mode = 'cascade', learn = true }",
+     'routes.r.auto: found a table, expected mode = "choose" beside learn = true: a cascade learns of no outcomes'),
     ("[storage]\nledger = 'stict'", "storage.ledger: found 'stict', expected one of strict, relaxed; did you mean strict?"),  # noqa: E501 -- one case a line
     ("[cache]\nttl_s = 0", "cache.ttl_s: found 0, expected a number above 0"),
     ("[cache]\nttl_s = nan", "cache.ttl_s: found nan, expected a finite number"),
@@ -39,6 +41,10 @@ ONE_WRONG_VALUE = [
      'providers.openai.price.input: found 0.5, expected US dollars per million tokens as a decimal string such as "0.25"'),  # noqa: E501 -- one case a line
     ("[providers.openai]\nprice = { 'gpt-5.5' = { input = '-1', output = '1' } }",
      'providers.openai.price."gpt-5.5".input: found \'-1\', expected US dollars per million tokens as a decimal string such as "0.25"'),  # noqa: E501 -- one case a line
+    ("[budgets.ours]\nlimit_usd = '1_000'",
+     "budgets.ours.limit_usd: found '1_000', expected US dollars such as \"12.50\": digits and a point, nothing else"),
+    ("[budgets.ours]\nlimit_usd = '\u0661'",
+     "budgets.ours.limit_usd: found '\u0661', expected US dollars such as \"12.50\": digits and a point, nothing else"),
     ("[providers.openai]\nauth = 'basic'",
      "providers.openai.auth: found 'basic', expected one of bearer, x-api-key, x-goog-api-key, api-key, none"),
     ("[providers.openai]\nbase_url = 'api.openai.com'",
@@ -84,6 +90,8 @@ ONE_WRONG_VALUE = [
      "routes.a.targets[1].weight: found 0, expected a number above 0"),
     ("[routes.a]\ntargets = ['demo/echo', 'antropic/claude']",
      "routes.a.targets[1]: found 'antropic/claude', expected a known provider; did you mean anthropic?"),
+    ("[routes.a]\ntargets = ['my-corner/m']",
+     "routes.a.targets[0]: found 'my-corner/m', expected a known provider (or [providers.my-corner] with added_later = true)"),  # noqa: E501 -- one case a line
 ]  # fmt: skip
 
 

@@ -71,18 +71,23 @@ def test_warming_asks_every_request_whole(run: Any, stub: Any, tmp_path: Path) -
 
 def test_warming_takes_what_the_request_log_exports(run: Any, stub: Any, tmp_path: Path) -> None:
     """Only what was answered; each to the path of its dialect."""
-    for path in (CHAT, "/v1/messages", "/v1beta/models/r:generateContent"):
+    paths = {
+        "openai_chat": CHAT,
+        "anthropic": "/v1/messages",
+        "gemini": "/v1beta/models/r:generateContent",
+        "openai_completions": "/v1/completions",
+        "embeddings": "/v1/embeddings",
+    }
+    for path in paths.values():
         stub.say("POST", path, {}, x_modelport_cache="miss")
-    asked = [
-        {"dialect": dialect, "route": "r", "status": "ok", "request": {"model": "r"}}
-        for dialect in ("openai_chat", "anthropic", "gemini")
-    ]
-    others = [{**asked[0], "status": "failed"}, {**asked[0], "request": None}, {**asked[0], "dialect": "query"}]
+    asked = [{"dialect": dialect, "route": "r", "status": "ok", "request": {"model": "r"}} for dialect in paths]
+    kinds = [{**asked[0], "dialect": dialect} for dialect in ("query", "passthrough")]
+    others = [{**asked[0], "status": "failed"}, {**asked[0], "request": None}, *kinds]
     file = lines(tmp_path / "log.jsonl", *asked, *others)
     result = run("cache", "warm", file, "--concurrency", "1", "--url", stub.url)
 
-    assert (result.exit_code, result.stdout) == (0, "3 requests: 3 asked, 0 there already\n"), result.stderr
-    assert [path for _, path, *_ in stub.asked] == [CHAT, "/v1/messages", "/v1beta/models/r:generateContent"]
+    assert (result.exit_code, result.stdout) == (0, "5 requests: 5 asked, 0 there already\n"), result.stderr
+    assert [path for _, path, *_ in stub.asked] == list(paths.values())
 
 
 def test_warming_names_the_line_that_failed(run: Any, stub: Any, tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 REPORT = {
     "status": "differences", "exchanges": 4, "attempts": 6, "charges": 1, "days": 2, "costs_recomputed": 3,
     "costs_not_recomputed": 0, "count": 1,
@@ -54,6 +56,33 @@ def test_prune_says_what_was_removed(run: Any, stub: Any) -> None:
     assert stub.asked[0][3] == {"before": "90d", "keep_sums": False}
 
 
+DOUBTFUL = {
+    "error": {
+        "message": "before: no exchange would be left: all are older; to remove them all the same, say so: confirm",
+        "code": "not_confirmed",
+    }
+}
+
+
+def test_prune_of_more_than_people_mean_needs_a_yes(run: Any, stub: Any) -> None:
+    stub.say("POST", "/api/v1/ledger/prune", DOUBTFUL, 400)
+    result = run("ledger", "prune", "--before", "0d", "--url", stub.url)
+
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "before: no exchange would be left: all are older; to remove them all the same, say --yes\n",
+    )
+    assert [asked[3] for asked in stub.asked] == [{"before": "0d", "keep_sums": True}]
+
+
+def test_prune_with_a_yes_does_not_ask(run: Any, stub: Any) -> None:
+    stub.say("POST", "/api/v1/ledger/prune", {"removed": 7, "before": "2026-08-23T00:00:00Z", "sums_kept": True})
+    result = run("ledger", "prune", "--before", "0d", "--yes", "--url", stub.url)
+
+    assert result.exit_code == 0
+    assert stub.asked[0][3] == {"before": "0d", "keep_sums": True, "confirm": True}
+
+
 def test_verify_lists_differences_and_exits_with_1(run: Any, stub: Any) -> None:
     stub.say("POST", "/api/v1/ledger/verify", REPORT)
     result = run("ledger", "verify", "--url", stub.url)
@@ -77,3 +106,31 @@ def test_verify_works_without_a_running_server(run: Any, tmp_path: Path) -> None
     result = run("ledger", "verify", "--config", str(config))
 
     assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "everything agrees"), result.stderr
+
+
+OFFLINE = [
+    (("costs",), 0, "0.000000000"),
+    (("costs", "--unpriced"), 0, "every cost is known"),
+    (("costs", "--json"), 0, '"exchanges": 0'),
+    (("costs", "reprice"), 0, "changed 0 of 0 attempts"),
+    (("prices", "show", "openai/gpt-5"), 0, "output"),
+    (("exchange", "show", "req_none"), 1, "no exchange has the id 'req_none'"),
+    (("ledger", "prune", "--before", "2999-01-01"), 1, "in the future"),
+    (("cache", "stats"), 0, "0 entries"),
+    (("catalog", "show", "demo/echo"), 0, "demo"),
+    (("route", "list"), 0, "no routes are configured"),
+]
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "told"), OFFLINE, ids=lambda each: " ".join(each) if isinstance(each, tuple) else ""
+)
+def test_the_books_are_read_without_a_running_server_which_is_not_spoken_of(
+    run: Any, tmp_path: Path, command: tuple[str, ...], status: int, told: str
+) -> None:
+    config = tmp_path / "modelport.toml"
+    config.write_text('[server]\nport = 1\n[storage]\npath = "m.db"\n')
+    result = run(*command, "--config", str(config))
+
+    assert (result.exit_code, told in result.output) == (status, True), result.output
+    assert "server" not in result.output

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy.cli import prices
+from proxy.cli import costs, prices
 from proxy.cli.client import Refused, Server, server
 from tests.replay import Answer, Asked, Upstream
 
@@ -61,7 +61,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
 
 
 def test_what_has_no_price_is_listed(asked: Server, capsys: pytest.CaptureFixture[str]) -> None:
-    prices.unpriced(asked, since="24h", until=None, as_json=False)
+    costs.list_unpriced(asked, since="24h", until=None, as_json=False)
     written = capsys.readouterr()
 
     assert written.out.splitlines()[1].split()[:5] == ["one", "m", "2", "20", "10"]
@@ -69,9 +69,9 @@ def test_what_has_no_price_is_listed(asked: Server, capsys: pytest.CaptureFixtur
 
 
 def test_repricing_says_what_became_of_it(asked: Server, capsys: pytest.CaptureFixture[str]) -> None:
-    prices.reprice(asked, since="7d", until=None, model="one/m", whole=False, dry_run=False, as_json=False)
+    costs.reprice(asked, since="7d", until=None, model="one/m", whole=False, dry_run=False, as_json=False)
     done = lines(capsys)
-    prices.reprice(asked, since="7d", until=None, model=None, whole=True, dry_run=True, as_json=False)
+    costs.reprice(asked, since="7d", until=None, model=None, whole=True, dry_run=True, as_json=False)
     dry = lines(capsys)
 
     assert done[1] == ["one", "m", "3", "2", "1", "0.000000000", "0.000040000"]
@@ -82,7 +82,7 @@ def test_repricing_says_what_became_of_it(asked: Server, capsys: pytest.CaptureF
 def test_repricing_sends_what_was_asked_for(
     asked: Server, seen: list[Asked], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    prices.reprice(asked, since="7d", until="1d", model="m*", whole=True, dry_run=True, as_json=True)
+    costs.reprice(asked, since="7d", until="1d", model="m*", whole=True, dry_run=True, as_json=True)
 
     assert json.loads(capsys.readouterr().out)["changed"] == 2
     (request,) = seen
@@ -105,7 +105,7 @@ def test_an_unknown_price_is_said(asked: Server, capsys: pytest.CaptureFixture[s
 
 
 def test_json_is_the_servers(asked: Server, capsys: pytest.CaptureFixture[str]) -> None:
-    prices.unpriced(asked, since="24h", until="1h", as_json=True)
+    costs.list_unpriced(asked, since="24h", until="1h", as_json=True)
 
     assert json.loads(capsys.readouterr().out) == UNPRICED
 
@@ -113,4 +113,4 @@ def test_json_is_the_servers(asked: Server, capsys: pytest.CaptureFixture[str]) 
 def test_a_refusal_is_the_servers() -> None:
     refusal = Answer.json({"error": {"message": "no such time", "type": "x"}}, 400)
     with Upstream(lambda _asked: refusal) as upstream, pytest.raises(Refused, match="no such time"):
-        prices.unpriced(server(upstream.url, None, None), since="never", until=None, as_json=False)
+        costs.list_unpriced(server(upstream.url, None, None), since="never", until=None, as_json=False)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from proxy.cli import ROOT
 
 HEALTH = {
     "status": "degraded",
@@ -293,6 +298,60 @@ def test_the_server_is_found_through_the_configuration(run: Any, stub: Any) -> N
     result = run("status", environ=environ)
 
     assert result.stdout.splitlines()[0] == f"degraded  modelport 0.1.0 at {stub.url}, up 2.0 h"
+
+
+def test_what_is_wrong_elsewhere_in_the_file_is_no_matter_while_a_server_answers(
+    run: Any, stub: Any, tmp_path: Path
+) -> None:
+    stub.say("GET", "/health", HEALTH)
+    (tmp_path / "modelport.toml").write_text(f"[server]\nport = {stub.url.rpartition(':')[2]}\n[cache]\nmode = 5\n")
+
+    assert run("status").stdout.startswith("degraded")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[server]\nport = 70000\n", "server.port: found 70000, expected a number of at most 65535"),
+        ('[server]\nhost = ""\n', "server.host: found empty text, expected text that is not empty"),
+        ("server = 1\n", "server: found 1, expected a table"),
+        ("[auth]\nmaster_key = 7\n", "auth.master_key: found a number, expected text"),
+        ('[auth]\nmaster_key = "stored:x"\n', "auth.master_key: found"),
+    ],
+)
+def test_what_is_wrong_about_the_address_is_told(run: Any, tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "modelport.toml").write_text(text)
+
+    result = run("status")
+
+    assert (result.exit_code, told in result.stderr) == (2, True), result.stderr
+
+
+def test_a_master_key_in_a_file_is_looked_for_beside_the_configuration(run: Any, stub: Any, tmp_path: Path) -> None:
+    stub.say("GET", "/health", HEALTH)
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    (folder / "key").write_text("m-456\n")
+    port = stub.url.rpartition(":")[2]
+    (folder / "m.toml").write_text(f'[server]\nport = {port}\n[auth]\nmaster_key = "file:key"\n')
+
+    run("status", "--config", "etc/m.toml")
+
+    assert stub.asked[0][2]["authorization"] == "Bearer m-456"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["version"], ["status"], ["keys", "--help"]], ids=" ".join)
+def test_a_command_starts_without_what_it_does_not_need(arguments: list[str], tmp_path: Path) -> None:
+    """Start-up time: no server, no model of the configuration, no tokenizer. (Typer itself brings pydantic.)"""
+    code = f"import sys; from proxy.cli.app import app\ntry: app({arguments!r})\nfinally: print(*sys.modules)"
+    environ = {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "MODELPORT__SERVER__PORT": "1"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environ)
+    needless = {"proxy.config.model", "proxy.app", "aiohttp", "asyncio", "tiktoken", "yaml", "genai_prices"}
+
+    found = set(done.stdout.split())
+    assert "proxy.cli.app" in found
+    assert not needless & found
 
 
 @pytest.mark.parametrize("url", ["localhost:4100", "ftp://x", "http://", "http://h:99999"])

@@ -47,6 +47,25 @@ def test_what_is_not_said_is_not_sent(run: Any, stub: Any) -> None:
     assert stub.asked[0][3] == {"name": "x"}
 
 
+def test_globs_that_match_nothing_now_are_said_beside_the_key(run: Any, stub: Any) -> None:
+    idle = {"warnings": ["models: 'x' matches no model or route that there is now"]}
+    stub.say("POST", "/api/v1/keys", {**MADE, **idle, "key": "mp-whole"}, 201)
+    stub.say("POST", "/api/v1/organisations", {"id": "acme", **idle}, 201)
+    key = run("keys", "create", "--name", "x", "--model", "x", "--url", stub.url)
+    place = run("orgs", "create", "Acme", "--model", "x", "--url", stub.url)
+
+    assert (key.stdout, place.stdout) == ("mp-whole\n", "acme\n")
+    assert all(f"warning: {idle['warnings'][0]}" in each.stderr for each in (key, place))
+
+
+@pytest.mark.parametrize("text", ["1_000", "\u0665", "1e3", "-5", "many"])
+@pytest.mark.parametrize("option", ["--requests-per-minute", "--tokens-per-minute", "--concurrent"])
+def test_a_limit_is_written_in_digits(run: Any, stub: Any, option: str, text: str) -> None:
+    result = run("keys", "create", "--name", "x", option, text, "--url", stub.url)
+
+    assert (result.exit_code, stub.asked) == (2, [])
+
+
 def test_the_list_shows_what_each_may_ask_and_spend(run: Any, stub: Any) -> None:
     stub.say("GET", "/api/v1/keys", {"data": [MADE]})
     result = run("keys", "list", "--url", stub.url)

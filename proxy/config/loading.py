@@ -1,6 +1,4 @@
-"""Loading: layers merged, validated as a whole, secrets and paths resolved.
-
-    defaults  <  file  <  profile  <  environment  <  command line
+"""Loading: merged layers validated as a whole, secrets and paths resolved.
 
 Nothing is kept between two calls, so that loading again is reloading.
 """
@@ -11,14 +9,16 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from proxy.config.checks import Rulebook, check
 from proxy.config.errors import ConfigError, Problem
-from proxy.config.explain import explain, nearest
+from proxy.config.explain import explain
+from proxy.config.layers import Merged, Stamp, merged, stamp_of
 from proxy.config.model import (
     AlertSettings,
     LocalModelSettings,
@@ -30,28 +30,13 @@ from proxy.config.model import (
 )
 from proxy.config.secrets import BadSecret, NoSecret, Secret
 from proxy.config.shipped import rows
-from proxy.config.sources import (
-    PREFIX,
-    Layers,
-    Origin,
-    Override,
-    Path_,
-    Tree,
-    dotted,
-    environment,
-    find,
-    read,
-    user_folder,
-)
+from proxy.config.sources import Layers, Origin, Override, Path_, Tree, dotted, user_folder
 from proxy.sealing import SHORTEST_PASSPHRASE, BadKey, check_passphrase, key_from_text
 
 SEALING_VARIABLE: Final = "MODELPORT_SECRET_KEY"
 """Where the key that seals is looked for when the configuration names none."""
 MEMORY: Final = Path(":memory:")
 """SQLite's name for a database that is not a file."""
-
-Stamp = tuple[int, int, int]
-"""mtime in ns, size, inode of a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,93 +74,70 @@ def load(
     """
     environ = os.environ if environ is None else environ
     folder = folder or Path.cwd()
-    path, warnings = find(environ, folder, config)
-    stamp = _stamp(path)
-    layers = Layers()
-    if path:
-        shown = path.relative_to(folder) if path.is_relative_to(folder) else path
-        layers.add(read(path), Origin("file", str(shown)))
-    profile = profile or environ.get("MODELPORT_PROFILE") or None
-    problems = _choose_profile(layers, profile)
-    for each in [*environment(environ), *overrides]:
-        if problem := _misplaced(each):
-            problems.append(problem)
-        else:
-            layers.override(each)
+    found = merged(config, profile, overrides, environ, folder)
+    layers = found.layers
     settings, wrong = _validated(layers)
-    problems += wrong
-    problems += check(layers, Rulebook(frozenset(rows()), open_port))
+    problems = [*found.problems, *wrong, *check(layers, Rulebook(frozenset(rows()), open_port))]
     if settings is None or problems:
         raise ConfigError(_distinct(problems))
-    resolver = _Resolver(environ, layers, path.parent if path else folder, folder, warnings)
+    resolver = _Resolver(environ, found)
     settings = resolver.settings(settings)
     if resolver.problems:
         raise ConfigError(resolver.problems)
     origins = {dotted(key): origin for key, origin in layers.origins.items()}
-    return Loaded(settings, origins, tuple(resolver.warnings), path, profile, stamp)
+    return Loaded(settings, origins, tuple(resolver.warnings), found.path, found.profile, found.stamp)
 
 
 def changed_since(loaded: Loaded) -> bool:
     """Whether the file is another one than when *loaded* was read. A file that is gone has not changed."""
-    now = _stamp(loaded.path)
+    now = stamp_of(loaded.path)
     return now is not None and now != loaded.stamp
-
-
-def _stamp(path: Path | None) -> Stamp | None:
-    if path is None:
-        return None
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return stat.st_mtime_ns, stat.st_size, stat.st_ino
-
-
-def _choose_profile(layers: Layers, profile: str | None) -> list[Problem]:
-    profiles = layers.tree.pop("profiles", {})
-    where = {key[1]: origin.where for key, origin in layers.origins.items() if key[0] == "profiles" and len(key) > 1}
-    for key in [key for key in layers.origins if key[0] == "profiles"]:
-        del layers.origins[key]
-    if not isinstance(profiles, dict):
-        return [Problem("profiles", "", "no table", "a table for each profile")]
-    if profile is None:
-        return []
-    if profile not in profiles:
-        names = ", ".join(profiles) or "none, as the configuration has no [profiles.NAME]"
-        return [Problem("--profile", "", repr(profile), f"one of {names}{nearest(profile, list(profiles))}")]
-    chosen = profiles[profile]
-    origin = Origin("profile", f"{where.get(profile, '')} [profiles.{profile}]".strip())
-    if not isinstance(chosen, dict):
-        return [Problem(origin.where, "", "no table", "sections such as server, providers, routes")]
-    layers.add(chosen, origin)
-    return []
-
-
-def _misplaced(each: Override) -> Problem | None:
-    where = each.origin.where
-    if not all(each.key) or not each.key:
-        return Problem(where, "", "an empty name", f"{PREFIX}SECTION__KEY")
-    if each.key[0] == "profiles":
-        return Problem(where, "", "a profile", "a value; profiles stand in the file, --profile chooses one")
-    return None
 
 
 def _validated(layers: Layers) -> tuple[Settings | None, list[Problem]]:
     """The settings, or what is wrong with single values."""
     try:
-        return _validate(layers.tree), []
+        return _sections(layers.tree), []
+    except ValidationError:
+        pass  # once more, as a whole: all errors at once
+    try:
+        return _whole(layers.tree), []
     except ValidationError as error:
         if not _keep_texts(layers, error):
             return None, _problems(error, layers)
     try:
-        return _validate(layers.tree), []
+        return _whole(layers.tree), []
     except ValidationError as error:
         return None, _problems(error, layers)
 
 
-def _validate(tree: Tree) -> Settings:
-    # JSON mode: strict about kinds of values, and yet a list may become a tuple and text a path.
-    return Settings.model_validate_json(json.dumps(tree, default=str), strict=True)
+def _sections(tree: Tree) -> Settings:
+    """The settings, of which only the sections that *tree* has are validated: building a validator takes its time."""
+    if not tree.keys() <= Settings.model_fields.keys():
+        return _whole(tree)
+    sections: dict[str, Any] = {}
+    for name, known in Settings.model_fields.items():
+        kind = known.annotation
+        if name in tree:
+            sections[name] = _adapter(name).validate_json(_json(tree[name]), strict=True)
+        elif isinstance(kind, type) and issubclass(kind, BaseModel):
+            sections[name] = kind.model_construct()
+    return Settings.model_construct(set(tree), **sections)
+
+
+def _whole(tree: Tree) -> Settings:
+    return Settings.model_validate_json(_json(tree), strict=True)
+
+
+def _json(value: Any) -> str:
+    """What is validated. JSON mode is strict about kinds of values, and yet a list may become a tuple, text a path."""
+    return json.dumps(value, default=str)
+
+
+@cache
+def _adapter(section: str) -> TypeAdapter[Any]:
+    kind: Any = Settings.model_fields[section].annotation
+    return TypeAdapter(kind)
 
 
 def _problems(error: ValidationError, layers: Layers) -> list[Problem]:
@@ -210,15 +172,12 @@ def _distinct(problems: Sequence[Problem]) -> list[Problem]:
 class _Resolver:
     """Follows references and makes paths absolute."""
 
-    def __init__(
-        self, environ: Mapping[str, str], layers: Layers, beside_file: Path, folder: Path, warnings: list[str]
-    ) -> None:
-        self.warnings = [*warnings]
+    def __init__(self, environ: Mapping[str, str], found: Merged) -> None:
+        self.warnings = [*found.warnings]
         self.problems: list[Problem] = []
         self._environ = environ
-        self._layers = layers
-        self._beside_file = beside_file
-        self._folder = folder
+        self._layers = found.layers
+        self._base = found.base
 
     def settings(self, settings: Settings) -> Settings:
         auth = settings.auth
@@ -341,9 +300,6 @@ class _Resolver:
             if secret.reference is None and not literal:
                 self.warnings.append(f'{name}: the key stands here as it is; write "env:NAME" or "file:PATH" instead')
         return tuple(found)
-
-    def _base(self, key: Path_) -> Path:
-        return self._beside_file if self._layers.origin(key).kind in {"file", "profile"} else self._folder
 
     def _path(self, key: Path_, path: Path) -> Path:
         return (self._base(key) / path.expanduser()).absolute()
