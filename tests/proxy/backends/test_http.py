@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
-import aiohttp
 import pytest
 
 from proxy.backends.backend import MAX_ANSWER_BYTES, BackendError, Call, Timeouts
-from proxy.backends.http import AUTH_SCHEMES, HttpBackend, new_session
+from proxy.backends.callers import AiohttpCaller, Caller, Carrier, OwnCaller, caller_for, new_session
+from proxy.backends.http import AUTH_SCHEMES, HttpBackend
 from tests.proxy.serving import QUICK, provider, route, says
 from tests.replay import Answer, Upstream, free_port
 
@@ -23,15 +23,16 @@ CALL = Call("m", b'{"model":"m"}', stream=False, path="/whole", key="secret-key"
 FINE = Answer.json({"fine": True})
 
 
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with new_session() as opened:
+@pytest.fixture(params=["own", "aiohttp"])
+async def caller(request: pytest.FixtureRequest) -> AsyncIterator[Caller]:
+    carrier: Carrier = request.param
+    async with new_session() as session, caller_for(carrier, session) as opened:
         yield opened
 
 
-def backend(session: aiohttp.ClientSession, upstream: Upstream | str, **how: Any) -> HttpBackend:
+def backend(caller: Caller, upstream: Upstream | str, **how: Any) -> HttpBackend:
     url = upstream if isinstance(upstream, str) else upstream.url
-    return HttpBackend(session, lambda path: url + path, **how)
+    return HttpBackend(caller, lambda path: url + path, **how)
 
 
 async def ask(made: HttpBackend, call: Call = CALL) -> tuple[int, bytes]:
@@ -39,10 +40,10 @@ async def ask(made: HttpBackend, call: Call = CALL) -> tuple[int, bytes]:
         return answer.status, await answer.read()
 
 
-async def test_the_body_goes_out_as_it_is(session: aiohttp.ClientSession, upstream: Upstream) -> None:
+async def test_the_body_goes_out_as_it_is(caller: Caller, upstream: Upstream) -> None:
     upstream.script("m", FINE)
 
-    status, body = await ask(backend(session, upstream, headers={"x-team": "search"}))
+    status, body = await ask(backend(caller, upstream, headers={"x-team": "search"}))
 
     (asked,) = upstream.requests
     assert (status, body) == (200, FINE.body)
@@ -54,10 +55,10 @@ async def test_the_body_goes_out_as_it_is(session: aiohttp.ClientSession, upstre
     assert asked.headers["x-team"] == "search"
 
 
-async def test_a_stream_is_asked_for_by_its_path_and_accept(session: aiohttp.ClientSession, upstream: Upstream) -> None:
+async def test_a_stream_is_asked_for_by_its_path_and_accept(caller: Caller, upstream: Upstream) -> None:
     upstream.script("m", FINE)
 
-    await ask(backend(session, upstream), replace(CALL, stream=True, path="/stream"))
+    await ask(backend(caller, upstream), replace(CALL, stream=True, path="/stream"))
 
     assert upstream.requests[0].path == "/stream"
     assert upstream.requests[0].headers["accept"] == "text/event-stream"
@@ -74,12 +75,12 @@ async def test_a_stream_is_asked_for_by_its_path_and_accept(session: aiohttp.Cli
     ],
 )
 async def test_the_key_goes_as_the_scheme_says(
-    session: aiohttp.ClientSession, upstream: Upstream, scheme: str, header: str | None, value: str | None
+    caller: Caller, upstream: Upstream, scheme: str, header: str | None, value: str | None
 ) -> None:
     """And never into the address."""
     upstream.script("m", FINE)
 
-    await ask(backend(session, upstream, auth=scheme))
+    await ask(backend(caller, upstream, auth=scheme))
 
     (asked,) = upstream.requests
     assert "secret-key" not in asked.path
@@ -93,7 +94,7 @@ def test_every_scheme_is_tested() -> None:
     assert set(AUTH_SCHEMES) == {"bearer", "x-api-key", "x-goog-api-key", "api-key", "none"}
 
 
-async def test_a_configured_header_is_sent_once(session: aiohttp.ClientSession, upstream: Upstream) -> None:
+async def test_a_configured_header_is_sent_once(caller: Caller, upstream: Upstream) -> None:
     """However it is spelled; the call's own wins over the provider's, the key over both."""
     seen: list[bytes] = []
 
@@ -106,7 +107,7 @@ async def test_a_configured_header_is_sent_once(session: aiohttp.ClientSession, 
     server = await asyncio.start_server(read, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     spelled = {"Content-Type": "application/json; charset=utf-8", "Authorization": "Bearer old", "X-A": "1"}
-    await ask(backend(session, url, headers=spelled), replace(CALL, headers={"x-a": "2"}))
+    await ask(backend(caller, url, headers=spelled), replace(CALL, headers={"x-a": "2"}))
     server.close()
 
     lines = seen[0].lower().split(b"\r\n")
@@ -117,21 +118,66 @@ async def test_a_configured_header_is_sent_once(session: aiohttp.ClientSession, 
     assert [line for line in lines if line.startswith(b"x-a:")] == [b"x-a: 2"]
 
 
+@pytest.mark.parametrize("value", ["a\r\nx-b: c", "a\nb", "a\rb", "a\0b", "a\x7fb"])
+async def test_a_value_cannot_become_two_headers(caller: Caller, upstream: Upstream, value: str) -> None:
+    upstream.script("m", FINE)
+
+    with pytest.raises(ValueError, match="control character") as raised:
+        await ask(backend(caller, upstream), replace(CALL, headers={"x-a": value}))
+
+    assert value not in str(raised.value)
+    assert upstream.requests == []
+
+
+async def test_an_address_with_a_name_and_a_password(caller: Caller, upstream: Upstream) -> None:
+    upstream.script("m", FINE)
+    url = f"http://name:pass%20word@127.0.0.1:{upstream.port}"
+
+    await ask(backend(caller, url, auth="x-api-key"))
+
+    (asked,) = upstream.requests
+    assert asked.headers["authorization"] == "Basic bmFtZTpwYXNzIHdvcmQ="
+    assert asked.headers["host"] == f"127.0.0.1:{upstream.port}"
+
+
+async def test_paths_go_out_quoted_once(caller: Caller, upstream: Upstream) -> None:
+    """And the host is told as the address has it."""
+    upstream.script("a b/c", FINE)
+
+    await ask(backend(caller, f"http://localhost:{upstream.port}"), replace(CALL, path="/models/a b%2Fc:x?k=ü&alt=sse"))
+
+    (asked,) = upstream.requests
+    assert asked.path == "/models/a%20b%2Fc:x?k=%C3%BC&alt=sse"
+    assert asked.headers["host"] == f"localhost:{upstream.port}"
+
+
+@pytest.mark.parametrize(("transport", "kind"), [("own", OwnCaller), ("aiohttp", AiohttpCaller)])
+async def test_the_configuration_chooses_who_carries_the_calls(
+    serve: Any, upstream: Upstream, transport: str, kind: type[Caller]
+) -> None:
+    upstream.script("m", says())
+    server = await serve(f'[server]\ntransport = "{transport}"', provider("one", upstream))
+
+    reply = await server.ask(model="one/m")
+
+    assert (reply.status, type(server.services.caller)) == (200, kind)
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_redirects_are_refused(session: aiohttp.ClientSession, upstream: Upstream, status: int) -> None:
+async def test_redirects_are_refused(caller: Caller, upstream: Upstream, status: int) -> None:
     upstream.script("m", Answer(status, {"location": f"{upstream.url}/elsewhere"}, chunked=False))
 
     with pytest.raises(BackendError) as raised:
-        await ask(backend(session, upstream))
+        await ask(backend(caller, upstream))
 
     assert raised.value.failure.kind == "invalid_response"
     assert len(upstream.requests) == 1
 
 
-async def test_cookies_are_never_sent_back(session: aiohttp.ClientSession, upstream: Upstream) -> None:
+async def test_cookies_are_never_sent_back(caller: Caller, upstream: Upstream) -> None:
     """Asked by name, since a cookie jar passes over addresses."""
     upstream.script("m", Answer.json({}, headers={"set-cookie": "tenant=first; Path=/"}))
-    made = backend(session, f"http://localhost:{upstream.port}")
+    made = backend(caller, f"http://localhost:{upstream.port}")
 
     await ask(made)
     await ask(made)
@@ -140,13 +186,13 @@ async def test_cookies_are_never_sent_back(session: aiohttp.ClientSession, upstr
 
 
 async def test_the_environments_proxies_are_not_used(
-    session: aiohttp.ClientSession, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+    caller: Caller, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
     upstream.script("m", FINE)
 
-    assert (await ask(backend(session, upstream)))[0] == 200
+    assert (await ask(backend(caller, upstream)))[0] == 200
 
 
 BROKEN: dict[str, tuple[Answer, str, int]] = {
@@ -171,91 +217,89 @@ BROKEN: dict[str, tuple[Answer, str, int]] = {
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("case", BROKEN)
 async def test_what_is_not_a_whole_answer_is_an_error(
-    session: aiohttp.ClientSession, upstream: Upstream, case: str, stream: bool
+    caller: Caller, upstream: Upstream, case: str, stream: bool
 ) -> None:
     answer, kind, status = BROKEN[case]
     upstream.script("m", answer)
 
     with pytest.raises(BackendError) as raised:
-        await asyncio.wait_for(ask(backend(session, upstream), replace(CALL, stream=stream)), 3)
+        await asyncio.wait_for(ask(backend(caller, upstream), replace(CALL, stream=stream)), 3)
 
     assert (raised.value.failure.kind, raised.value.failure.status) == (kind, status)
 
 
-async def test_an_answer_beyond_the_cap_is_refused(session: aiohttp.ClientSession, upstream: Upstream) -> None:
+async def test_an_answer_beyond_the_cap_is_refused(caller: Caller, upstream: Upstream) -> None:
     upstream.script("m", Answer(200, {}, b" " * (MAX_ANSWER_BYTES + 1), chunked=False))
 
     with pytest.raises(BackendError, match="larger than") as raised:
-        await ask(backend(session, upstream), replace(CALL, timeouts=Timeouts()))
+        await ask(backend(caller, upstream), replace(CALL, timeouts=Timeouts()))
 
     assert raised.value.failure.kind == "invalid_response"
 
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_small_body_that_unpacks_to_far_too_much_is_refused(
-    session: aiohttp.ClientSession, upstream: Upstream, stream: bool
+    caller: Caller, upstream: Upstream, stream: bool
 ) -> None:
     """Early: not more than about a megabyte is unpacked."""
     bomb = gzip.compress(b" " * (60 * 2**20))
     upstream.script("m", Answer(200, {"content-encoding": "gzip"}, bomb, chunked=False))
 
     with pytest.raises(BackendError, match="100 times its size") as raised:
-        await ask(backend(session, upstream), replace(CALL, stream=stream, timeouts=Timeouts()))
+        await ask(backend(caller, upstream), replace(CALL, stream=stream, timeouts=Timeouts()))
 
     assert raised.value.failure.kind == "invalid_response"
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 async def test_a_compressed_answer_is_read_although_nobody_asked_for_one(
-    session: aiohttp.ClientSession, upstream: Upstream, encoding: str
+    caller: Caller, upstream: Upstream, encoding: str
 ) -> None:
     text = b'{"text": "' + bytes(range(48, 90)) * 5000 + b'"}'
     packed = gzip.compress(text) if encoding == "gzip" else zlib.compress(text)
     upstream.script("m", Answer(200, {"content-encoding": encoding}, packed, chunked=False))
 
-    assert await ask(backend(session, upstream)) == (200, text)
+    assert await ask(backend(caller, upstream)) == (200, text)
 
 
-async def test_an_unknown_coding_is_refused(session: aiohttp.ClientSession, upstream: Upstream) -> None:
+async def test_an_unknown_coding_is_refused(caller: Caller, upstream: Upstream) -> None:
     upstream.script("m", Answer(200, {"content-encoding": "br"}, b"x", chunked=False))
 
     with pytest.raises(BackendError, match="'br', which was not asked for"):
-        await ask(backend(session, upstream))
+        await ask(backend(caller, upstream))
 
 
-async def test_a_refused_connection_is_told_at_once(session: aiohttp.ClientSession) -> None:
+async def test_a_refused_connection_is_told_at_once(caller: Caller) -> None:
     began = time.monotonic()
 
     with pytest.raises(BackendError) as raised:
-        await ask(backend(session, f"http://127.0.0.1:{free_port()}"))
+        await ask(backend(caller, f"http://127.0.0.1:{free_port()}"))
 
     assert time.monotonic() - began < 0.5
     assert raised.value.failure.kind == "connection"
     assert "refused" in raised.value.failure.message
 
 
-async def test_an_unknown_host_is_a_connection_error(session: aiohttp.ClientSession) -> None:
+async def test_an_unknown_host_is_a_connection_error(caller: Caller) -> None:
     with pytest.raises(BackendError) as raised:
-        await ask(backend(session, "http://no-such-host.invalid"), replace(CALL, timeouts=Timeouts(connect_s=5)))
+        await ask(backend(caller, "http://no-such-host.invalid"), replace(CALL, timeouts=Timeouts(connect_s=5)))
 
     assert raised.value.failure.kind == "connection"
 
 
-async def test_leaving_early_hangs_up(session: aiohttp.ClientSession, upstream: Upstream) -> None:
+async def test_leaving_early_hangs_up(caller: Caller, upstream: Upstream) -> None:
     """Which ends the provider's work."""
     upstream.script("m", Answer.sse("data: 1\n\n", end="hang"))
 
-    async with backend(session, upstream).send(replace(CALL, stream=True)) as answer:
+    async with backend(caller, upstream).send(replace(CALL, stream=True)) as answer:
         assert await anext(aiter(answer.pieces())) == b"data: 1\n\n"
 
     assert await asyncio.to_thread(upstream.requests[0].wait_left, 2)
 
 
-async def test_a_whole_answer_leaves_the_connection_for_the_next(
-    session: aiohttp.ClientSession, upstream: Upstream
-) -> None:
+async def test_a_whole_answer_leaves_the_connection_for_the_next(caller: Caller, upstream: Upstream) -> None:
     upstream.script("m", FINE)
-    made = backend(session, upstream)
+    made = backend(caller, upstream)
 
     for _ in range(3):
         await ask(made)
@@ -276,12 +320,12 @@ async def test_a_dead_first_target_costs_next_to_nothing(serve: Any, upstream: U
     assert time.monotonic() - began < 0.5
 
 
-async def test_connecting_and_waiting_are_two_clocks(session: aiohttp.ClientSession, upstream: Upstream) -> None:
+async def test_connecting_and_waiting_are_two_clocks(caller: Caller, upstream: Upstream) -> None:
     """A patient connect_s does not prolong the wait for an answer."""
     upstream.script("m", Answer(hang=True))
     began = time.monotonic()
 
     with pytest.raises(BackendError):
-        await ask(backend(session, upstream), replace(CALL, timeouts=replace(CLOCKS, connect_s=3)))
+        await ask(backend(caller, upstream), replace(CALL, timeouts=replace(CLOCKS, connect_s=3)))
 
     assert time.monotonic() - began < 2
