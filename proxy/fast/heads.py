@@ -1,0 +1,157 @@
+"""Header blocks of ordinary requests: framed, read once, remembered.
+
+A client sends the same header block with each request but for its Content-Length. What is left when its digits are
+cut out is the key of a table, so that a block is read once and found ever after.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from proxy.errors import Refused
+from proxy.scopes import check_endpoint
+from proxy.server import MAX_HEADER_BYTES, MAX_HEADERS
+
+if TYPE_CHECKING:
+    from proxy.auth import Gate
+    from proxy.identity import Identity
+    from proxy.server import HostGuard
+    from proxy.services import Services
+
+PATH: Final = "/v1/chat/completions"
+BEGINNING: Final = f"POST {PATH} HTTP/1.1\r\n".encode()
+END: Final = b"\r\n\r\n"
+REMEMBERED: Final = 1024
+"""Header blocks. One that no client repeats pushes out nobody: a block counts from its second time on."""
+
+_LENGTH: Final = re.compile(rb"\r\ncontent-length: ?([0-9]{1,9})(?=\r\n)", re.IGNORECASE)
+_LINE: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]?([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?")
+_NOT_ORDINARY: Final = frozenset(
+    {
+        "connection",
+        "content-encoding",
+        "expect",
+        "idempotency-key",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "x-request-id",
+    }
+)
+"""What changes how a request is framed, or what becomes of it. `connection: keep-alive` says nothing new."""
+_CONTROLS: Final = "x-modelport-"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Where one request lies in what was received. *head*: its block without the digits of its Content-Length."""
+
+    head: bytes
+    body: int
+    """Where its body begins."""
+    end: int
+    """Where it ends; more than there is as long as it is not whole."""
+
+
+def frame(data: bytes) -> Frame | None:
+    """The request at the beginning of *data*, whose header block is whole; None where it has no plain length."""
+    end = data.find(END)
+    if end < 0 or end > MAX_HEADER_BYTES:
+        return None
+    length = _LENGTH.search(data, 0, end + 2)
+    if length is None:
+        return None
+    body = end + len(END)
+    return Frame(data[: length.start(1)] + data[length.end(1) : end], body, body + int(length[1]))
+
+
+def read_head(head: bytes) -> Mapping[str, str] | None:
+    """The headers of a block, which `frame` has cut; None where it is not plainly ordinary.
+
+    Each name stands once, every letter is visible ASCII, and nothing is there that this lane does not know.
+    """
+    lines = head.split(b"\r\n")[1:]
+    if len(lines) > MAX_HEADERS:
+        return None
+    headers: CIMultiDict[str] = CIMultiDict()
+    for line in lines:
+        found = _LINE.fullmatch(line)
+        if found is None:
+            return None
+        name, value = found[1].decode().lower(), (found[2] or b"").decode()
+        if name in headers or name.startswith(_CONTROLS):
+            return None
+        if name in _NOT_ORDINARY and (name, value.lower()) != ("connection", "keep-alive"):
+            return None
+        headers[name] = value
+    return CIMultiDictProxy(headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who sends requests with one header block. It was let in by *gate* and *hosts*."""
+
+    headers: Mapping[str, str]
+    hosts: HostGuard
+    gate: Gate
+
+
+class Heads:
+    """The header blocks that were read, and the names of those that came once."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Visitor | None] = {}
+        self._once: set[int] = set()
+
+    def visitor(self, services: Services, head: bytes) -> Visitor | None:
+        """Who sends *head*; None where that is not ordinary, or not known yet."""
+        visitor = self._known.get(head)
+        if visitor is not None and visitor.hosts is services.hosts and visitor.gate is services.gate:
+            return visitor
+        if visitor is None and (head in self._known or self._is_new(head)):
+            return None
+        if len(self._known) >= REMEMBERED:
+            self._known.clear()
+        visitor = self._known[head] = _visitor(services, head)
+        return visitor
+
+    def _is_new(self, head: bytes) -> bool:
+        name = hash(head)
+        if name in self._once:
+            return False
+        if len(self._once) >= REMEMBERED:
+            self._once.clear()
+        self._once.add(name)
+        return True
+
+
+def _visitor(services: Services, head: bytes) -> Visitor | None:
+    headers = read_head(head)
+    if headers is None:
+        return None
+    try:
+        services.hosts.check(headers)
+        admitted(services, headers)
+    except Refused:
+        return None
+    return Visitor(headers, services.hosts, services.gate)
+
+
+def admitted(services: Services, headers: Mapping[str, str]) -> Identity:
+    """Who sends *headers*, now: a key may have been revoked since they were read.
+
+    Raises:
+        Refused: nobody who may ask here.
+    """
+    identity = services.gate.admit(headers, "client")
+    check_endpoint(identity, PATH)
+    return identity

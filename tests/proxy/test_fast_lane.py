@@ -1,0 +1,474 @@
+"""The fast lane gives what the careful way gives, to whom it gives it, and books it alike."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp.web_protocol import RequestHandler
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.fast.heads import frame, read_head
+from proxy.fast.shapes import Edit, edit_between
+from tests.proxy.conftest import Serve
+from tests.proxy.serving import QUICK, Served, completion, failing, provider, question, route, says, serving, streams
+from tests.replay import Answer, Upstream
+
+OFF = "[server]\nfast_lane = false\n"
+MASTER = "mp-master-0123456789abcdef"
+AUTH = f'[auth]\nmaster_key = "{MASTER}"\n'
+LIMITS = {"x-ratelimit-remaining-requests": "99", "x-ratelimit-limit-requests": "100"}
+GOES_WITH_TIME = {"date", "x-request-id", "x-modelport-ratelimit-reset-requests"}
+
+
+def request(
+    body: bytes | None = None, *more: str, length: int | None = None, path: str = "/v1/chat/completions"
+) -> bytes:
+    """One request as bytes; *more* are header lines."""
+    body = json.dumps(question(model="one/m")).encode() if body is None else body
+    lines = ["Host: localhost", "Content-Type: application/json", *more]
+    head = "".join(f"{line}\r\n" for line in lines)
+    length = len(body) if length is None else length
+    return f"POST {path} HTTP/1.1\r\n{head}Content-Length: {length}\r\n\r\n".encode() + body
+
+
+class Line:
+    """A connection that stays open."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    async def answer(self) -> tuple[int, dict[str, str], bytes]:
+        """The next whole answer."""
+        async with asyncio.timeout(10):
+            head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:-2])}
+            body = await self.reader.readexactly(int(headers["content-length"]))
+        return int(head[0].split()[1]), headers, body
+
+    async def ask(self, *pieces: bytes) -> tuple[int, dict[str, str], bytes]:
+        """The answer to what *pieces* are, each sent by itself."""
+        for piece in pieces:
+            self.writer.write(piece)
+            await self.writer.drain()
+            await asyncio.sleep(0)
+        return await self.answer()
+
+
+@asynccontextmanager
+async def line(server: Served) -> AsyncIterator[Line]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    try:
+        yield Line(reader, writer)
+    finally:
+        writer.close()
+
+
+async def known(server: Served, *more: str, body: bytes | None = None) -> int:
+    """Have a request answered until the lane takes it; how many it has taken."""
+    async with line(server) as client:
+        for _ in range(3):
+            await client.ask(request(body, *more))
+    assert server.services.shapes.ridden > 0
+    return server.services.shapes.ridden
+
+
+async def test_what_was_answered_before_takes_the_lane(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("m", Answer.json(completion(), headers=LIMITS))
+    server = await serve(provider("one", upstream))
+    async with line(server) as client:
+        answers = [await client.ask(request()) for _ in range(4)]
+
+    assert server.services.shapes.ridden == 2  # the first shows its head, the second its shape
+    assert {(status, body) for status, _, body in answers} == {(200, answers[0][2])}
+    assert json.loads(answers[0][2]) == completion()
+    kept = [{name: value for name, value in headers.items() if name not in GOES_WITH_TIME} for _, headers, _ in answers]
+    assert all(headers == kept[0] for headers in kept)
+    assert kept[0]["x-ratelimit-remaining-requests"] == "99"
+    assert len({headers["x-request-id"] for _, headers, _ in answers}) == 4
+
+
+async def test_the_books_say_the_same(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("m", says())
+    server = await serve(provider("one", upstream))
+    await known(server)
+    rows = [await server.row(row["id"]) for row in await server.rows()]
+    for row in rows:
+        for each in (row, *row["attempts"]):
+            for name in [name for name in each if re.search(r"(^id$|_us$|_at$|_ms$|exchange|opened|settled)", name)]:
+                del each[name]
+
+    assert rows[0] == rows[1] == rows[2]
+    assert rows[0]["cost_usd"] == "0.000020000"
+    assert server.services.totals["one"].attempts["ok"] == 3
+    assert server.services.answered["/v1/chat/completions", 200] == 3
+
+
+async def test_the_provider_is_sent_the_same_bytes(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("m", says())
+    server = await serve(provider("one", upstream))
+    body = b'{ "temperature" : 0.5, "model": "one/m", "messages": [{"role": "user", "content": "caf\\u00e9 \xc3\xa9"}]}'
+    await known(server, body=body)
+    first, _, last = upstream.asked("m")
+
+    assert last.body == first.body == body.replace(b'"one/m"', b'"m"')
+    assert {**last.headers, "host": ""} == {**first.headers, "host": ""}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("Transfer-Encoding: chunked",),
+        ("Content-Length: 5",),
+        ("Expect: 100-continue",),
+        ("Content-Encoding: gzip",),
+        ("Connection: close",),
+        ("Upgrade: h2c",),
+        ("X-Request-Id: mine",),
+        ("Idempotency-Key: once",),
+        ("X-Modelport-Losses: reject",),
+        ("X-Modelport-Cache: no-store",),
+        ("X-Twice: 1", "X-Twice: 2"),
+        ("X-Folded: a\r\n b",),
+        ("X-Space : a",),
+        ("X-Nul: a\x00b",),
+        ("X-Tab: a\tb",),
+        ("X-Letters: caf\xe9",),
+        (": nameless",),
+        ("nothing",),
+    ],
+)
+def test_a_head_that_is_not_plain_is_not_read(more: tuple[str, ...]) -> None:
+    found = frame(request(b"{}", *more))
+
+    assert found is None or read_head(found.head) is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        request(b"{}", length=-1),
+        request(b"{}").replace(b"Content-Length: 2", b"Content-Length: +2"),
+        request(b"{}").replace(b"Content-Length: 2", b"Content-Length: 2, 2"),
+        request(b"{}").replace(b"Content-Length: 2", b"Content-Length: 0x2"),
+        request(b"{}").replace(b"Content-Length: 2", b"Content-Length : 2"),
+        request(b"{}").replace(b"Content-Length: 2\r\n", b""),
+        request(b"{}").replace(b"Content-Length: 2", b"Content-Length: 9999999999"),
+        request(b"{}").replace(b"\r\nContent-Length: 2", b"\nContent-Length: 2"),
+    ],
+)
+def test_a_length_that_is_not_plain_has_no_frame(data: bytes) -> None:
+    found = frame(data)
+
+    assert found is None or read_head(found.head) is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        question(model="one/m", messages=[{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]),
+        question(model="one/m", messages=[{"role": "user", "content": "Hi", "name": "eve"}]),
+        question(model="one/m", messages=[{"role": "tool", "content": "Hi", "tool_call_id": "a"}]),
+        question(model="one/m", messages=[{"role": "developer", "content": "Hi"}]),
+        question(model="one/m", stream=True),
+        question(model="one/m", temperature=0, seed=1, modelport={"cache": "no-cache"}),
+        question(model="one/m", models=["one/m", "one/n"]),
+        question(model="one/m", response_format={"type": "json_object"}, n=2),
+    ],
+)
+async def test_what_is_more_than_text_goes_the_careful_way(serve: Serve, upstream: Upstream, body: Any) -> None:
+    upstream.script("m", says())
+    server = await serve(provider("one", upstream))
+    async with line(server) as client:
+        for _ in range(3):
+            client.writer.write(request(json.dumps(body).encode()))
+            head = await asyncio.wait_for(client.reader.readuntil(b"\r\n\r\n"), 5)
+            if b"chunked" in head:
+                await asyncio.wait_for(client.reader.readuntil(b"\r\n0\r\n\r\n"), 5)
+            else:
+                length = re.search(rb"(?i)content-length: (\d+)", head)
+                assert length
+                await client.reader.readexactly(int(length[1]))
+
+    assert server.services.shapes.ridden == 0
+
+
+async def test_a_request_may_come_in_pieces(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("m", says())
+    server = await serve(provider("one", upstream))
+    before, whole = await known(server), request()
+    async with line(server) as client:
+        for at in (1, 20, len(whole) - 60, whole.index(b"\r\n\r\n") + 2, whole.index(b"\r\n\r\n") + 4, len(whole) - 1):
+            status, _, body = await client.ask(whole[:at], whole[at:])
+            assert (status, json.loads(body)) == (200, completion())
+
+    assert server.services.shapes.ridden - before == 6
+
+
+async def test_several_requests_at_once_are_answered_in_turn(serve: Serve, upstream: Upstream) -> None:
+    texts = [f"turn {number}" for number in range(6)]
+    upstream.script("m", lambda asked: says(asked.json["messages"][0]["content"]))
+    server = await serve(provider("one", upstream))
+    await known(server)
+    asked = [
+        request(json.dumps(question(model="one/m", messages=[{"role": "user", "content": text}])).encode())
+        for text in texts
+    ]
+    async with line(server) as client:
+        client.writer.write(b"".join(asked))
+        answers = [json.loads((await client.answer())[2]) for _ in texts]
+
+    assert [each["choices"][0]["message"]["content"] for each in answers] == texts
+
+
+@pytest.mark.parametrize(
+    "after", [b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n", request(b"{}", "Expect: 100-continue")]
+)
+async def test_what_is_not_for_the_lane_may_follow_at_once(serve: Serve, upstream: Upstream, after: bytes) -> None:
+    upstream.script("m", says())
+    server = await serve(provider("one", upstream))
+    await known(server)
+    async with line(server) as client:
+        client.writer.write(request() + after)
+        first, second = await client.answer(), await asyncio.wait_for(client.reader.readuntil(b"\r\n"), 5)
+
+    assert first[0] == 200
+    assert second.startswith(b"HTTP/1.1 ")
+
+
+FAULTS = {
+    "500": failing(500),
+    "429": failing(429, headers={"retry-after": "7"}),
+    "not JSON": Answer.json(b"<html>"),
+    "cut": replace(says(), stop_at=40, end="close"),
+    "error in disguise": Answer.json({"error": {"message": "no", "type": "server_error"}}),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_an_attempt_that_fails_goes_on_the_careful_way(serve: Serve, upstream: Upstream, fault: str) -> None:
+    """With the very same exchange: nothing is asked or booked twice."""
+    upstream.script("m", says(), says(), says(), FAULTS[fault])
+    upstream.script("n", says("the second"))
+    server = await serve(provider("one", upstream), QUICK, route("both", "one/m", "one/n"))
+    body = json.dumps(question(model="both")).encode()
+    ridden = await known(server, body=body)
+    async with line(server) as client:
+        status, headers, answer = await client.ask(request(body))
+    row = await server.row(headers["x-request-id"])
+
+    assert (status, json.loads(answer)["choices"][0]["message"]["content"]) == (200, "the second")
+    assert server.services.shapes.ridden == ridden
+    assert headers["x-modelport-attempts"] == "2"
+    assert [(each["number"], each["model"], each["status"]) for each in row["attempts"]] == [
+        (1, "m", "failed"),
+        (2, "n", "ok"),
+    ]
+    assert (len(upstream.asked("m")), len(upstream.asked("n"))) == (4, 1)
+    assert len(await server.rows()) == 4
+
+
+async def test_a_server_that_streams_unasked_is_put_together(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("m", says(), says(), streams("Hello", " there", usage=False))
+    server = await serve(provider("one", upstream))
+    async with line(server) as client:
+        answers = [json.loads((await client.ask(request()))[2]) for _ in range(3)]
+
+    assert server.services.shapes.ridden == 1
+    assert answers[2]["choices"] == [{**answers[0]["choices"][0], "message": {**completion()["choices"][0]["message"]}}]
+    assert answers[2]["usage"]["completion_tokens"] > 0
+
+
+async def test_when_the_only_target_fails_the_client_is_told_as_ever(tmp_path: Path, upstream: Upstream) -> None:
+    told = []
+    for folder, switch in (("on", ""), ("off", OFF)):
+        (tmp_path / folder).mkdir()
+        upstream.script("m", says(), says(), says(), failing(503, "busy"))
+        async with (
+            serving(tmp_path / folder, provider("one", upstream) + QUICK + switch) as server,
+            line(server) as client,
+        ):
+            for _ in range(3):
+                await client.ask(request())
+            status, headers, body = await client.ask(request())
+            row = await server.row(headers["x-request-id"])
+            told.append(
+                (
+                    status,
+                    json.loads(body)["error"],
+                    sorted(headers.keys() - {"date"}),
+                    row["status"],
+                    len(row["attempts"]),
+                )
+            )
+
+    assert told[0] == told[1]
+    assert told[0][0] == 503
+
+
+async def test_a_client_that_leaves_is_felt_by_the_provider(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("m", says(), says(), says(), replace(says(), delay_head_s=30))
+    server = await serve(provider("one", upstream))
+    await known(server)
+    async with line(server) as client:
+        client.writer.write(request())
+        asked = await asyncio.to_thread(upstream.wait_asked, "m", 4)
+    left = await asyncio.to_thread(asked.wait_left, 2)
+    await asyncio.sleep(0)
+    rows = await server.rows()
+
+    assert left
+    assert rows[-1]["status"] == "aborted"
+    assert server.services.in_flight == 0
+
+
+async def test_a_key_that_was_revoked_gets_in_no_more(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("m", says())
+    server = await serve(provider("one", upstream), AUTH)
+    made = (await server.request("POST", "/api/v1/keys", b'{"name": "k"}', {"authorization": f"Bearer {MASTER}"})).json
+    bearer = f"Authorization: Bearer {made['key']}"
+    await known(server, bearer)
+    revoked = await server.request("DELETE", f"/api/v1/keys/{made['id']}", None, {"authorization": f"Bearer {MASTER}"})
+    async with line(server) as client:
+        status, _, body = await client.ask(request(None, bearer))
+
+    assert revoked.status == 200
+    assert (status, "revoked" in json.loads(body)["error"]["message"]) == (401, True)
+
+
+async def test_the_limits_of_a_key_hold_to_the_request(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("m", says())
+    server = await serve(provider("one", upstream), AUTH)
+    body = json.dumps({"name": "k", "limits": {"requests_per_minute": 5}}).encode()
+    made = (await server.request("POST", "/api/v1/keys", body, {"authorization": f"Bearer {MASTER}"})).json
+    bearer = f"Authorization: Bearer {made['key']}"
+    answers = []
+    for _ in range(7):
+        async with line(server) as client:
+            answers.append(await client.ask(request(None, bearer)))
+
+    assert [status for status, _, _ in answers] == [200] * 5 + [429] * 2
+    assert server.services.shapes.ridden == 3
+    left = [headers["x-modelport-ratelimit-remaining-requests"] for _, headers, _ in answers]
+    assert left == ["4", "3", "2", "1", "0", "0", "0"]
+    assert len(upstream.asked("m")) == 5
+
+
+async def test_a_budget_puts_an_end_to_what_was_learnt(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("m", says())
+    server = await serve(provider("one", upstream), AUTH)
+    ridden = await known(server)
+    budget = json.dumps({"name": "all", "limit_usd": "0.000001", "window": "day"}).encode()
+    made = await server.request("POST", "/api/v1/budgets", budget, {"authorization": f"Bearer {MASTER}"})
+    async with line(server) as client:
+        status, _, _ = await client.ask(request())
+
+    assert (made.status, status) == (201, 429)
+    assert server.services.shapes.ridden == ridden
+
+
+async def test_a_policy_chosen_at_run_time_puts_an_end_to_what_was_learnt(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("m", says())
+    server = await serve(provider("one", upstream), AUTH, route("r", "one/m"))
+    body = json.dumps(question(model="r")).encode()
+    ridden = await known(server, body=body)
+    chosen = await server.request(
+        "POST", "/api/v1/routes/r", b'{"policy": "weighted"}', {"authorization": f"Bearer {MASTER}"}
+    )
+    async with line(server) as client:
+        status, _, _ = await client.ask(request(body))
+
+    assert (chosen.status, status) == (200, 200)
+    assert server.services.shapes.ridden == ridden
+
+
+async def test_an_open_breaker_keeps_the_lane_shut(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("m", says())
+    upstream.script("n", says("the second"))
+    server = await serve(provider("one", upstream), QUICK, route("both", "one/m", "one/n"))
+    body = json.dumps(question(model="both")).encode()
+    ridden = await known(server, body=body)
+    shape = next(iter(server.services.shapes._known.values()))
+    for _ in range(5):
+        server.services.breakers.of(shape.prepared.target).failed()
+    async with line(server) as client:
+        _, _, answer = await client.ask(request(body))
+
+    assert json.loads(answer)["choices"][0]["message"]["content"] == "the second"
+    assert server.services.shapes.ridden == ridden
+
+
+async def test_without_it_nothing_takes_it(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("m", says())
+    server = await serve(provider("one", upstream), OFF)
+    async with line(server) as client:
+        answers = [await client.ask(request()) for _ in range(3)]
+
+    assert [status for status, _, _ in answers] == [200] * 3
+    assert server.services.shapes.ridden == 0
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_break_the_frame(data: bytes) -> None:
+    found = frame(request(b"{}")[:-2] + data)
+
+    assert found is None or read_head(found.head) is None or isinstance(read_head(found.head), Mapping)
+
+
+@pytest.mark.parametrize(
+    ("raw", "sent", "edit"),
+    [
+        (b'{"model":"m"}', b'{"model":"m"}', Edit(b"", b"", b"")),
+        (b'{"model": "one/m"}', b'{"model": "m"}', Edit(b'"model": "one/m"', b'"model": "m"', b"")),
+        (b'{"model":"m","n":1}', b'{"model":"m","n":1,"x":2}', Edit(b"", b"", b',"x":2')),
+        (b'{"model":"one/m"}', b'{"model":"m","x":2}', Edit(b'"model":"one/m"', b'"model":"m"', b',"x":2')),
+        (b'{"model":"m","n":1}', b'{"model":"m"}', None),
+        (b'{"model":"m","model":"one/m"}', b'{"model":"m","model":"m"}', None),
+        (b'{"mod\\u0065l":"one/m"}', b'{"mod\\u0065l":"m"}', None),
+    ],
+)
+def test_a_change_is_learnt_where_it_is_simple(raw: bytes, sent: bytes, edit: Edit | None) -> None:
+    assert edit_between(raw, sent, "m") == edit
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"model":"other"}',
+        b'{"model" :"one/m"}',
+        b'{"model":"one/m","metadata":{"model":"one/m"}}',
+        b'{"metadata":{"model":"one/m"},"mod\\u0065l":"one/m","model":"x"}',
+    ],
+)
+def test_what_is_written_otherwise_is_not_changed(raw: bytes) -> None:
+    assert Edit(b'"model":"one/m"', b'"model":"m"', b"").of(raw) is None
+
+
+def test_these_are_the_private_parts_of_aiohttp_that_the_lane_knows() -> None:
+    """Another release may have changed them: then pyproject's range is wrong, or the lane."""
+    slots = {name for kind in RequestHandler.__mro__ for name in getattr(kind, "__slots__", ())}
+    used = re.findall(r"self\.(_[a-z_]+)", (Path(__file__).parents[2] / "proxy/fast/lane.py").read_text())
+    private = {
+        "_close",
+        "_force_close",
+        "_keepalive_timeout",
+        "_loop",
+        "_messages",
+        "_next_keepalive_close_time",
+        "_paused",
+        "_request_in_progress",
+        "_waiter",
+    }
+
+    assert private <= slots
+    assert private <= set(used)
+    assert callable(RequestHandler._process_keepalive)
+    assert callable(RequestHandler._drain_helper)
