@@ -75,6 +75,10 @@ replay: .venv-dev/ready ## replay recorded provider traffic; RECORDINGS=folder
 bench-start: .venv/ready ## time to the first 200 and memory when idle; ROUNDS=5
 	@.venv/bin/python benchmarks/start.py $(ROUNDS)
 
+.PHONY: bench-transport
+bench-transport: .venv/ready ## a call to a provider: our own client beside aiohttp's, in microseconds; REQUESTS=20000
+	@.venv/bin/python benchmarks/transport.py $(REQUESTS)
+
 .PHONY: bench-translate
 bench-translate: .venv/ready ## what translation costs, in microseconds; ROUNDS=5 ARGS=--stages
 	@.venv/bin/python benchmarks/translate.py $(ROUNDS) $(ARGS)

@@ -6,6 +6,8 @@ Random committees of 3 to 12 models answer the items of the sets in FOLDER (`con
 its own random split into halves: everything is learnt on the one, counted on the other. `best single` is the model of
 the committee that is best on the half that counts, which nobody can know beforehand.
 
+Function calls are merged as the proxy does it, with the schema of the function.
+
 labels      the history knows of every answer of its half whether it was right
 no labels   the history has seen the answers of its half and nothing else
 cold        no history
@@ -24,10 +26,11 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from proxy.structured import problems
 from routing.consensus import Answer, History, Label, Learned, Options, merge
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "routing"
@@ -35,16 +38,24 @@ REPORT = Path(__file__).with_name("consensus.md")
 SEED = 20261121
 BINS = 10
 
+KINDS = {"dict": "object", "float": "number", "tuple": "array"}
+
 Judge = Callable[[Any, Any], bool]
 
 
 @dataclass(frozen=True)
 class Item:
-    """One question: the answers of all models and which of them are right."""
+    """One question: the answers of all models, which of them are right, and which hold against its *schema*."""
 
     outputs: Sequence[Any]
     right: Sequence[bool]
     gold: Any
+    schema: Mapping[str, Any] | None = None
+    valid: Sequence[bool | None] = ()
+
+    def answers_of(self, committee: Sequence[int]) -> list[Answer]:
+        """Those of the models in *committee*."""
+        return [Answer(str(model), self.outputs[model], valid=self.valid[model]) for model in committee]
 
 
 @dataclass
@@ -57,6 +68,8 @@ class Result:
     merged: dict[str, list[float]] = field(default_factory=dict)
     sure: dict[str, list[tuple[float, bool]]] = field(default_factory=dict)
     methods: dict[str, list[str]] = field(default_factory=dict)
+    alike: dict[str, list[bool]] = field(default_factory=dict)
+    """Of each wrong answer, whether all models gave it."""
 
 
 # --- the sets
@@ -72,8 +85,26 @@ def items(path: Path, judge: Judge) -> list[Item]:
     found = []
     for row in read(path):
         right = [output is not None and judge(output, row["gold"]) for output in row["outputs"]]
-        found.append(Item(row["outputs"], right, row["gold"]))
+        schema = call_schema(row["tools"][0]["parameters"]) if "tools" in row else None
+        valid = [None if schema is None else not problems(schema, json.dumps(output)) for output in row["outputs"]]
+        found.append(Item(row["outputs"], right, row["gold"], schema, valid))
     return found
+
+
+def call_schema(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of an answer that calls the function with these *parameters*, which are in the set's own words."""
+    members = {"function": {"type": "string"}, "args": in_json_schema(parameters)}
+    return {"type": "object", "properties": members, "required": list(members)}
+
+
+def in_json_schema(said: Any) -> Any:
+    if isinstance(said, list):
+        return [in_json_schema(each) for each in said]
+    if not isinstance(said, dict):
+        return said
+    kind = said.get("type")
+    found = {name: in_json_schema(held) for name, held in said.items() if name != "type" or kind != "any"}
+    return {**found, "type": KINDS[kind]} if isinstance(kind, str) and kind in KINDS else found
 
 
 def literal(text: str) -> tuple[str, Any]:
@@ -282,12 +313,11 @@ def measure(found: Sequence[Item], judge: Judge, committees: int) -> Result:
 
 
 def learnt(seen: Sequence[Item], committee: Sequence[int]) -> dict[str, Learned]:
-    targets = [str(model) for model in committee]
     told, untold = History(), History()
     for item in seen:
-        given = answers(targets, (item.outputs[model] for model in committee))
-        told.learn(given, Label(rights={str(model): item.right[model] for model in committee}))
-        untold.observe(given)
+        given, options = item.answers_of(committee), Options(schema=item.schema)
+        told.learn(given, Label(rights={str(model): item.right[model] for model in committee}), options)
+        untold.observe(given, options)
     told.refit()
     untold.refit()
     return {"labels": told.learned, "no labels": untold.learned, "cold": Learned()}
@@ -302,13 +332,13 @@ def run(
     counted: Sequence[Item],
     judge: Judge,
 ) -> None:
-    sure = []
+    sure, alike = [], result.alike.setdefault(name, [])
     for item in counted:
-        merged = merge(
-            answers([str(model) for model in committee], (item.outputs[m] for m in committee)), learned, options
-        )
+        merged = merge(item.answers_of(committee), learned, replace(options, schema=item.schema))
         right = merged.value is not None and judge(merged.value, item.gold)
         sure.append((merged.confidence, right))
+        if not right:
+            alike.append(not merged.losers)
     result.merged.setdefault(name, []).append(statistics.fmean(right for _, right in sure))
     result.sure.setdefault(name, []).extend(sure)
     result.methods.setdefault(name, []).append(options.method or learned.method)
@@ -355,6 +385,8 @@ def table(result: Result) -> list[str]:
             f"{sum(one < -1e-9 for one in apart)} of {size} | {100 * gain:+.1f} % | {auroc(result.sure[name]):.3f} | "
             f"{calibration_error(result.sure[name]):.3f} |"
         )
+    unseen = statistics.fmean(result.alike["labels"])
+    rows += ["", f"Of the wrong answers with labels {100 * unseen:.0f} % are what every model of the committee says."]
     return rows
 
 

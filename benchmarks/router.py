@@ -18,16 +18,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from routing.auto.bandit import Bandit
-from routing.auto.cascade import cheap_first, judge
+from routing.auto.bandit import MOST_TRUST, TRUST, Bandit
 from routing.auto.choice import Candidate, worths
 from routing.auto.judging import apgr, folds
 from routing.auto.model import Model, pack
-from routing.auto.samples import Sample, read_samples
+from routing.auto.samples import Outcome, Sample, read_samples
 from routing.auto.training import train
+from routing.consensus import Answer, Learned, merge
 
 SEED = 7
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data" / "routing"
@@ -142,56 +143,121 @@ def adaptive(folder: Path) -> None:
     """One outcome for each request: what is earned by that of the best single target in hindsight."""
     for name, outcomes in streams(folder):
         best = max(map(sum, zip(*outcomes, strict=True)))
-        shares = []
-        for seed in range(5):
-            rng, bandit, earned = Random(seed), Bandit(), 0.0
-            for rewards in outcomes:
-                expert = bandit.pick({str(at): 0.5 for at in range(len(rewards))}, rng)
-                earned += rewards[int(expert)]
-                bandit.learn(expert, rewards[int(expert)])
-            shares.append(earned / best)
+        shares = [_earned(outcomes, [0.5] * len(outcomes[0]), TRUST, seed) / best for seed in range(5)]
         row(name, statistics.mean(shares), min(shares))
+    short(folder)
+
+
+def short(folder: Path) -> None:
+    """Random targets on the second half of the small sets: without expectations, and with means of the first half."""
+    rng = Random(SEED)
+    for name in ("routing_cruxeval_many", "routing_bfcl_simple"):
+        samples = load(folder / f"{name}.jsonl.gz")
+        rng.shuffle(samples)
+        values = [[outcome.quality for outcome in sample.outcomes.values()] for sample in samples]
+        half = len(values) // 2
+        nothing, means = [], []
+        for seed in range(40):
+            places = rng.sample(range(len(values[0])), rng.choice((2, 3, 4, 6)))
+            seen, stream = ([[each[at] for at in places] for each in part] for part in (values[:half], values[half:]))
+            best = max(map(sum, zip(*stream, strict=True)))
+            known = [statistics.fmean(of) for of in zip(*seen, strict=True)]
+            nothing.append(_earned(stream, [0.5] * len(places), TRUST, seed) / best)
+            means.append(_earned(stream, known, min(MOST_TRUST, half / 2), seed) / best)
+        title = f"{name}, {len(values) - half} requests, 40 choices of 2 to 6 targets"
+        row(f"{title}, nothing known", statistics.mean(nothing), min(nothing))
+        row(f"{title}, trained on {half} others", statistics.mean(means), min(means))
+    for length in (200, 400, 2000):
+        shares = []
+        for _ in range(200):
+            chances = [min(0.99, max(0.05, rng.gauss(0.75, 0.08))) for _ in range(4)]
+            stream = [[float(rng.random() < chance) for chance in chances] for _ in range(length)]
+            at = chances.index(max(chances))
+            shares.append(sum(rewards[at] for rewards in stream) / max(map(sum, zip(*stream, strict=True))))
+        row(
+            f"for comparison: 4 targets, {length} requests, the best one known from the start",
+            statistics.mean(shares),
+            min(shares),
+        )
+
+
+def _earned(stream: Sequence[Sequence[float]], expected: Sequence[float], trust: float, seed: int) -> float:
+    """What the bandit earns of *stream*."""
+    rng, bandit, earned = Random(seed), Bandit(), 0.0
+    for rewards in stream:
+        expert = bandit.pick({str(at): each for at, each in enumerate(expected)}, rng, trust)
+        earned += rewards[int(expert)]
+        bandit.learn(expert, rewards[int(expert)])
+    return earned
 
 
 def cascade(folder: Path) -> None:
-    """Two cheap targets, a dear one where they disagree: chosen on one half of CRUXEval, counted on the other."""
-    with gzip.open(folder / "consensus_cruxeval.jsonl.gz", "rt", encoding="utf-8") as file:
-        models, *items = map(json.loads, file)
-    costs = load(folder / "routing_cruxeval_many.jsonl.gz")
-    names = models["meta"]["models"]
-    outputs = {item["id"]: item["outputs"] for item in items}
-    with gzip.open(folder / "routing_cruxeval_many.jsonl.gz", "rt", encoding="utf-8") as file:
+    """Two cheap targets, a dear one where they disagree: chosen on one half of a set, counted on the other."""
+    for title, name, consensus in (
+        ("CRUXEval", "routing_cruxeval_many", "consensus_cruxeval"),
+        ("BFCL simple", "routing_bfcl_simple", "consensus_bfcl_simple"),
+    ):
+        rows, names = _answered(folder / f"{name}.jsonl.gz", folder / f"{consensus}.jsonl.gz")
+        Random(SEED).shuffle(rows)
+        learning, held = rows[: len(rows) // 2], rows[len(rows) // 2 :]
+        ranked = sorted(range(len(names)), key=lambda at: -_alone(learning, at)[0])
+        for strong in ranked[:1] + ranked[4:5]:
+            weaker = [at for at in ranked if _alone(learning, at)[1] < _alone(learning, strong)[1] / 3][:6]
+            pairs = [(one, two) for place, one in enumerate(weaker) for two in weaker[place + 1 :]]
+            if not pairs:
+                continue
+            one, two = max(pairs, key=lambda pair: _cascaded(learning, (*pair, strong))[0])
+            row(f"{title}: alone", names[strong], *_money(*_alone(held, strong)))
+            told = f"{names[one]}, {names[two]}, then {names[strong]}"
+            row(f"{title}: cascade", told, *_money(*_cascaded(held, (one, two, strong))))
+
+
+Row = tuple[Sequence[Any], Sequence[Outcome]]
+"""What each target answered, and what came of it."""
+
+
+def _answered(outcomes: Path, answers: Path) -> tuple[list[Row], list[str]]:
+    """The items of both sets, and the targets that both know and whose costs are known."""
+    with gzip.open(answers, "rt", encoding="utf-8") as file:
+        head, *items = map(json.loads, file)
+    with gzip.open(outcomes, "rt", encoding="utf-8") as file:
         ids = [item["id"] for item in map(json.loads, file) if "meta" not in item]
-    rows = [(outputs[each], [sample.outcomes[name] for name in names]) for each, sample in zip(ids, costs, strict=True)]
-    rng = Random(SEED)
-    rng.shuffle(rows)
-    learning, held = rows[: len(rows) // 2], rows[len(rows) // 2 :]
-    total = len(learning)
-    means = [sum(known[at].quality for _, known in learning) / total for at in range(len(names))]
-    spent = [sum(known[at].cost_usd or 0.0 for _, known in learning) / total for at in range(len(names))]
-    best = max(range(len(names)), key=means.__getitem__)
-    cheap = sorted((at for at in range(len(names)) if spent[at] < spent[best] / 8), key=lambda at: -means[at])[:6]
-    tried = [(one, two) for place, one in enumerate(cheap) for two in cheap[place + 1 :]]
-    one, two = max(tried, key=lambda pair: _cascaded(learning, (*pair, best), spent, means)[0])
-    row("best single", names[best], *_alone(held, best))
-    row("cascade", f"{names[one]}, {names[two]}, then the best", *_cascaded(held, (one, two, best), spent, means))
+    samples = dict(zip(ids, load(outcomes), strict=True))
+    known = [item for item in items if item["id"] in samples]
+    priced = {
+        name
+        for name in head["meta"]["models"]
+        if all((found := samples[item["id"]].outcomes.get(name)) and found.cost_usd is not None for item in known)
+    }
+    places = [at for at, name in enumerate(head["meta"]["models"]) if name in priced]
+    names = [head["meta"]["models"][at] for at in places]
+    rows = [
+        ([item["outputs"][at] for at in places], [samples[item["id"]].outcomes[name] for name in names])
+        for item in known
+    ]
+    return rows, names
 
 
-def _alone(rows: Sequence[tuple], at: int) -> tuple[float, str]:
+def _alone(rows: Sequence[Row], at: int) -> tuple[float, float]:
+    """Mean quality and cost of one target."""
     quality = sum(known[at].quality for _, known in rows) / len(rows)
-    return quality, f"{sum(known[at].cost_usd or 0.0 for _, known in rows) / len(rows):.6f}"
+    return quality, sum(known[at].cost_usd or 0.0 for _, known in rows) / len(rows)
 
 
-def _cascaded(rows: Sequence[tuple], places: Sequence[int], spent: Sequence[float], means: Sequence[float]):
-    first, later = cheap_first([spent[at] for at in places], [means[at] for at in places])
+def _cascaded(rows: Sequence[Row], places: Sequence[int]) -> tuple[float, float]:
+    """Mean quality and cost of the first two, and the third where they disagree."""
+    *first, later = places
     quality = cost = 0.0
     for outputs, known in rows:
-        verdict = judge([(outputs[places[at]] or {}).get("answer") for at in first])
-        chosen = places[later[0]] if verdict.keep is None else places[first[verdict.keep]]
-        quality += known[chosen].quality
-        asked = [places[at] for at in first] + ([places[later[0]]] if verdict.keep is None else [])
-        cost += sum(known[at].cost_usd or 0.0 for at in asked)
-    return quality / len(rows), f"{cost / len(rows):.6f}"
+        merged = merge([Answer(str(at), outputs[at]) for at in first], Learned())
+        agree = merged.method != "single" and merged.value is not None and not merged.losers
+        quality += known[first[0] if agree else later].quality
+        cost += sum(known[at].cost_usd or 0.0 for at in (first if agree else places))
+    return quality / len(rows), cost / len(rows)
+
+
+def _money(quality: float, cost_usd: float) -> tuple[float, str]:
+    return quality, f"{cost_usd:.6f}"
 
 
 def timing(folder: Path) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from proxy.providers import Limits
 from routing.errors import NotSent
 from routing.limits import KeyRing, rests_for_s
-from routing.queueing import Gate, Place, Rates, Ticket, tokens_needed
+from routing.queueing import Gate, Place, Rates, Refusal, Ticket, tokens_needed
 from routing.targets import Target
 from routing.throttle import Limit, Wait
 from translators.neutral import Failure
@@ -130,24 +130,31 @@ class Admission:
         return Admitted(found, ring, target.model)
 
     async def _queued(self, target: Target, keys: Collection[int], wait: Wait, deadline: float) -> Place:
-        gate = self.gates[target.provider]
-        until = min(deadline, self.now() + gate.queue_s)
-        if wait.wait_s is None or (wait.limit != "concurrent" and self.now() + wait.wait_s > until):
-            raise _not_sent(target.provider, gate, wait)
+        gate, began = self.gates[target.provider], self.now()
+        until = min(deadline, began + gate.queue_s)
+
+        def refused(why: Refusal, more: str = "") -> NotSent:
+            gate.turns.refused[why] += 1
+            return _not_sent(target.provider, gate, wait, more)
+
+        if wait.wait_s is None:
+            raise refused("too_large")
+        if wait.limit != "concurrent" and began + wait.wait_s > until:
+            raise refused("too_long")
         woken = asyncio.Event()
         ticket = Ticket(self.tenant, woken.set)
         if not gate.queue.join(ticket):
-            raise _not_sent(target.provider, gate, wait, f", and {gate.queue.size} requests wait for that already")
+            raise refused("full", f", and {gate.queue.size} requests wait for that already")
         try:
             while (left_s := until - self.now()) > 0:
                 if ticket.pushed_out:
-                    raise _not_sent(target.provider, gate, wait, ", and many others of this key wait for that")
+                    raise refused("pushed_out", ", and many others of this key wait for that")
                 woken.clear()
                 pause_s = left_s
                 if gate.queue.head is ticket:
                     found = gate.take(keys, self._need, ticket)
                     if isinstance(found, Place):
-                        gate.served(ticket)
+                        gate.served(ticket, self.now() - began)
                         return found
                     wait = found
                     if found.limit != "concurrent" and found.wait_s is not None:
@@ -157,9 +164,12 @@ class Admission:
                         await woken.wait()
                 except TimeoutError:
                     continue
+        except asyncio.CancelledError:
+            gate.turns.left += 1
+            raise
         finally:
             gate.leave(ticket)
-        raise _not_sent(target.provider, gate, wait, ", and its turn did not come in time")
+        raise refused("too_late", ", and its turn did not come in time")
 
     def _keep(self, target: Target, place: Place) -> None:
         self._taken.setdefault((target, place.key_index), []).append(place)

@@ -26,16 +26,19 @@ from aiohttp.web_request import BaseRequest
 
 from proxy.alerts import Courier, Watch, watching
 from proxy.auth import Gate
-from proxy.backends.http import new_session
+from proxy.backends.callers import caller_for, new_session
 from proxy.banner import banner
 from proxy.bookkeeping import bookkeeping
 from proxy.catalogue import Catalogue
 from proxy.config import ConfigError, Loaded, changed_since
 from proxy.config.changes import changes, configuration_digest
-from proxy.config.load import MEMORY
+from proxy.config.loading import MEMORY
 from proxy.credentials import CredentialBook, dangling, open_sealer
 from proxy.envelopes import dialect_of, failure_response
-from proxy.errors import Refused, StartError
+from proxy.errors import Refused, StartError, UnknownKey
+from proxy.fast.lane import Lane
+from proxy.fast.shapes import Opening, close_opened
+from proxy.identity import Identity
 from proxy.keyring import Keyring
 from proxy.logs import configure_logging
 from proxy.media import MediaFetcher
@@ -48,7 +51,7 @@ from proxy.repricing import price_keeper
 from proxy.requestlog import RequestLog, logging_requests
 from proxy.routes import ROUTES
 from proxy.scopes import check_endpoint
-from proxy.server import HostGuard, Incoming, Server, Table, check_framing, new_id
+from proxy.server import HostGuard, Incoming, Request, Route, Server, Table, check_framing, new_id
 from proxy.services import RESTORED_ATTEMPTS, Services
 from proxy.setup import new_prices, new_setup
 from proxy.signing import Signatures
@@ -66,9 +69,11 @@ from storage.credentials import Credentials
 from storage.db import Database
 from storage.errors import LedgerUnavailable, StorageError
 from storage.history import ConsensusHistory
+from storage.journal import Journal
 from storage.keys import Keys
 from storage.learned import LearnedRules
 from storage.ledger import Ledger
+from storage.objects import VendorObjects
 from storage.provider_rows import ProviderRows
 from storage.queries import Queries
 from storage.requestlog import RequestLogStore
@@ -121,7 +126,7 @@ class Process:
         async with opened(self._loaded) as services:
             await _note_configuration(services)
             app = App(services)
-            server = Server(app.dispatch)
+            server = new_server(app, services)
             listener, address = await _listen(server, self._loaded)
             self._on_signals(services)
             sys.stderr.write(banner(services.setup, address))
@@ -211,6 +216,7 @@ def apply(services: Services, loaded: Loaded) -> None:
     services.warm_prices()
     services.spawn(services.configure_budgets())
     services.gate = gate
+    services.queries.bounds = loaded.settings.queries
     services.hosts = new_guard(loaded)
     configure_logging(loaded.settings.logging)
 
@@ -244,8 +250,16 @@ async def opened(loaded: Loaded) -> AsyncIterator[Services]:
     settings = loaded.settings
     async with AsyncExitStack() as stack:
         path = settings.storage.path
+        journal = None if path == MEMORY else Journal(path.with_name(f"{path.name}-spill"))
+        if journal is not None:
+            stack.push_async_callback(journal.close)
         db = await stack.enter_async_context(Database(None if path == MEMORY else path))
+        if journal is not None:
+            await journal.open(reserve=settings.storage.ledger == "relaxed")
+        ledger = Ledger(db, mode=settings.storage.ledger, journal=journal)
+        stack.push_async_callback(ledger.close)
         session = await stack.enter_async_context(new_session())
+        caller = await stack.enter_async_context(caller_for(settings.server.transport, session))
         memory = settings.memory
         media = MediaFetcher(allow_private=settings.server.media_allow_private)
         stack.push_async_callback(media.close)
@@ -253,7 +267,7 @@ async def opened(loaded: Loaded) -> AsyncIterator[Services]:
         credentials = await _credentials(db, loaded)
         provider_book = ProviderBook(ProviderRows(db), credentials.audit)
         await provider_book.load()
-        setup = new_setup(loaded, os.environ, session, overlay, stored=credentials.keys, added=provider_book)
+        setup = new_setup(loaded, os.environ, caller, overlay, stored=credentials.keys, added=provider_book)
         learned = LearnedRules(db)
         keyring = Keyring(Keys(db), sealer=credentials.sealer.of("signing") if credentials.sealer else None)
         await keyring.renew()
@@ -262,10 +276,11 @@ async def opened(loaded: Loaded) -> AsyncIterator[Services]:
             setup=setup,
             overlay=overlay,
             session=session,
+            caller=caller,
             gate=new_gate(loaded, keyring),
             hosts=new_guard(loaded),
             db=db,
-            ledger=Ledger(db, mode=settings.storage.ledger),
+            ledger=ledger,
             accounts=Accounts(db),
             cache=Cache(db, max_bytes=int(settings.cache.max_mb * 2**20), ttl_s=settings.cache.ttl_s),
             semantic=Semantic(db),
@@ -276,6 +291,7 @@ async def opened(loaded: Loaded) -> AsyncIterator[Services]:
             media=media,
             vault=Vault(db, memory.reasoning_ttl_s, max_bytes=int(memory.reasoning_max_mb * 2**20)),
             responses=Responses(db, ttl_s=memory.responses_ttl_s, max_bytes=int(memory.responses_max_mb * 2**20)),
+            objects=VendorObjects(db),
             learned=learned,
             catalogue=Catalogue(overlay, CatalogStore(db), learned),
             budgets=budgets,
@@ -283,11 +299,12 @@ async def opened(loaded: Loaded) -> AsyncIterator[Services]:
             audit=credentials.audit,
             credentials=credentials,
             provider_book=provider_book,
-            queries=QueryDesk(Queries(db)),
+            queries=QueryDesk(Queries(db), settings.queries),
             request_log=RequestLog(RequestLogStore(db)),
             history=ConsensusHistory(db),
             keyring=keyring,
             signatures=Signatures(keyring, time.time),
+            endpoints=tuple(dict.fromkeys(route.path for route in ROUTES)),
         )
         services.audit.clean = services.clean
         services.request_log.redactor = lambda: services.setup.redactor
@@ -365,6 +382,14 @@ async def _reconcile(services: Services) -> None:
     rows = await services.accounts.newest_attempts(RESTORED_ATTEMPTS)
     for row in rows:
         if row.status == "aborted":
+            if row.latency_ms is not None:
+                services.latencies.cut_short(
+                    row.provider,
+                    row.model,
+                    waited_ms=row.latency_ms,
+                    first_event_ms=row.first_event_ms,
+                    at=row.ended_at,
+                )
             continue
         seen = Seen(
             row.provider,
@@ -405,6 +430,7 @@ async def _pruning(services: Services) -> AsyncIterator[None]:
             try:
                 await services.vault.prune(time.time())
                 await services.responses.prune(time.time())
+                await services.objects.prune()
                 await services.queries.store.prune(time.time())
                 await services.history.prune(time.time())
                 await services.learned_routing.store.prune(time.time())
@@ -444,6 +470,13 @@ def _tell_of_breaker(target: str, before: State, after: State, why: str) -> None
 async def _close_backends(services: Services) -> None:
     for backend in services.setup.backends.values():
         await backend.close()
+
+
+def new_server(app: App, services: Services) -> Server:
+    """What takes connections, with the fast lane unless the configuration leaves it out."""
+    if not services.setup.loaded.settings.server.fast_lane:
+        return Server(app.dispatch)
+    return Server(app.dispatch, connection=Lane(services))
 
 
 async def _listen(server: Server, loaded: Loaded) -> tuple[asyncio.Server, str]:
@@ -495,19 +528,22 @@ class App:
         request_id = new_id()
         services.in_flight += 1
         path, status, metered = "(none)", 499, Metered()
+        foreword = request.foreword if isinstance(request, Request) else None
+        opened = foreword.opened if isinstance(foreword, Opening) else None
+        if opened is not None:
+            request_id, started, metered = opened.exchange.id, opened.started, opened.metered
         response: web.StreamResponse | None = None
         try:
             check_framing(request)
-            services.hosts.check(request)
+            services.hosts.check(request.headers)
             route, parameter = self._table.find(request.method, request.rel_url.raw_path)
             path = route.path
-            in_query = request.rel_url.query.get("key") if path.startswith("/v1beta/") else None
-            signer = await services.signatures.check(request, services.max_body)
-            identity = services.gate.admit(request.headers, route.access, in_query, signer)
+            identity = await self._admitted(request, route)
             check_endpoint(identity, path.replace("{}", parameter))
-            metered = Metered(services.keyring.meters(identity) if route.counts(request.method) else ())
+            if opened is None:
+                metered = Metered(services.keyring.meters(identity) if route.counts(request.method) else ())
             client_id = _safe_id(request.headers.get("x-request-id"))
-            incoming = Incoming(request, route, parameter, request_id, started, identity, client_id, metered)
+            incoming = Incoming(request, route, parameter, request_id, started, identity, client_id, metered, foreword)
             response = await route.handler(services, incoming)
             status = response.status
             if not response.prepared:
@@ -517,8 +553,12 @@ class App:
                 log.error("%s %s: %s", request.method, path, error)
             response = _refusal(error, request, request_id)
             status = response.status
+            if response.headers.get("connection") == "close":
+                response.force_close()
         finally:
             metered.close(free=response is not None and _is_free(response))
+            if opened is not None:
+                close_opened(services, opened)
             services.in_flight -= 1
             services.answered[path, status] += 1
         if services.draining and not response.prepared:
@@ -527,6 +567,17 @@ class App:
         if status >= 400 and (old or (request.can_read_body and not request.content.at_eof())):
             response.force_close()  # what is left of the body must not be taken for the next request
         return response
+
+    async def _admitted(self, request: BaseRequest, route: Route) -> Identity:
+        """Who sends *request*. Raises Refused as `Gate.admit` does, and 429 where many wrong keys have come from."""
+        services = self._services
+        in_query = request.rel_url.query.get("key") if route.path.startswith("/v1beta/") else None
+        try:
+            signer = await services.signatures.check(request, services.max_body)
+            return services.gate.admit(request.headers, route.access, in_query, signer)
+        except UnknownKey as error:
+            per_minute = services.setup.loaded.settings.auth.wrong_keys_per_minute
+            raise services.guesses.judged(error, request.remote, per_minute) from error
 
 
 def _refusal(error: Refused | BadRequest | StorageError, request: BaseRequest, request_id: str) -> web.Response:

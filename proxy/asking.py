@@ -19,7 +19,7 @@ from proxy.asked import Asked
 from proxy.backends.backend import Answer, Backend, BackendError, Call
 from proxy.conforming import must_be_checked, taken_out
 from proxy.continuing import Continued, can_continue
-from proxy.exchange import Attempt, Books, rate_limit_headers
+from proxy.exchange import Attempt, Books, judged, rate_limit_headers
 from proxy.live import Live, Pieces
 from proxy.prepare import Prepared
 from proxy.setup import Key
@@ -27,6 +27,8 @@ from proxy.unfencing import Unfencer, Watched
 from proxy.whole import read_whole
 from proxy.wire import Translated
 from routing.errors import AttemptFailed
+from routing.targets import Target
+from translators.complaints import in_clients_words
 from translators.custom_tools import Restorer
 from translators.dialect import StreamRelay
 from translators.losses import Loss
@@ -34,6 +36,18 @@ from translators.neutral import Failure, Request, Response
 from translators.tokens import estimate_request, family
 
 MAX_ERROR_BYTES: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A call that the fast lane has made and booked: its *attempt*, and the *failure* that came of it."""
+
+    attempt: Attempt
+    failure: Failure
+
+    def asked(self, target: Target, key_index: int | None) -> bool:
+        """Whether it was made to *target* with that key."""
+        return (self.attempt.target, self.attempt.key_index) == (target, key_index)
 
 
 @dataclass(slots=True)
@@ -92,9 +106,12 @@ class Asker:
         resumes: bool = False,
         clean: Callable[[str, Failure], Failure],
         clean_text: Callable[[str], str],
+        begun: Begun | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
+        """*begun*: what came of the first call, which has been made already."""
         self._asked = asked
+        self._begun = begun
         self._exchange = exchange
         self._backends = backends
         self._continuations = continuations
@@ -118,12 +135,16 @@ class Asker:
             AttemptFailed: there is no answer; the attempt is closed.
             LedgerUnavailable: it could not be booked, so it was not made.
         """
+        begun, self._begun = self._begun, None
+        if begun is not None and begun.asked(prepared.target, key.index if key else None):
+            raise AttemptFailed(begun.failure)
         attempt = await self._exchange.begin(prepared.target, key.index if key else None)
+        given = deadline
         deadline = min(deadline, self._now() + prepared.spec.timeouts.total_s)
         committed = onto or Committed(self._exchange, [], prepared, deadline=deadline)
         try:
             call = self._call(prepared, key, deadline)
-            attempt.sent = True
+            attempt.sent, attempt.streams = True, prepared.stream
             answer = await committed.enter(self._backends[prepared.target.provider].send(call))
             attempt.http_status = answer.status
             attempt.heard(answer.headers)
@@ -134,8 +155,9 @@ class Asker:
                 await committed.close()  # at once: the other calls of a fan-out may wait for the same local model
         except (BackendError, AttemptFailed) as error:
             await committed.close()
-            self._exchange.failed(attempt, error.failure)
-            raise AttemptFailed(error.failure) from error
+            failure = judged(error.failure, self._asked.controls, given - self._now())
+            self._exchange.failed(attempt, failure)
+            raise AttemptFailed(failure) from error
         except BaseException:
             await committed.close()
             raise
@@ -222,10 +244,15 @@ class Asker:
         wire = await self._wire(prepared, committed)
         if isinstance(wire, Continued):
             committed.continued = wire
+
+        def told(failure: Failure) -> Failure:
+            in_words = in_clients_words(failure, self._asked.request, prepared.rules.dialect)
+            return self._clean(prepared.spec.name, in_words)
+
         return Live(
             pieces,
             wire,
-            lambda failure: self._clean(prepared.spec.name, failure),
+            told,
             idle_s=prepared.spec.timeouts.idle_s,
             now=self._now,
         )

@@ -15,10 +15,10 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from proxy.asked import Asked
-from proxy.asking import Asker, Committed
+from proxy.asking import Asker, Begun, Committed
 from proxy.backends.backend import Backend
 from proxy.config.model import StructuredSettings
-from proxy.conforming import Judged, asked_again, broken_calls, judged, mended, must_be_checked, not_fitting
+from proxy.conforming import Judged, asked_again, judged, mended, must_be_checked, not_fitting, unshown
 from proxy.continuing import Sequel, followed
 from proxy.controls import LossMode
 from proxy.errors import Refused, refused
@@ -75,6 +75,7 @@ class Attempter:
         whole: bool = False,
         relays: bool = True,
         resumes: bool = False,
+        begun: Begun | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         """With *whole* answers are asked for in one piece; without *relays* the client's bytes are not what is asked.
@@ -104,6 +105,7 @@ class Attempter:
             resumes=resumes,
             clean=clean,
             clean_text=clean_text,
+            begun=begun,
             now=now,
         )
 
@@ -128,14 +130,18 @@ class Attempter:
                 mended = await self._mended(failed.failure, prepared, treatment, deadline)
                 if mended is None:
                     treatment.failed()
-                    told = in_clients_words(failed.failure, self._asked.request, prepared.rules.dialect)
+                    told = in_clients_words(
+                        _of_one_call(failed.failure, prepared), self._asked.request, prepared.rules.dialect
+                    )
                     raise type(failed)(told) from failed
                 prepared = mended
                 continue
             treatment.worked(prepared)
             if committed.notes:
                 self._say(committed, committed.notes)
-            return await self._fitting(committed, key, deadline)
+            committed = await self._fitting(committed, key, deadline)
+            self._say_what_is_not_shown(committed)
+            return committed
 
     async def _mended(
         self, failure: Failure, refused_one: Prepared, treatment: Treatment, deadline: float
@@ -190,8 +196,6 @@ class Attempter:
     async def _fitting(self, committed: Committed, key: Key | None, deadline: float) -> Committed:
         """*committed*, or what the target says when it is asked once more for the JSON that it owes."""
         request, response = self._asked.request, committed.response
-        if response is not None and self._asked.dialect.ARGUMENTS_ARE_OBJECTS and not committed.prepared.verbatim:
-            self._exchange.losses = (*self._exchange.losses, *broken_calls(response))
         if response is None or not self._validate or not must_be_checked(request, committed.prepared):
             return committed
         verdict = judged(response, request)
@@ -211,6 +215,11 @@ class Attempter:
             losses.append(not_fitting(request, verdict.wrong))
         self._exchange.losses = tuple(dict.fromkeys(losses))
         return committed
+
+    def _say_what_is_not_shown(self, committed: Committed) -> None:
+        """Of a whole answer, which is known before its head leaves; a stream's closing receipt says it."""
+        if committed.response is not None and committed.payload is None:
+            self._exchange.losses = (*self._exchange.losses, *unshown(self._asked, committed.response))
 
     async def _repaired(
         self, committed: Committed, verdict: Judged, key: Key | None, deadline: float
@@ -383,6 +392,13 @@ def _joined(first: Committed, response: Response, again: Mapping[int, Committed]
         response=response,
         gave=[*first.shares(response), *(part for one in again.values() for part in one.shares(_said(one)))],
     )
+
+
+def _of_one_call(failure: Failure, prepared: Prepared) -> Failure:
+    """*failure*, saying that it was one call's where each choice took a call."""
+    if prepared.fan_out < 2:
+        return failure
+    return replace(failure, message=f"{failure.message} (one of {prepared.fan_out} calls, one for each choice)")
 
 
 def _failure(error: AttemptFailed | BadRequest | Refused | LedgerUnavailable) -> Failure:

@@ -20,7 +20,7 @@ import hmac
 from collections.abc import Mapping
 from typing import Final
 
-from proxy.errors import Refused, refused
+from proxy.errors import Refused, UnknownKey, refused
 from proxy.identity import ANONYMOUS, MASTER_IDENTITY, ROLES, Identity, Role
 from proxy.keyring import Entry, Keyring
 from proxy.server import Access
@@ -61,8 +61,8 @@ class Gate:
         *signer*: the key that has signed it, checked already.
 
         Raises:
-            Refused: 401 without a valid key where one is needed, 403 where the key's roles do not reach, or where a
-                key that does is needed and there is none.
+            Refused: 401 without a valid key where one is needed (UnknownKey when another one was sent), 403 where the
+                key's roles do not reach, or where a key that does is needed and there is none.
         """
         if access == "open":
             return ANONYMOUS
@@ -71,7 +71,7 @@ class Gate:
             return MASTER_IDENTITY
         entry = signer or self._find(presented)
         if entry is None:
-            return self._without_key(access)
+            return self._without_key(access, sent=presented is not None)
         _check_role(entry.identity, access)
         if self._keyring is not None:
             self._keyring.touch(entry)
@@ -107,7 +107,8 @@ class Gate:
             raise invalid_key(told, "signature_missing")
         return entry
 
-    def _without_key(self, access: Access) -> Identity:
+    def _without_key(self, access: Access, *, sent: bool) -> Identity:
+        """Nobody's key was *sent*, or none at all. Raises Refused where one is needed."""
         if access == "master" and self._master is None:
             raise refused(
                 403,
@@ -121,7 +122,8 @@ class Gate:
         closed = access in {"viewer", "operator"} and self.house_has_keys
         if self.required or closed or access == "master" or access in _NEVER_ANONYMOUS:
             what = "the master key" if access == "master" else _key_of(access)
-            raise invalid_key(f"{what} is needed: send it as Authorization: Bearer KEY")
+            told = f"{what} is needed: send it as Authorization: Bearer KEY"
+            raise UnknownKey(f"the key is not known; {told}") if sent else invalid_key(told)
         return ANONYMOUS
 
     def _is_master(self, key: str | None) -> bool:

@@ -1,11 +1,14 @@
-"""What is done for the ledger beside the requests: sums are kept ready, old rows removed; and checking it on demand."""
+"""What is done for the ledger beside the requests: the journal is emptied, sums are kept ready, old rows removed.
+
+And checking it, on demand.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 from proxy.services import Services
@@ -37,6 +40,8 @@ async def bookkeeping(services: Services) -> AsyncIterator[None]:
 async def _fold(services: Services) -> None:
     rollups = Rollups(services.db)
     while True:
+        with suppress(StorageError):  # /health says why, and how much waits
+            await services.ledger.catch_up()
         if services.setup.loaded.settings.ledger.rollups:
             try:
                 await rollups.catch_up()
@@ -60,9 +65,20 @@ async def _retain(services: Services) -> None:
         await asyncio.sleep(RETENTION_S)
 
 
-async def prune(services: Services, before: float, *, keep_sums: bool) -> tuple[int, float]:
-    """Remove what was opened before *before* (Unix seconds): how many exchanges, and before which moment."""
-    pruned = await Retention(services.db, Rollups(services.db)).prune(before, keep_sums=keep_sums)
+class Doubtful(Exception):
+    """What is to be removed is more than people mean as a rule. The message says why."""
+
+
+async def prune(services: Services, before: float, *, keep_sums: bool, confirmed: bool) -> tuple[int, float]:
+    """Remove what was opened before *before* (Unix seconds): how many exchanges, and before which moment.
+
+    Raises:
+        Doubtful: it is not *confirmed*, and should be; nothing was removed.
+    """
+    retention = Retention(services.db, Rollups(services.db))
+    if not confirmed and (why := await retention.objection(before)):
+        raise Doubtful(why)
+    pruned = await retention.prune(before, keep_sums=keep_sums)
     return pruned.exchanges, pruned.before
 
 

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any, Final
 
 from proxy.config.model import BudgetSettings, Settings
@@ -19,7 +18,7 @@ from proxy.identity import Identity
 from routing.pricing import PriceBook
 from routing.targets import Target
 from storage.budgets import Budget, Kind, OverBudget, Standing
-from storage.money import NANO, usd
+from storage.money import nanousd, usd
 from translators.neutral import Failure
 
 Rooms = tuple[Budget, ...]
@@ -181,7 +180,7 @@ def _configured(name: str, said: BudgetSettings) -> Budget:
         name=name,
         kind=kind,
         subject=subject,
-        limit_nanousd=int(Decimal(said.limit_usd) * NANO),
+        limit_nanousd=nanousd(said.limit_usd),
         window=said.window,
         rolling=said.rolling,
         hard=said.hard,

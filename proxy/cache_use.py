@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 MAX_PAIRS: Final = 10_000
@@ -18,6 +18,11 @@ class CacheUse:
     similar_hits: int = 0
     misses: int = 0
     saved_nanousd: int = 0
+
+    def add(self, other: CacheUse) -> None:
+        """Count *other* in."""
+        for each in fields(self):
+            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
 
 
 class CacheUses:
@@ -42,11 +47,7 @@ class CacheUses:
         """All of them together."""
         total = CacheUse()
         for use in self.pairs.values():
-            total.hits += use.hits
-            total.stale_hits += use.stale_hits
-            total.similar_hits += use.similar_hits
-            total.misses += use.misses
-            total.saved_nanousd += use.saved_nanousd
+            total.add(use)
         return total
 
     def _of(self, route: str, model: str) -> CacheUse:

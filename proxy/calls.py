@@ -67,8 +67,9 @@ async def call(
             if answer.status >= 400:
                 raise AttemptFailed(short.parse_error(answer.status, raw[:MAX_ERROR_BYTES], answer.headers))
     except (BackendError, AttemptFailed) as error:
-        exchange.failed(attempt, error.failure)
-        raise AttemptFailed(error.failure) from error
+        failure = exchange.judged(error.failure)
+        exchange.failed(attempt, failure)
+        raise AttemptFailed(failure) from error
     exchange.target = target
     exchange.saw_first_event(attempt)
     return raw, attempt

@@ -13,12 +13,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from proxy.asked import Asked
 from proxy.prepare import Prepared
 from proxy.structured import answer_text, enforced, fenced, problems
 from proxy.whole import summed
-from translators.codec import JsonError, loads
 from translators.losses import Loss, field_of
-from translators.neutral import Choice, Part, Request, Response, Text, ToolCall
+from translators.neutral import Choice, Part, Request, Response, Text
 
 WORST: Final = 200
 """Characters of the first problem that a loss repeats."""
@@ -74,21 +74,9 @@ def taken_out(request: Request) -> Loss:
     return Loss(field_of(request, "output"), "emulated", "the JSON stood in other text and was taken out of it")
 
 
-def broken_calls(response: Response) -> tuple[Loss, ...]:
-    """What is said of calls whose arguments are no JSON object, to a client whose dialect has nothing else for them."""
-    parts = [part for choice in response.choices for part in choice.parts]
-    return tuple(
-        Loss(f"{part.name}.arguments", "emulated", "the model wrote no JSON object; what could be read of it is told")
-        for part in parts
-        if isinstance(part, ToolCall) and part.kind == "function" and not _is_object(part.arguments)
-    )
-
-
-def _is_object(text: str) -> bool:
-    try:
-        return not text.strip() or isinstance(loads(text), dict)
-    except JsonError:
-        return False
+def unshown(asked: Asked, response: Response) -> tuple[Loss, ...]:
+    """What is said of the parts of *response* that the client's dialect has no place for."""
+    return tuple(asked.dialect.unshown(response, asked.reply_to()))
 
 
 def not_fitting(request: Request, wrong: tuple[str, ...]) -> Loss:

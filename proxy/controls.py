@@ -5,6 +5,7 @@ A header wins over the body. Nothing of this is ever forwarded.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -21,6 +22,7 @@ _LOSS_MODES: Final = ("warn", "reject", "ignore")
 MAX_TAGS: Final = 16
 MAX_TAG: Final = 128
 MAX_TIMEOUT_S: Final = 86_400.0
+_DIGITS: Final = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +142,10 @@ def _tags(value: Any, place: str) -> dict[str, str]:
 def _timeout(value: Any, place: str) -> float | None:
     if value is None:
         return None
-    try:
-        seconds = -1.0 if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        seconds = -1.0
-    if not 0 < seconds <= MAX_TIMEOUT_S:
-        raise BadRequest(f"{place}: expected seconds above 0, found {str(value)[:60]!r}", place)
+    seconds = _number(value)
+    if seconds is None or not 0 < seconds <= MAX_TIMEOUT_S:
+        told = f"expected seconds above 0, at most {MAX_TIMEOUT_S:g}, found {str(value)[:60]!r}"
+        raise BadRequest(f"{place}: {told}", place)
     return seconds
 
 
@@ -161,13 +161,17 @@ def _flag(value: Any, place: str) -> bool | None:
 def _quality(value: Any, place: str) -> float | None:
     if value is None:
         return None
-    try:
-        share = -1.0 if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        share = -1.0
-    if not 0 <= share <= 1:
+    share = _number(value)
+    if share is None or not 0 <= share <= 1:
         raise BadRequest(f"{place}: expected a number from 0 (cost) to 1 (quality), found {str(value)[:60]!r}", place)
     return share
+
+
+def _number(value: Any) -> float | None:
+    """A number of a body, or one that a header spells in digits; None when it is none."""
+    if isinstance(value, str):
+        return float(value) if _DIGITS.fullmatch(value) else None
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _chain(value: Any) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.config.secrets import STORED, Secret
-from proxy.sealing import CannotOpen, Seal, Sealer, key_from_passphrase, key_from_text, sealed_with
+from proxy.sealing import CannotOpen, Seal, Sealer, fingerprint, key_from_passphrase, key_from_text, sealed_with
 from storage.credentials import Credential, Credentials, Work
 from translators.codec import dumps, loads_object
 
@@ -26,6 +26,9 @@ log = logging.getLogger("modelport")
 
 PURPOSE: Final = "credential"
 SALT_BYTES: Final = 16
+PEPPER: Final = "fingerprint"
+"""Its purpose, and its name."""
+PEPPER_BYTES: Final = 32
 
 
 class NoSealer(Exception):
@@ -176,11 +179,16 @@ class CredentialBook:
     audit: AuditLog
     sealer: Sealer | None
     keys: StoredKeys = field(default_factory=StoredKeys)
+    _pepper: bytes | None = None
+    """What fingerprints are made with. It is sealed in the database and stays when the key that seals is another one,
+    so that a stored key keeps its fingerprint; None: there is none, or it cannot be opened."""
     _changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def load(self) -> None:
         """Read and open what is stored."""
-        self.keys = StoredKeys([self._opened(row) for row in await self.store.all()])
+        rows = await self.store.all()
+        self._pepper = await self._stored_pepper()
+        self.keys = StoredKeys([self._opened(row) for row in rows])
         for key in self.keys.all.values():
             if key.enabled and key.why_not:
                 log.error("the stored key %s of %s cannot be used: %s", key.name, key.provider, key.why_not)
@@ -194,6 +202,7 @@ class CredentialBook:
             StorageError: it cannot be written.
         """
         sealed = self._seal().seal(_bound(key, text), key.name)
+        await self._have_pepper()
         shown = {**key.shown(), "fingerprint": self._fingerprint(text)}
         entry = self.audit.entry(by, "credential.added", key.name, after=shown)
         row = Credential(key.name, key.provider, sealed, key.weight, key.base_url, key.dialect, key.enabled)
@@ -230,6 +239,7 @@ class CredentialBook:
             if before is None:
                 return None
             sealed = seal.seal(_bound(before, text), name)
+            await self._have_pepper()
             after = {**before.shown(), "fingerprint": self._fingerprint(text)}
             await self.store.rotate(
                 name, sealed, self.audit.entry(by, "credential.rotated", name, before.shown(), after)
@@ -258,7 +268,8 @@ class CredentialBook:
             raise NoSealer
         async with self._changing:
             entry = self.audit.entry(by, "secrets.rotated", "secrets", after={"key_id": self.sealer.key_id})
-            count = await self.store.reseal(self.sealer.reseal, entry)
+            pepper = self.sealer.seal(PEPPER, PEPPER, self._pepper) if self._pepper else None
+            count = await self.store.reseal(self.sealer.reseal, entry, pepper)
             await self.load()
         return count
 
@@ -276,7 +287,23 @@ class CredentialBook:
         return self.sealer.of(PURPOSE)
 
     def _fingerprint(self, text: str) -> str | None:
-        return self.sealer.fingerprint(text.encode()) if self.sealer else None
+        return fingerprint(self._pepper, text.encode()) if self._pepper else None
+
+    async def _stored_pepper(self) -> bytes | None:
+        sealed = await self.store.pepper()
+        if sealed is None or self.sealer is None:
+            return None
+        try:
+            return self.sealer.open(PEPPER, PEPPER, sealed)
+        except CannotOpen:
+            return None
+
+    async def _have_pepper(self) -> None:
+        """Make a pepper, and keep it, where there is none that can be opened. Raises StorageError."""
+        if self._pepper is None and self.sealer is not None:
+            pepper = os.urandom(PEPPER_BYTES)
+            await self.store.keep_pepper(self.sealer.seal(PEPPER, PEPPER, pepper))
+            self._pepper = pepper
 
     def _opened(self, row: Credential) -> StoredKey:
         key = StoredKey(

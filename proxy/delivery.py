@@ -12,7 +12,7 @@ from aiohttp import web
 
 from proxy.asked import Asked
 from proxy.asking import Committed
-from proxy.conforming import broken_calls, judged, must_be_checked, not_fitting
+from proxy.conforming import judged, must_be_checked, not_fitting, unshown
 from proxy.exchange import Exchange
 from proxy.live import Live
 from proxy.server import Incoming
@@ -22,7 +22,7 @@ from proxy.whole import summed
 from storage.errors import LedgerUnavailable
 from translators.assemble import replay
 from translators.dialects import SPOKEN
-from translators.neutral import Failure, Response, Usage
+from translators.neutral import Failure, Request, Response, Usage
 
 STREAM_HEADERS: Final[Mapping[str, str]] = {
     "cache-control": "no-cache",
@@ -30,6 +30,20 @@ STREAM_HEADERS: Final[Mapping[str, str]] = {
     "x-content-type-options": "nosniff",
 }
 WHOLE_HEADERS: Final[Mapping[str, str]] = {"content-type": "application/json", "x-content-type-options": "nosniff"}
+
+
+async def booked(
+    services: Services, exchange: Exchange, committed: Committed, response: Response, *, tenant: str, request: Request
+) -> None:
+    """Account for *response* to a *request*, keep its reasoning for the next turn of *tenant*, and close the books.
+
+    Raises:
+        LedgerUnavailable: they could not be closed.
+    """
+    await services.account(exchange, committed, response)
+    services.remember(tenant, request, response, committed.prepared)
+    exchange.answer = response
+    await exchange.settle("ok")
 
 
 @dataclass(slots=True)
@@ -56,10 +70,7 @@ class Delivery:
             raise AssertionError("a committed answer is live or whole")
         await committed.close()
         await self._settle(committed, committed.response)
-        response = committed.response
-        if response.usage is None:
-            response = replace(response, usage=_counted(committed))
-        return await self._send(response, committed.payload, committed.headers)
+        return await self._send(counted(committed, committed.response), committed.payload, committed.headers)
 
     async def of_stored(self, stored: Stored) -> web.StreamResponse:
         """Send an answer out of the cache, in the form that this client wants."""
@@ -69,16 +80,14 @@ class Delivery:
         return await self._send(stored.response, stored.payload if own else None, {})
 
     async def _settle(self, committed: Committed, response: Response) -> None:
-        await self.services.account(self.exchange, committed, response)
-        self.services.remember(self.incoming.tenant, self.asked.request, response, committed.prepared)
-        self.exchange.answer = response
-        await self.exchange.settle("ok")
+        tenant, request = self.incoming.tenant, self.asked.request
+        await booked(self.services, self.exchange, committed, response, tenant=tenant, request=request)
         if self.keep and self.exchange.target and storable(response):
             exchange, dialect = self.exchange, self.asked.request.dialect
             payload = committed.payload if dialect in SPOKEN else None
-            self.keep(
-                Stored(self.exchange.target.name, exchange.cost_nanousd, response, exchange.losses, dialect, payload)
-            )
+            here = unshown(self.asked, response)  # what the next client is not shown, its own dialect says
+            losses = tuple(loss for loss in exchange.losses if loss not in here)
+            self.keep(Stored(self.exchange.target.name, exchange.cost_nanousd, response, losses, dialect, payload))
 
     async def _send(self, response: Response, payload: bytes | None, headers: Mapping[str, str]) -> web.StreamResponse:
         """A whole answer, in one write; as a stream if the client asked for one."""
@@ -101,7 +110,7 @@ class Delivery:
 
     @property
     def _stream_headers(self) -> dict[str, str]:
-        return {"content-type": self.asked.stream_type, **STREAM_HEADERS}
+        return {"content-type": self.asked.stream_type, **STREAM_HEADERS, **self.incoming.metered.headers()}
 
     async def _of_live(self, committed: Committed, live: Live) -> web.StreamResponse:
         exchange = self.exchange
@@ -123,7 +132,7 @@ class Delivery:
             live.fail(Failure("overloaded", str(error), 503, "ledger_unavailable"))
             await stream.write_eof(live.last_words())
             return stream
-        frames = live.close(exchange.receipt(), _counted(committed))
+        frames = live.close(exchange.receipt(), _usage(committed))
         if memory := self.asked.memory:
             frames = await memory.kept_frames(frames, exchange.target, by_vendor=committed.prepared.verbatim)
         await stream.write_eof(frames)
@@ -132,8 +141,8 @@ class Delivery:
     def _say_what_does_not_fit(self, committed: Committed, response: Response) -> None:
         """A stream has gone out as it was; whether it has the form that was asked for stands in its receipt."""
         request, settings = self.asked.request, self.services.setup.loaded.settings.structured
-        if self.asked.dialect.ARGUMENTS_ARE_OBJECTS and not committed.prepared.verbatim:
-            self.exchange.losses = (*self.exchange.losses, *broken_calls(response))
+        if not committed.prepared.verbatim:
+            self.exchange.losses = (*self.exchange.losses, *unshown(self.asked, response))
         if not settings.validate_answers or not must_be_checked(request, committed.prepared):
             return
         verdict = judged(response, request)
@@ -153,7 +162,12 @@ class Delivery:
             live.fail(Failure("timeout", "the answer did not end in time", 504, "upstream_timeout"))
 
 
-def _counted(committed: Committed) -> Usage:
+def counted(committed: Committed, response: Response) -> Response:
+    """*response* with the tokens that its books have, where its vendor told none."""
+    return response if response.usage is not None else replace(response, usage=_usage(committed))
+
+
+def _usage(committed: Committed) -> Usage:
     """The tokens of a settled answer: the vendor's counts, and the proxy's own where it told none."""
     usages = [attempt.usage for attempt in committed.attempts if attempt.usage]
     return summed(usages) if len(usages) > 1 else usages[0]

@@ -14,7 +14,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
@@ -33,6 +33,7 @@ from proxy.opening import Matter, new_exchange
 from proxy.ordering import Wish, in_order
 from proxy.prepare import refuse_losses
 from proxy.providers import ProviderSpec
+from proxy.records import Record, of_vectors
 from proxy.server import Incoming
 from proxy.services import Services
 from proxy.setup import Caching, Key, Setup
@@ -100,6 +101,8 @@ class Errand:
     wanted: Wanted
     route: Route
     key: bytes | None
+    payload: list[bytes] = field(default_factory=list)
+    """What the client was answered, once that is known."""
 
     @property
     def time_allowed_s(self) -> float:
@@ -159,6 +162,7 @@ async def _ask(errand: Errand, land: Land | None = None) -> web.StreamResponse:
             services, setup, errand.route, exchange, targets=await _order(errand), attempt=asking.attempt
         )
         await services.account_left(exchange, None)
+        errand.payload.append(answered.payload)
         await exchange.settle("ok")
     except (Refused, BadRequest) as error:
         if exchange.attempts:
@@ -221,7 +225,14 @@ def _new_exchange(errand: Errand, cache: CacheUse) -> Exchange:
         input_estimate=weight,
         load=Load(lambda: weight, output_tokens=0),
     )
-    return new_exchange(errand.services, errand.setup, errand.incoming, errand.route, matter, cache=cache)
+    services, settings = errand.services, errand.setup.loaded.settings
+    exchange = new_exchange(services, errand.setup, errand.incoming, errand.route, matter, cache=cache)
+
+    def record() -> Record:
+        return of_vectors(errand.wanted.raw, errand.payload[-1] if errand.payload else None)
+
+    services.request_log.follow(settings, exchange, errand.incoming.identity, record)
+    return exchange
 
 
 # --- the attempts --------------------------------------------------------------------------------
@@ -266,7 +277,8 @@ class Asking:
                     return await self._relayed(place)
                 return await self._rendered(place)
         except TimeoutError as error:
-            raise AttemptFailed(Failure("timeout", "the answer did not end in time", 504)) from error
+            late = Failure("timeout", "the answer did not end in time", 504)
+            raise AttemptFailed(self.exchange.judged(late)) from error
 
     async def _relayed(self, place: _Place) -> Answered:
         """The client's bytes to the server, and the server's back."""
@@ -456,6 +468,7 @@ async def _from_cache(errand: Errand, stored: Stored, age_s: float = 0) -> web.S
     exchange.more_headers["age"] = str(int(age_s))
     refuse_losses(stored.losses, stored.target, errand.losses)
     exchange.answered_from_cache(stored, report_losses=errand.losses != "ignore")
+    errand.payload.append(stored.payload or b"")
     await exchange.settle("ok")
     errand.services.cache_use.hit(errand.route.name, stored.target, stored.cost_nanousd, stale=False, similar=False)
     return _response(stored.payload or b"", exchange)

@@ -2,6 +2,7 @@
 
 ProxyError
 ├── Refused             the client gets this answer: a neutral Failure and headers
+│   └── UnknownKey      the key or signature that was sent is nobody's (401)
 └── StartError          the server cannot start: one line that says why and what to do
 
 `for_client` keeps two things apart: what the client did wrong keeps its status, what went wrong between us and the
@@ -35,6 +36,13 @@ class Refused(ProxyError):
         super().__init__(failure.message)
         self.failure = failure
         self.headers = dict(headers or {})
+
+
+class UnknownKey(Refused):
+    """401: the key, or the signature, that was sent is nobody's. How often that happens is counted by address."""
+
+    def __init__(self, message: str, code: str = "invalid_api_key") -> None:
+        super().__init__(Failure("authentication", message, 401, code))
 
 
 class StartError(ProxyError):

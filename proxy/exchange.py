@@ -13,6 +13,7 @@ from proxy.budgeting import Spending, budget_failure
 from proxy.controls import Controls
 from proxy.identity import Identity
 from proxy.stored import Stored
+from routing.breaker import CLIENTS_DEADLINE
 from routing.errors import NotSent
 from routing.targets import Target
 from storage.budgets import OverBudget
@@ -25,6 +26,8 @@ from translators.neutral import Failure, Response, Usage
 
 MAX_LOSSES_HEADER: Final = 4096
 """Clients refuse an answer with a header line of more than 8190 bytes."""
+TOLERANCE_S: Final = 0.005
+"""By how much a clock may be early."""
 RATE_HEADERS: Final = ("x-ratelimit-", "anthropic-ratelimit-", "ratelimit-")
 
 
@@ -48,7 +51,11 @@ class Attempt:
     ended: float | None = None
     """When it had given its part of an answer that other attempts go on with; on the clock of *started*."""
     abandoned: bool = False
-    """Whether its answer is not wanted any more, because one that belongs with it failed."""
+    """Whether its answer is not wanted any more: one that belongs with it failed, another won, or the client left."""
+    streams: bool = False
+    """Whether it was asked to answer bit by bit."""
+    in_vain: Callable[[int | None], None] | None = None
+    """Is told what it cost, in nano-dollars, where another one's answer was taken."""
     admitted: Admitted | None = None
     """Its place below the limits of its provider and key."""
 
@@ -99,6 +106,12 @@ class Attempt:
             latency_ms=round(self.elapsed_ms(), 3),
             first_event_ms=self.first_event_ms,
         )
+
+
+def judged(failure: Failure, controls: Controls, left_s: float) -> Failure:
+    """*failure*, marked where the client's own deadline, *left_s* away, and none of our clocks was the reason."""
+    hurried = failure.kind == "timeout" and controls.timeout_s is not None and left_s <= TOLERANCE_S
+    return replace(failure, code=CLIENTS_DEADLINE) if hurried else failure
 
 
 class Books(Protocol):
@@ -187,6 +200,7 @@ class Exchange:
         self._started = started
         self._identity = identity
         self._tags = {**controls.tags, **identity.tags}
+        self._controls = controls
         self._client_request_id = client_request_id
         self._input_estimate = input_estimate
         self._closing: list[SettledAttempt] = []
@@ -252,17 +266,28 @@ class Exchange:
             self.settled = True  # nothing was booked, or the ledger withdraws it by itself
             raise
 
+    def judged(self, failure: Failure) -> Failure:
+        """*failure*, marked where it came because the client would not wait any longer."""
+        return judged(failure, self._controls, self.deadline - time.monotonic())
+
     def failed(self, attempt: Attempt, failure: Failure) -> None:
         """The attempt gave nothing; its row is closed together with the next write."""
         if not attempt.settled:
             if attempt.usage is None:
                 attempt.cost_nanousd = 0
-            self._close(attempt, "failed", failure)
+            # A client that would not wait is one that left: it speaks neither for nor against the target.
+            self._close(attempt, "aborted" if failure.code == CLIENTS_DEADLINE else "failed", failure)
 
     def broke_off(self, attempt: Attempt, failure: Failure) -> None:
         """The attempt gave a part of the answer, and *failure* in the place of the rest; another goes on with it."""
         if not attempt.settled:
             self._close(attempt, "interrupted", failure)
+
+    def given_up(self) -> None:
+        """Nobody waits for what is still being asked."""
+        for attempt in self.attempts:
+            if not attempt.settled and attempt.ended is None:
+                attempt.abandoned, attempt.ended = True, time.perf_counter()
 
     def saw_first_event(self, attempt: Attempt) -> None:
         """The first content came. A client sees that of the first attempt that gives any."""
@@ -291,6 +316,7 @@ class Exchange:
         if self.settled:
             return
         self.settled = True
+        in_time = failure is None or self.judged(failure).code != CLIENTS_DEADLINE
         if not self._opened:
             self._tell(status, failure)
             await self._ledger.record(self._open_row(), self._settled_row(status, failure))
@@ -301,7 +327,7 @@ class Exchange:
             if attempt.ended is not None and not attempt.abandoned:
                 self._close(attempt, "ok", None)
             else:
-                self._close(attempt, "aborted" if attempt.abandoned else status, failure)
+                self._close(attempt, status if in_time and not attempt.abandoned else "aborted", failure)
         closing, self._closing = self._closing, []
         self._tell(status, failure)
         await self._ledger.settle(self._settled_row(status, failure), *closing)

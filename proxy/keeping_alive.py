@@ -66,7 +66,7 @@ class Line:
             if over.done():
                 return
             if self.stream is None:
-                told = self._exchange.headers(final=False)
+                told = {**self._exchange.headers(final=False), **self._incoming.metered.headers()}
                 stream = web.StreamResponse(headers={"content-type": self._asked.stream_type, **STREAM_HEADERS, **told})
                 await stream.prepare(self._incoming.http)
                 self.stream = stream

@@ -13,9 +13,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-import aiohttp
-
 from proxy.backends.backend import Backend
+from proxy.backends.callers import Caller
 from proxy.catalogue import list_url
 from proxy.config.secrets import Secret
 from proxy.model_lists import LIST_S, KeyRefused, NoList, page_of
@@ -23,14 +22,12 @@ from proxy.providers import ProviderSpec
 from proxy.setup import Key, new_backend
 
 
-async def check_key(
-    spec: ProviderSpec, secret: Secret, session: aiohttp.ClientSession, clean: Callable[[str], str]
-) -> dict[str, Any]:
+async def check_key(spec: ProviderSpec, secret: Secret, caller: Caller, clean: Callable[[str], str]) -> dict[str, Any]:
     """`status` as above, where was asked, and in the vendor's words why not."""
     source = list_url(spec)
     if spec.backend != "http" or not source or not spec.base_url:
         return _told("impossible", "", f"{spec.title} has no list of models that can be asked for")
-    backend = new_backend(spec, session)
+    backend = new_backend(spec, caller)
     try:
         async with asyncio.timeout(LIST_S):
             await _ask(spec, backend, Key(0, secret.reveal()), clean)

@@ -52,7 +52,8 @@ class LearnedRouting:
         """What a request on *route* is decided by. *knob* None: as the route has it."""
         model = await self._model(settings.model) if settings.model else None
         bandit = (await self._beliefs()).setdefault(route, Bandit()) if settings.learn else None
-        return Advice(model, settings.quality if knob is None else knob, bandit, settings.exploration)
+        knob = settings.quality if knob is None else knob
+        return Advice(model, knob, bandit, settings.exploration, cascades=settings.mode == "cascade")
 
     def note(self, route: str, decision: Decision, exchange: Exchange) -> None:
         """Keep what was decided until its outcome is known; a target that was asked and gave nothing is one at once."""

@@ -22,6 +22,7 @@ from yarl import URL
 from proxy.backends.inflate import BadEncoding, Inflater
 from proxy.errors import refused
 from proxy.file_types import UNDECLARED, is_page, marked, type_of
+from proxy.late_tls import late_context
 from translators.dialect import Rules
 from translators.losses import placed, result_placed
 from translators.neutral import Audio, Document, Image, Message, Part, Request, Source, ToolResult
@@ -125,7 +126,11 @@ class MediaFetcher:
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             connector = aiohttp.TCPConnector(
-                socket_factory=self._guard, limit=_CONNECTIONS, limit_per_host=_CONNECTIONS_TO_ONE, force_close=True
+                socket_factory=self._guard,
+                limit=_CONNECTIONS,
+                limit_per_host=_CONNECTIONS_TO_ONE,
+                force_close=True,
+                ssl=late_context(),
             )
             self._session = aiohttp.ClientSession(
                 connector=connector,

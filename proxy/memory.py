@@ -61,6 +61,8 @@ class Memory:
     keeps: bool = False
     asks_vendor: bool = True
     """Whether an id that is not stored here may be the vendor's."""
+    owns_conversation: bool = False
+    """Whether the conversation that the request names is known as the client's own."""
     forgotten: bool = False
     """Whether the vendor has said that it does not keep the response any more."""
     background_id: str | None = None
@@ -126,9 +128,8 @@ class Memory:
         """Raises Refused: for what lies with the vendor and may be another client's."""
         if self.asks_vendor:
             return
-        if (conversation := self.body.get("conversation")) is not None:
-            name = conversation.get("id") if isinstance(conversation, Mapping) else conversation
-            told = f"Conversation with id {str(name)[:200]!r} not found."
+        if self.body.get("conversation") is not None and not self.owns_conversation:
+            told = f"Conversation with id {str(named_conversation(self.body))[:200]!r} not found."
             raise refused(404, told, kind="not_found", param="conversation", code="not_found")
         for position, item in enumerate(self.items):
             if name := referred(item):
@@ -265,7 +266,14 @@ class Memory:
 
 
 async def remembered(
-    responses: Responses, tenant: str, asked: Asked, *, keeps: bool, reads: bool, asks_vendor: bool
+    responses: Responses,
+    tenant: str,
+    asked: Asked,
+    *,
+    keeps: bool,
+    reads: bool,
+    asks_vendor: bool,
+    owns_conversation: bool = False,
 ) -> Asked:
     """*asked* with its memory, and with the conversation that it continues in the neutral form.
 
@@ -298,12 +306,20 @@ async def remembered(
         past=past,
         keeps=keeps,
         asks_vendor=asks_vendor,
+        owns_conversation=owns_conversation,
         created=asked.created,
     )
     size = sum(len(link.input) + len(link.output) for link in past.links) if past else 0
     request = await asyncio.to_thread(_in_full, memory) if size > THREAD_BYTES else _in_full(memory)
     told = asked.body if reads else {**asked.body, "store": False}  # which answers repeat
     return replace(asked, body=told, request=request, memory=memory)
+
+
+def named_conversation(body: Mapping[str, Any]) -> str | None:
+    """The id of the vendor's conversation that a request is to go on with."""
+    conversation = body.get("conversation")
+    name = conversation.get("id") if isinstance(conversation, Mapping) else conversation
+    return name if isinstance(name, str) else None
 
 
 def _in_full(memory: Memory) -> Request:

@@ -94,6 +94,11 @@ class Plan:
         return list(self.kept.order)
 
     @property
+    def together(self) -> Sequence[Target]:
+        """Those of them that are asked at once, before the others; nobody, where they are asked one by one."""
+        return self.view.decisions[0].together if self.view.decisions else ()
+
+    @property
     def prefer(self) -> Mapping[Target, int]:
         """Positions of keys that go first."""
         return self.kept.prefer
@@ -229,9 +234,13 @@ def keeps_to_caches(setup: Setup, route: Route) -> bool:
 def tell(planned: Plan, exchange: Exchange) -> None:
     """Let the answer's head and receipt say why its target was chosen, where a model has."""
     if planned.view.decisions:
-        why = planned.view.decisions[0].why
-        exchange.more_headers["x-modelport-why"] = why
-        exchange.remarks["why"] = why
+        say_why(exchange, planned.view.decisions[0].why)
+
+
+def say_why(exchange: Exchange, why: str) -> None:
+    """Let the answer's head and receipt say *why* its target was chosen."""
+    exchange.more_headers["x-modelport-why"] = why
+    exchange.remarks["why"] = why
 
 
 def learn(services: Services, planned: Plan, exchange: Exchange) -> None:

@@ -8,10 +8,11 @@ its last piece held back until the exchange is booked.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -28,7 +29,10 @@ from proxy.errors import Refused, for_client, refused
 from proxy.exchange import Attempt, Exchange, rate_limit_headers
 from proxy.opening import Matter, new_exchange, nothing_counted
 from proxy.ordering import unread_order
+from proxy.owning import Claim, claim_of, values_of
 from proxy.providers import ProviderSpec
+from proxy.records import Passed, Record, of_passing
+from proxy.requestlog import wanted
 from proxy.scopes import check_scope
 from proxy.server import Incoming, read_body
 from proxy.services import Services
@@ -36,12 +40,14 @@ from proxy.setup import Key, Setup
 from routing.errors import AttemptFailed
 from routing.pricing import usage_of_raw
 from routing.targets import Route, Target
-from storage.errors import LedgerUnavailable
+from storage.errors import LedgerUnavailable, StorageError
 from storage.ledger import Status
 from translators.codec import REMOVED, JsonError, loads_object, splice, type_name
 from translators.dialects import BACKENDS
 from translators.neutral import Failure, Usage
 from translators.tokens import rough
+
+log = logging.getLogger("modelport")
 
 DIALECT: Final = "passthrough"
 """How the ledger calls these exchanges."""
@@ -97,6 +103,8 @@ class Parcel:
     path: str
     headers: Mapping[str, str]
     controls: Controls
+    claim: Claim
+    """What it says of things that the provider keeps."""
     body: bytes = b""
     rest: AsyncIterator[bytes] | None = None
     model: str | None = None
@@ -108,6 +116,10 @@ class Parcel:
     """Whether *rest* has been sent to somebody and cannot be sent again."""
     objection: Refused | None = None
     """What is wrong with the part of it that came while it was being sent."""
+    sent: Passed | None = None
+    """What the request log is told of its body; None: nothing."""
+    came: Passed | None = None
+    """The same of the answer."""
 
     @property
     def creates(self) -> bool:
@@ -193,7 +205,14 @@ async def _parcel(services: Services, incoming: Incoming, provider: str | None) 
     headers = {name: request.headers[name] for name in SENT if name in request.headers}
     if request.can_read_body:
         headers.setdefault("content-type", "application/octet-stream")
-    parcel = Parcel(request.method, path + query, headers, Controls(), model=request.rel_url.query.get("model"))
+    parcel = Parcel(
+        request.method,
+        path + query,
+        headers,
+        Controls(),
+        claim_of(services, incoming),
+        model=request.rel_url.query.get("model"),
+    )
     kind = request.content_type
     if kind == "application/json" and request.can_read_body:
         parcel.body = await read_body(request, services.max_body, BODY_S)
@@ -354,7 +373,22 @@ def _route(setup: Setup, parcel: Parcel, provider: str | None, incoming: Incomin
 def _new_exchange(services: Services, setup: Setup, incoming: Incoming, parcel: Parcel, route: Route) -> Exchange:
     load = Load(lambda: rough(len(parcel.body)), free=parcel.free, countable=parcel.topic in COUNTABLE)
     matter = Matter(DIALECT, parcel.controls, nothing_counted, input_estimate=0, load=load)
-    return new_exchange(services, setup, incoming, route, matter)
+    exchange = new_exchange(services, setup, incoming, route, matter)
+    _log(services, setup, incoming, parcel, exchange)
+    return exchange
+
+
+def _log(services: Services, setup: Setup, incoming: Incoming, parcel: Parcel, exchange: Exchange) -> None:
+    """Let the request log have what passes by, if it is wanted."""
+    settings = setup.loaded.settings
+    if wanted(settings, incoming.identity, exchange.route):
+        parcel.sent = sent = Passed(parcel.headers.get("content-type", ""))
+        sent.add(parcel.body)
+
+        def record() -> Record:
+            return of_passing(parcel.method, parcel.path, sent, parcel.came)
+
+        services.request_log.follow(settings, exchange, incoming.identity, record)
 
 
 # --- the attempts --------------------------------------------------------------------------------
@@ -374,11 +408,12 @@ class _Attempts:
 
         Raises:
             AttemptFailed: it gave no good answer.
-            Refused: it failed after a body that cannot be sent twice.
+            Refused: it failed after a body that cannot be sent twice, or the parcel is about what is another's there.
         """
         spec = self.setup.specs[target.provider]
         if spec.backend != "http":
             raise refused(404, f"{spec.name} has nothing at {self.parcel.path[:200]}", kind="not_found")
+        await self.parcel.claim.check(spec.name, self.parcel.body, self.parcel.headers.get("content-type", ""))
         attempt = await self.exchange.begin(target, key.index if key else None)
         stack = AsyncExitStack()
         try:
@@ -394,12 +429,13 @@ class _Attempts:
                 raise AttemptFailed(BACKENDS[spec.dialect].parse_error(answer.status, raw, answer.headers))
         except (BackendError, AttemptFailed) as error:
             await stack.aclose()
-            self.exchange.failed(attempt, error.failure)
+            failure = self.exchange.judged(error.failure)
+            self.exchange.failed(attempt, failure)
             if self.parcel.objection is not None:
                 raise self.parcel.objection from error
             if self.parcel.spent or (self.parcel.creates and error.failure.kind not in NOTHING_WAS_DONE):
                 raise Refused(for_client(error.failure, spec.name, self.setup.redactor)) from error
-            raise AttemptFailed(error.failure) from error
+            raise AttemptFailed(failure) from error
         except BaseException:
             await stack.aclose()
             raise
@@ -452,6 +488,8 @@ async def _joined(first: bytes, rest: AsyncIterator[bytes], parcel: Parcel) -> A
         yield first
     try:
         async for piece in rest:
+            if parcel.sent is not None:
+                parcel.sent.add(piece)
             yield piece
     except Refused as objection:
         parcel.objection = objection
@@ -465,21 +503,27 @@ async def _deliver(
     services: Services, incoming: Incoming, exchange: Exchange, parcel: Parcel, passing: Passing
 ) -> web.StreamResponse:
     """The answer's bytes, the last one after the books are closed."""
+    if parcel.claim.lists:
+        return await _deliver_list(exchange, parcel, passing)
     answer = passing.answer
     headers = {name: answer.headers[name] for name in RETURNED if name in answer.headers}
-    told = {**headers, **exchange.vendor_headers, **exchange.headers(final=False), **UNTRUSTED}
+    own = {**exchange.headers(final=False), **incoming.metered.headers()}
+    told = {**headers, **exchange.vendor_headers, **own, **UNTRUSTED}
     stream = web.StreamResponse(status=answer.status, headers=told)
     length = answer.headers.get("content-length", "")
-    if length.isdigit() and answer.headers.get("content-encoding", "identity") == "identity":
+    if length.isascii() and length.isdecimal() and answer.headers.get("content-encoding", "identity") == "identity":
         stream.content_length = int(length)
     await stream.prepare(incoming.http)
     meter = Meter(answer.headers.get("content-type", ""))
+    came = parcel.came = Passed(answer.headers.get("content-type", "")) if parcel.sent else None
     held = b""
     status: Status = "ok"
     failure: Failure | None = None
     try:
         async for piece in answer.pieces():
             meter.add(piece)
+            if came is not None:
+                came.add(piece)
             if meter.too_slow(time.monotonic() - exchange.deadline, passing.attempt.elapsed_ms() / 1000):
                 raise BackendError(Failure("timeout", "the answer did not end in time", 504))
             await stream.write(held + piece[:-1])
@@ -490,6 +534,8 @@ async def _deliver(
     passing.attempt.usage = await meter.usage()
     await _price(services, parcel, passing.attempt)
     await passing.stack.aclose()
+    if parcel.claim.writes and failure is None and parcel.topic not in REPEATABLE:
+        await _note(parcel.claim, passing.attempt.target.provider, meter.values)
     try:
         await exchange.settle(status, failure)
     except LedgerUnavailable as error:
@@ -498,6 +544,33 @@ async def _deliver(
         raise ConnectionResetError("the provider's answer broke off")  # so that the client sees it break off, too
     await stream.write_eof(held)
     return stream
+
+
+async def _deliver_list(exchange: Exchange, parcel: Parcel, passing: Passing) -> web.StreamResponse:
+    """A list of what the provider's account holds, as far as it is the client's."""
+    try:
+        raw = await _beginning(passing.answer, USAGE_BYTES)
+    except BackendError as error:
+        failure = for_client(error.failure, passing.attempt.target.provider, parcel.claim.services.setup.redactor)
+        raise Refused(failure) from error
+    body = await parcel.claim.own_entries(passing.attempt.target.provider, raw)
+    passing.attempt.cost_nanousd = 0
+    await passing.stack.aclose()
+    if parcel.sent is not None:
+        parcel.came = Passed("application/json")
+        parcel.came.add(body)
+    await exchange.settle("ok")
+    told = {"content-type": "application/json", **exchange.vendor_headers, **exchange.headers(final=True), **UNTRUSTED}
+    return web.Response(status=passing.answer.status, body=b"" if parcel.method == "HEAD" else body, headers=told)
+
+
+async def _note(claim: Claim, provider: str, values: Callable[[], list[Any]]) -> None:
+    try:
+        await claim.note(provider, values() if claim.method != "DELETE" else ())
+    except StorageError as error:
+        log.warning(
+            "what %s made could not be written down, so that only the master key reaches it: %s", provider, error
+        )
 
 
 async def _price(services: Services, parcel: Parcel, attempt: Attempt) -> None:
@@ -540,6 +613,10 @@ class Meter:
             else:
                 self._reads = False
                 self._seen.clear()
+
+    def values(self) -> list[Any]:
+        """The JSON values of the answer, those of its events where it streams; none of what is too long to be kept."""
+        return values_of(bytes(self._seen), streams=self.streams) if self._reads else []
 
     async def usage(self) -> Usage | None:
         """The tokens that were told, if any were."""

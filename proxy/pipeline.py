@@ -25,15 +25,18 @@ from proxy.budgeting import Load
 from proxy.caching import Hit, Place, in_background, look_up, look_up_similar, place_of, unless_stopping, with_vector
 from proxy.caching import keep as store
 from proxy.chain import resolve, time_allowed_s
+from proxy.conforming import unshown
 from proxy.delivery import Delivery
 from proxy.errors import Refused, for_client, refused
 from proxy.exchange import Books, Exchange
+from proxy.fast.shapes import learn as learn_shape
+from proxy.fast.shapes import opened_by_lane
 from proxy.keeping_alive import Line
 from proxy.metering import Metered
 from proxy.opening import Matter, new_exchange
 from proxy.ordering import Plan, Wish, learn, plan, tell
 from proxy.prepare import refuse_losses
-from proxy.requestlog import wanted
+from proxy.records import of_question
 from proxy.resuming import Resumer
 from proxy.runners import IN_ONE_PIECE, RUNNERS, Job, first
 from proxy.server import Incoming, new_id
@@ -116,6 +119,8 @@ async def _from_cache(errand: Errand, hit: Hit) -> web.StreamResponse:
     exchange = _new_exchange(errand, "hit")
     losses = errand.asked.controls.losses or errand.route.losses
     refuse_losses(stored.losses, stored.target, losses)
+    if stored.payload is None or stored.dialect != errand.asked.request.dialect:
+        stored = replace(stored, losses=(*stored.losses, *unshown(errand.asked, stored.response)))
     exchange.answered_from_cache(stored, report_losses=losses != "ignore")
     exchange.more_headers.update(hit.headers)
     await exchange.settle("ok")
@@ -168,11 +173,12 @@ async def _renewed(errand: Errand, place: Place) -> None:
 
 async def _ask(errand: Errand, land: Land | None = None) -> web.StreamResponse:
     """Ask the route's targets and deliver what the first good one says."""
-    exchange = _new_exchange(errand, "miss" if errand.place else "bypass")
+    opened = opened_by_lane(errand.incoming)
+    exchange = opened.exchange if opened else _new_exchange(errand, "miss" if errand.place else "bypass")
     planned = await _planned(errand)
     tell(planned, exchange)
     committed: Committed | None = None
-    line = Line(errand.incoming, errand.asked, exchange, _keep_alive_s(errand))
+    line = Line(errand.incoming, errand.asked, exchange, _keep_alive_s(errand, planned))
     try:
         async with line:
             committed = await _committed(errand, exchange, planned)
@@ -191,6 +197,8 @@ async def _ask(errand: Errand, land: Land | None = None) -> web.StreamResponse:
             services.cache_use.missed(errand.route.name, exchange.target.name if exchange.target else "")
         if committed:
             learn(errand.services, planned, exchange)
+            if exchange.settled and planned.measured is None:
+                learn_shape(errand, committed, exchange)
             await committed.close()
         if exchange.attempts and not exchange.settled:
             # Unsettled are the request whose client is gone, and the one that met a bug.
@@ -228,6 +236,7 @@ async def _committed(errand: Errand, exchange: Exchange, planned: Plan) -> Commi
         planned.prefer,
         _load(errand.asked.request),
         partial(_attempter, errand, recalled),
+        planned.together,
     )
     committed = await RUNNERS.get(route.policy, first)(job)
     if _resumes(errand):
@@ -247,6 +256,7 @@ def _attempter(
 ) -> Attempter:
     """What makes attempts at one answer; see `runners.job.NewAttempter`."""
     services, setup, route = errand.services, errand.setup, errand.route
+    opened = opened_by_lane(errand.incoming)
     return Attempter(
         asked or errand.asked,
         books,
@@ -263,6 +273,7 @@ def _attempter(
         whole=whole or errand.renews,
         relays=relays,
         resumes=_resumes(errand),
+        begun=opened.begun if opened and books is opened.exchange else None,
     )
 
 
@@ -273,10 +284,11 @@ def _resumes(errand: Errand) -> bool:
     return wanted and errand.asked.request.stream and (controls.losses or route.losses) != "reject"
 
 
-def _keep_alive_s(errand: Errand) -> float | None:
+def _keep_alive_s(errand: Errand, planned: Plan) -> float | None:
     """After which silence the client of a stream is to hear that it is not forgotten; None: it does not wait long."""
     route = errand.route
-    return errand.setup.consensus(route.name).keep_alive_s if route.policy in IN_ONE_PIECE else None
+    waits = route.policy in IN_ONE_PIECE or planned.together
+    return errand.setup.consensus(route.name).keep_alive_s if waits else None
 
 
 def _load(request: Request) -> Load:
@@ -322,7 +334,6 @@ def _new_exchange(errand: Errand, cache: CacheUse) -> Exchange:
         stream=request.stream,
     )
     exchange = new_exchange(errand.services, errand.setup, errand.incoming, errand.route, matter, cache=cache)
-    identity = errand.incoming.identity
-    if wanted(errand.setup.loaded.settings, identity, errand.route.name):
-        exchange.on_settled = errand.services.request_log.watcher(errand.asked, exchange, identity)
+    settings, requests = errand.setup.loaded.settings, errand.services.request_log
+    requests.follow(settings, exchange, errand.incoming.identity, lambda: of_question(errand.asked, exchange.answer))
     return exchange

@@ -84,5 +84,6 @@ async def _probe(services: Services, specs: Iterable[ProviderSpec]) -> None:
         except StorageError as error:
             log.warning("%s was not probed: %s", spec.name, error)
             continue
+        services.tally.probes[spec.name, told["ok"]] += 1
         if not told["ok"]:
             log.warning("probe of %s: %s", spec.name, told["error"])

@@ -26,6 +26,7 @@ from proxy.opening import Matter, new_exchange
 from proxy.ordering import Wish, in_order
 from proxy.pipeline import answer
 from proxy.providers import COMPLETIONS
+from proxy.records import of_question
 from proxy.server import Incoming
 from proxy.services import Services, spoken
 from proxy.setup import Key, Setup
@@ -100,7 +101,10 @@ def _new_exchange(services: Services, setup: Setup, incoming: Incoming, whole: A
         load=Load(lambda: rough(len(whole.raw)), request.max_output_tokens, request.n or 1),
         stream=request.stream,
     )
-    return new_exchange(services, setup, incoming, route, matter)
+    exchange = new_exchange(services, setup, incoming, route, matter)
+    settings, requests = setup.loaded.settings, services.request_log
+    requests.follow(settings, exchange, incoming.identity, lambda: of_question(whole, exchange.answer))
+    return exchange
 
 
 def _counted(whole: Asked, model: str) -> int:

@@ -235,7 +235,10 @@ def _spec(
     why_off = _why_off(row, own, keys, missing, configured=section is not None, addressed=bool(from_environment))
     if stored and not keys and not why_off and own.auth != "none":
         why_off = stored.why_none(name)
-    if own.enabled and backend == "http" and not base_url:
+    awaited = own.added_later and backend == "http" and not row and not base_url
+    if awaited:
+        why_off = "it is to be added at run time and was not: POST /api/v1/llm/providers"
+    elif own.enabled and backend == "http" and not base_url:
         addressless = f"no base_url: set {' or '.join(row.get('base_url_env', ()))}"
         why_off = f"{why_off}; {addressless}" if why_off else addressless
     near = LOCAL_QUIRKS if not row and dialect == "openai_chat" and _is_local(base_url) else {}
@@ -274,7 +277,7 @@ def _spec(
         probes_per_day=own.probes_per_day,
         probe_model=own.probe_model or (models[0] if own.models and models else row.get("probe_model")),
         docs=row.get("docs", ""),
-        configured=section is not None,
+        configured=section is not None and not awaited,
         why_off=why_off,
     )
 

@@ -120,7 +120,8 @@ class Run:
         tokens: dict[str, Any] = {
             "input": usage.input_tokens if usage else None,
             "output": usage.output_tokens if usage else rough(self.written),
-            "estimated": usage is None or usage.estimated,
+            # The ledger knows which counts the vendor told; the stream that is read here does not say.
+            "estimated": bool(self.row["estimated"]) if self.row else usage is None or usage.estimated,
         }
         found: dict[str, Any] = {
             "query_id": self.id,
@@ -254,9 +255,7 @@ async def begun(services: Services, incoming: Incoming, asked: Asked, wish: Wish
     desk = services.queries
     asynchronous = wish.mode == "asynchronous"
     if asynchronous and not desk.has_room(incoming.tenant):
-        told = (
-            f"there are {desk.bounds.unended_of_tenant} queries of this key, or {desk.bounds.unended} in all, unended"
-        )
+        told = f"there are {desk.bounds.unended_per_key} queries of this key, or {desk.bounds.unended} in all, unended"
         raise refused(
             429, f"{told}; wait for some of them", kind="rate_limit", code="too_many_queries", retry_after_s=5
         )

@@ -10,40 +10,36 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from proxy.config.model import QuerySettings
 from storage.queries import Queries
 
 if TYPE_CHECKING:
     from proxy.queries import Run
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """How many asynchronous queries there may be, and how long one may take."""
-
-    unended: int = 1024
-    unended_of_tenant: int = 128
-    running: int = 32
-    running_of_tenant: int = 8
-    longest_s: float = 3600.0
-    """From its arrival to its end, whatever the query says."""
-
-
-BOUNDS: Final = Bounds()
-
-
 class QueryDesk:
     """The queries at work, by tenant and id. *store* keeps them and those that have ended."""
 
-    def __init__(self, store: Queries, bounds: Bounds = BOUNDS) -> None:
+    def __init__(self, store: Queries, bounds: QuerySettings | None = None) -> None:
         self.store = store
-        self.bounds = bounds
         self._runs: dict[tuple[str, str], Run] = {}
         self._unended: Counter[str] = Counter()
         self._running: Counter[str] = Counter()
-        self._waiting: deque[tuple[str, int, asyncio.Future[None]]] = deque()
+        self._waiting: deque[tuple[str, int | None, asyncio.Future[None]]] = deque()
+        self.bounds = bounds or QuerySettings()
+
+    @property
+    def bounds(self) -> QuerySettings:
+        """How many there may be, and for how long. May be changed: those that are in stay."""
+        return self._bounds
+
+    @bounds.setter
+    def bounds(self, bounds: QuerySettings) -> None:
+        self._bounds = bounds
+        self.store.max_bytes = int(bounds.max_mb * 2**20)
+        self._call()
 
     def find(self, tenant: str, query_id: str) -> Run | None:
         """The query of that id, while it is at work."""
@@ -62,7 +58,7 @@ class QueryDesk:
     def has_room(self, tenant: str) -> bool:
         """Whether one more asynchronous query of *tenant* may be taken in."""
         mine, all_of_them = self._unended[tenant], self._unended.total()
-        return mine < self.bounds.unended_of_tenant and all_of_them < self.bounds.unended
+        return mine < self.bounds.unended_per_key and all_of_them < self.bounds.unended
 
     def take_in(self, tenant: str) -> None:
         """Count an asynchronous query of *tenant*, until `let_go`."""
@@ -77,12 +73,11 @@ class QueryDesk:
     @asynccontextmanager
     async def turn(self, tenant: str, most: int | None = None) -> AsyncIterator[None]:
         """Wait until *tenant* may have one more running; *most* is a bound of its own, below the common one."""
-        limit = min(self.bounds.running_of_tenant, most or self.bounds.running_of_tenant)
-        if not self._waiting and self._may_run(tenant, limit):
+        if not self._waiting and self._may_run(tenant, most):
             self._running[tenant] += 1
         else:
             called: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append((tenant, limit, called))
+            self._waiting.append((tenant, most, called))
             self._call()
             try:
                 await called
@@ -95,7 +90,8 @@ class QueryDesk:
         finally:
             self._leave(tenant)
 
-    def _may_run(self, tenant: str, limit: int) -> bool:
+    def _may_run(self, tenant: str, most: int | None) -> bool:
+        limit = min(self.bounds.running_per_key, most or self.bounds.running_per_key)
         return self._running[tenant] < limit and self._running.total() < self.bounds.running
 
     def _leave(self, tenant: str) -> None:
@@ -106,13 +102,13 @@ class QueryDesk:
 
     def _call(self) -> None:
         """Call everybody who may run now, in the order in which they came."""
-        left: deque[tuple[str, int, asyncio.Future[None]]] = deque()
-        for tenant, limit, called in self._waiting:
+        left: deque[tuple[str, int | None, asyncio.Future[None]]] = deque()
+        for tenant, most, called in self._waiting:
             if called.done():
                 continue
-            if self._may_run(tenant, limit):
+            if self._may_run(tenant, most):
                 self._running[tenant] += 1
                 called.set_result(None)
             else:
-                left.append((tenant, limit, called))
+                left.append((tenant, most, called))
         self._waiting = left

@@ -18,17 +18,15 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from proxy.asked import Asked
 from proxy.config.model import RequestLogSettings, Settings
 from proxy.errors import Redactor
 from proxy.exchange import Exchange
 from proxy.identity import Identity
+from proxy.records import Record
 from proxy.redaction import Redaction, compiled
 from storage.errors import StorageError
 from storage.ledger import Status
 from storage.requestlog import Entry, Parts, RequestLogStore, texts
-from translators.codec import loads_object
-from translators.neutral import Response
 
 log = logging.getLogger("modelport")
 
@@ -43,6 +41,7 @@ SAID: Final = frozenset(
     {
         *("messages", "contents", "input", "prompt", "system", "systemInstruction", "system_instruction"),
         *("instructions", "choices", "content", "candidates", "output"),
+        "body",  # of what is passed on
     }
 )
 """The fields of requests and answers that hold what was said, by the names of all dialects."""
@@ -65,10 +64,11 @@ class Draft:
     """An exchange as it was settled, not yet looked at."""
 
     at: float
-    asked: Asked
-    response: Response | None
+    record: Record
     identity: Identity
     id: str
+    dialect: str
+    stream: bool
     route: str
     target: str | None
     status: Status
@@ -79,8 +79,8 @@ class Draft:
 
     @property
     def weight(self) -> int:
-        """Bytes that it keeps in memory, roughly: the body as it came and as it was read."""
-        return 2 * len(self.asked.raw) + 8192
+        """Bytes that it keeps in memory, roughly: the bodies as they came and as they were read."""
+        return 2 * self.record.size + 8192
 
 
 class RequestLog:
@@ -109,20 +109,19 @@ class RequestLog:
         """Entries that wait."""
         return len(self._queue)
 
-    def watcher(
-        self, asked: Asked, exchange: Exchange, identity: Identity
-    ) -> Callable[[Status, float, str | None], None]:
-        """What is to be told when *exchange* is settled."""
+    def follow(self, settings: Settings, exchange: Exchange, identity: Identity, record: Callable[[], Record]) -> None:
+        """Log *exchange* when it is settled, with the *record* that there is then, if that is wanted."""
 
         def told(status: Status, latency_ms: float, error: str | None) -> None:
             target = exchange.target or (exchange.attempts[-1].target if exchange.attempts else None)
             self.take(
                 Draft(
                     at=time.time() - latency_ms / 1000,
-                    asked=asked,
-                    response=exchange.answer,
+                    record=record(),
                     identity=identity,
                     id=exchange.id,
+                    dialect=exchange.dialect,
+                    stream=exchange.stream,
                     route=exchange.route,
                     target=target.name if target else None,
                     status=status,
@@ -133,7 +132,8 @@ class RequestLog:
                 )
             )
 
-        return told
+        if wanted(settings, identity, exchange.route):
+            exchange.on_settled = told
 
     def take(self, draft: Draft) -> None:
         """Log *draft* soon. Never waits, never raises."""
@@ -243,20 +243,20 @@ async def logging_requests(requests: RequestLog) -> AsyncIterator[None]:
 
 def entry_of(draft: Draft, redaction: Redaction) -> Entry:
     """*draft*, cleaned and cut; for a thread."""
-    asked, parts = draft.asked, Parts()
-    body = redaction.value(loads_object(asked.raw))
-    answer = None if draft.response is None else redaction.value(loads_object(asked.whole(draft.response)))
+    parts, answered = Parts(), draft.record.answered()
+    body = redaction.value(draft.record.asked())
+    answer = None if answered is None else redaction.value(answered)
     return Entry(
         id=draft.id,
         at_us=int(draft.at * 1_000_000),
         key_id=draft.identity.key_id,
         team=draft.identity.team,
         organisation=draft.identity.organisation,
-        dialect=asked.request.dialect,
+        dialect=draft.dialect,
         route=redaction.text(draft.route),
         target=draft.target,
         status=draft.status,
-        stream=asked.request.stream,
+        stream=draft.stream,
         cache=draft.cache,
         latency_ms=draft.latency_ms,
         cost_nanousd=draft.cost_nanousd,
@@ -271,8 +271,9 @@ def entry_of(draft: Draft, redaction: Redaction) -> Entry:
 
 def _last_question(body: dict[str, Any]) -> str:
     """The text of the last message, whatever its dialect calls the messages."""
+    said = body.get("body", body)
     for name in ("messages", "contents", "input", "prompt"):
-        value = body.get(name)
+        value = said.get(name)
         if isinstance(value, list) and value:
             value = value[-1]
         if value:

@@ -21,6 +21,7 @@ from proxy.errors import Refused
 from proxy.exchange import Exchange
 from proxy.services import Services
 from proxy.setup import Key, Setup
+from proxy.tally import Resumed
 from routing.errors import AttemptFailed, ChainExhausted, NotSent
 from routing.targets import Route, Target
 from storage.errors import LedgerUnavailable
@@ -171,13 +172,20 @@ class Resumer:
         """The beginning of what goes on; None when nothing does."""
         committed = self.committed
         live, wire = committed.live, committed.continued
-        if live is None or wire is None or len(self._broken) >= MOST:
+        if live is None or wire is None:
+            return None
+        if len(self._broken) >= MOST:
+            self._came_to("too_often")
             return None
         so_far = live.collector.response()
         if (text := resumable(so_far)) is None:
+            self._came_to("not_text")
             return None
         broken = committed.attempts[-1].target
         self._broken.append(broken)
+        if not self._may_go_on():
+            self._came_to("denied")
+            return None
         await committed.close()
         await self._book(so_far, failure)
         wire.seam.cut()
@@ -187,13 +195,28 @@ class Resumer:
             log.warning(
                 "%s: the answer of %s broke off, and nobody went on with it: %s", self.exchange.id, broken.name, error
             )
+            self._came_to("nobody")
             return None
+        self._came_to("went_on")
         live.more = self._end
         told = f"the answer of {broken.name} broke off after {len(text)} characters; {{}} went on with it"
         committed.said.append(Loss("stream", "emulated", told.format(committed.attempts[-1].target.name)))
         self.exchange.losses = (*self.exchange.losses, *committed.said)
         self.exchange.remarks["resumed"] = [target.name for target in self._broken]
         return Relayed(live.held, ())
+
+    def _may_go_on(self) -> bool:
+        """Whether another target is well, or the budget of retries allows one that is not; it is counted there."""
+        breakers, budget = self.services.breakers, self.services.retry_budget
+        well = any(breakers.of(target).well for target in self.targets if target not in self._broken)
+        if not well and not budget.allows():
+            return False
+        budget.went_on(well=well)
+        return True
+
+    def _came_to(self, outcome: Resumed) -> None:
+        """Count what came of one break."""
+        self.services.tally.resume(self.setup, self.route.name, outcome)
 
     async def _asked(self, text: str) -> None:
         """Ask the other targets for the rest, the broken ones last."""

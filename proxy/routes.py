@@ -49,7 +49,7 @@ ROUTES: Final = (
     Route("POST", "/v1/messages", messages.messages, "client"),
     Route("POST", "/v1/messages/count_tokens", messages.count_tokens, "client"),
     Route("POST", "/v1beta/models/{}", gemini.generate, "client"),
-    Route("POST", "/v1beta/{}", gemini.generate, "client"),
+    Route("POST", "/v1beta/{}", gemini.generate, "client", catches=True),
     Route("POST", "/v1alpha/models/{}", gemini.generate, "client"),
     Route("POST", "/v1/models/{}", gemini.generate, "client"),
     Route("GET", "/v1beta/models", models.list_models, "member"),

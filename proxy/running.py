@@ -18,6 +18,13 @@ class Running:
         self._tasks[key] = task
         task.add_done_callback(lambda _: self._tasks.pop(key, None))
 
+    async def ended(self, tenant: str, response_id: str, wait_s: float) -> None:
+        """Wait until a response has been made, at most *wait_s*; so long where nobody here makes it."""
+        if task := self._tasks.get((tenant, response_id)):
+            await asyncio.wait({task}, timeout=wait_s)
+        else:
+            await asyncio.sleep(wait_s)
+
     def cancel(self, tenant: str, response_id: str) -> None:
         """End the task behind a response, if there is one."""
         if task := self._tasks.get((tenant, response_id)):

@@ -147,10 +147,6 @@ class Sealer:
         """The same value, sealed with the newest key. Raises CannotOpen."""
         return self.seal(purpose, name, self.open(purpose, name, sealed))
 
-    def fingerprint(self, value: bytes) -> str:
-        """Eight hexadecimal digits that tell values apart. Without the key they cannot be made from a guess."""
-        return hmac.digest(self._key(self._newest, "fingerprint"), value, "sha256")[:4].hex()
-
     def _key(self, key_id: bytes, purpose: str) -> bytes:
         derived = self._derived.get((key_id, purpose))
         if derived is None:
@@ -172,6 +168,11 @@ class Seal:
     def open(self, sealed: bytes, name: str) -> bytes:
         """What was sealed for *name*. Raises CannotOpen."""
         return self.sealer.open(self.purpose, name, sealed)
+
+
+def fingerprint(pepper: bytes, value: bytes) -> str:
+    """Eight hexadecimal digits that tell values apart. Without *pepper* they cannot be made from a guess."""
+    return hmac.digest(pepper, value, "sha256")[:4].hex()
 
 
 def sealed_with(sealed: bytes) -> str:

@@ -11,7 +11,7 @@ import ipaddress
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final, Literal
@@ -54,6 +54,8 @@ class Route:
     path: str
     handler: Handler
     access: Access
+    catches: bool = False
+    """Whether it takes what may be no path at all: another method then finds nothing there."""
 
     def counts(self, method: str) -> bool:
         """Whether a request by *method* counts for the limits of its key: it asks, or may ask, a provider."""
@@ -77,6 +79,8 @@ class Incoming:
     """The `x-request-id` that the client sent, if it is safe to keep."""
     metered: Metered = field(default_factory=Metered)
     """What it takes of its key's limits."""
+    foreword: Foreword | None = None
+    """What the fast lane knows of it."""
 
     @property
     def tenant(self) -> str:
@@ -118,7 +122,7 @@ class Table:
             if path.startswith(prefix) and len(path) > len(prefix):
                 if route.method == method or (route.method == "*" and not allowed):
                     return route, path[len(prefix) :]
-                if route.method != "*":
+                if route.method != "*" and not route.catches:
                     allowed.add(route.method)
         if allowed:
             methods = ", ".join(sorted(allowed))
@@ -140,9 +144,9 @@ class HostGuard:
         self._allowed = {name.lower() for name in allowed}
         self._off = keys_required
 
-    def check(self, request: BaseRequest) -> None:
+    def check(self, headers: Mapping[str, str]) -> None:
         """Raises Refused: 400 without Host, 421 for a foreign host, 403 for a foreign origin."""
-        host = request.headers.get("Host")
+        host = headers.get("Host")
         if not host:
             raise refused(400, "the Host header is missing", code="missing_host")
         if self._off:
@@ -151,7 +155,7 @@ class HostGuard:
         if not self._local(name) and not _is_address(name):
             hint = "add it to [server] allowed_hosts to let it in"
             raise refused(421, f"the host name {host[:100]!r} is not served here; {hint}", code="unknown_host")
-        origin = request.headers.get("Origin")
+        origin = headers.get("Origin")
         if origin is None:
             return
         page = _name(origin.partition("://")[2])
@@ -188,6 +192,9 @@ def _name(host: str) -> str:
 class Request(BaseRequest):
     """A request whose body can be read before its handler reads it."""
 
+    foreword: Foreword | None = None
+    """What the fast lane knows of it."""
+
     @property
     @override
     def content(self) -> StreamReader:
@@ -202,13 +209,19 @@ class Request(BaseRequest):
         self._payload = payload
 
 
-class _Protocol(RequestHandler):
+class Foreword:
+    """What the fast lane (`proxy.fast`) has to say of a request that it hands over."""
+
+
+class Connection(RequestHandler):
     """One connection. Says nothing of a malformed request but that it is one: its line may hold the caller's key.
 
     A connection whose first request has not begun in time is closed: aiohttp itself watches idle ones only after that.
     """
 
     asked = False
+    foreword: Foreword | None = None
+    """Of the request that comes next."""
 
     def __init__(self, manager: Server, loop: asyncio.AbstractEventLoop, *, header_s: float, **how: Any) -> None:
         super().__init__(manager, loop=loop, **how)
@@ -252,7 +265,11 @@ class Server(web.Server):
     """Accepts connections and hands requests to `dispatch`."""
 
     def __init__(
-        self, dispatch: Callable[[BaseRequest], Awaitable[web.StreamResponse]], *, header_s: float = HEADER_S
+        self,
+        dispatch: Callable[[BaseRequest], Awaitable[web.StreamResponse]],
+        *,
+        header_s: float = HEADER_S,
+        connection: Callable[..., Connection] = Connection,
     ) -> None:
         super().__init__(
             dispatch,
@@ -268,6 +285,7 @@ class Server(web.Server):
             read_bufsize=READ_BUFFER_BYTES,
         )
         self._header_s = header_s
+        self._connection = connection
 
     def _request(
         self,
@@ -277,13 +295,15 @@ class Server(web.Server):
         writer: AbstractStreamWriter,
         task: Any,
     ) -> BaseRequest:
-        if isinstance(protocol, _Protocol):
+        request = Request(message, payload, protocol, writer, task, self._loop, client_max_size=0)
+        if isinstance(protocol, Connection):
             protocol.asked = True
-        return Request(message, payload, protocol, writer, task, self._loop, client_max_size=0)
+            request.foreword, protocol.foreword = protocol.foreword, None
+        return request
 
     @override
     def __call__(self) -> RequestHandler:
-        return _Protocol(self, self._loop, header_s=self._header_s, **self._kwargs)
+        return self._connection(self, self._loop, header_s=self._header_s, **self._kwargs)
 
 
 async def read_body(request: BaseRequest, limit: int, timeout_s: float) -> bytes:

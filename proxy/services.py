@@ -18,12 +18,15 @@ import aiohttp
 from proxy.alerts import Watch
 from proxy.asking import Committed
 from proxy.auth import Gate
+from proxy.backends.callers import Caller
 from proxy.budgeting import BudgetBook, configured_budgets
 from proxy.cache_use import CacheUses
 from proxy.catalogue import Catalogue
 from proxy.config import Loaded
 from proxy.credentials import CredentialBook, dangling
 from proxy.exchange import Attempt, Exchange
+from proxy.fast.shapes import Shapes
+from proxy.guesses import Guesses
 from proxy.healing import Healer, Taught
 from proxy.keyring import Keyring
 from proxy.learned_routing import LearnedRouting
@@ -39,6 +42,7 @@ from proxy.server import HostGuard
 from proxy.setup import Setup, new_names, new_setup
 from proxy.signing import Signatures
 from proxy.stored import Stored
+from proxy.tally import Tally
 from routing.affinity import Affinity
 from routing.breaker import SERVERS_FAULTS, Breakers
 from routing.catalog import Overlay
@@ -60,6 +64,7 @@ from storage.flights import SingleFlight
 from storage.history import ConsensusHistory
 from storage.learned import LearnedRules
 from storage.ledger import Ledger, Status
+from storage.objects import VendorObjects
 from storage.responses import Responses
 from storage.router import RouterStore
 from storage.routes import RouteChoice, RouteChoices
@@ -107,6 +112,8 @@ class Services:
     setup: Setup
     overlay: Overlay
     session: aiohttp.ClientSession
+    caller: Caller
+    """Who carries the calls to providers."""
     gate: Gate
     hosts: HostGuard
     db: Database
@@ -120,6 +127,8 @@ class Services:
     media: MediaFetcher
     vault: Vault
     responses: Responses
+    objects: VendorObjects
+    """Whose the things are that vendors keep."""
     learned: LearnedRules
     catalogue: Catalogue
     budgets: Budgets
@@ -137,11 +146,15 @@ class Services:
     """The minutes of each consensus, what routes have learnt from them, and callers' verdicts."""
     keyring: Keyring
     signatures: Signatures
+    endpoints: Sequence[str] = ()
+    """The paths that there are, each once; `{}` at an end stands for the rest of a path."""
     budget_book: BudgetBook = field(default_factory=BudgetBook)
     """The budgets as they are now."""
     health: Health = field(default_factory=Health)
     flights: SingleFlight[Stored] = field(default_factory=SingleFlight)
     cache_use: CacheUses = field(default_factory=CacheUses)
+    guesses: Guesses = field(default_factory=lambda: Guesses(time.monotonic))
+    """Wrong keys, by the address that they came from."""
     renewing: set[bytes] = field(default_factory=set)
     """The places in the cache that are being renewed."""
     without_vectors: set[str] = field(default_factory=set)
@@ -149,6 +162,8 @@ class Services:
     retry_budget: RetryBudget = field(default_factory=lambda: RetryBudget(time.monotonic))
     outliers: Outliers = field(default_factory=lambda: Outliers(time.monotonic, tell_of_outlier))
     """Which targets do worse than the others of their routes."""
+    tally: Tally = field(default_factory=Tally)
+    """What routing did, for whoever wants to see it."""
     running: Running = field(default_factory=Running)
     rng: Random = field(default_factory=Random)
     started: float = field(default_factory=time.monotonic)
@@ -158,6 +173,8 @@ class Services:
     """The shipped prices being loaded, which takes half a second: whoever needs one waits for it."""
     totals: dict[str, Total] = field(default_factory=dict)
     """By provider."""
+    exchanges: int = 0
+    """Those for which somebody was asked."""
     answered: Counter[tuple[str, int]] = field(default_factory=Counter)
     """Requests by the path of their route and status."""
     hedging: Hedging = field(default_factory=Hedging)
@@ -165,12 +182,16 @@ class Services:
     latencies: Latencies = field(default_factory=lambda: Latencies(time.time))
     affinity: Affinity = field(default_factory=lambda: Affinity(time.monotonic))
     """Which targets and keys hold the beginning of a conversation in their caches."""
+    shapes: Shapes = field(default_factory=Shapes)
+    """How ordinary requests were sent on, for the fast lane."""
     choices: dict[str, RouteChoice] = field(default_factory=dict)
     """Policies that were chosen at run time, by route."""
     _card: RateCard | None = None
     _lessons: Lessons | None = None
     _learned_routing: LearnedRouting | None = None
     _unpriced: set[str] = field(default_factory=set)
+    _unhealthy: set[str] = field(default_factory=set)
+    """The providers of which that was said."""
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
     @property
@@ -212,7 +233,7 @@ class Services:
         old = self.setup
         stored = self.credentials.keys
         self.setup = new_setup(
-            loaded or old.loaded, os.environ, self.session, self.overlay, old, stored=stored, added=self.provider_book
+            loaded or old.loaded, os.environ, self.caller, self.overlay, old, stored=stored, added=self.provider_book
         )
         for sentence in dangling(self.setup.loaded.settings, stored):
             log.warning("%s", sentence)
@@ -332,10 +353,15 @@ class Services:
             )
 
     def seen(self, attempt: Attempt, status: Status, failure: Failure | None) -> None:
-        """An attempt ended: news for metrics and health. A client that left says nothing of the provider."""
+        """An attempt ended: news for metrics and health. One that was given up says only how slow it is at least."""
         self.totals.setdefault(attempt.target.provider, Total()).add(attempt, status)
+        self.exchanges += attempt.number == 1
+        if attempt.in_vain is not None:
+            attempt.in_vain(attempt.cost_nanousd)
         self.watch.wake()
         if status == "aborted":
+            if attempt.sent:
+                self._cut_short(attempt)
             return
         if status == "interrupted" and failure:
             # The executor saw the first content and took it for a success.
@@ -351,6 +377,7 @@ class Services:
             error=failure.message if failure else None,
         )
         self.health.record(seen)
+        self._watch_state(seen)
         self.measure(seen, attempt.usage, failure.kind if failure else None)
 
     def measure(self, seen: Seen, usage: Usage | None = None, kind: str | None = None) -> None:
@@ -378,6 +405,32 @@ class Services:
             waited_ms = seen.latency_ms if kind == "timeout" else None
             self.latencies.failed(seen.provider, seen.model, waited_ms=waited_ms, at=seen.at)
 
+    def _watch_state(self, seen: Seen) -> None:
+        """Say in the log when a provider becomes unusable, and when it is usable again."""
+        was, ring = seen.provider in self._unhealthy, self.setup.rings.get(seen.provider)
+        if ring is None or (seen.ok and not was):
+            return
+        now = self.health.status_of(seen.provider, self.breakers, ring)
+        if now == "unhealthy" and not was:
+            self._unhealthy.add(seen.provider)
+            log.warning("%s is unhealthy: %s", seen.provider, self.clean(seen.error or f"status {seen.status}"))
+        elif was and now != "unhealthy":
+            self._unhealthy.discard(seen.provider)
+            log.warning("%s is %s again", seen.provider, now)
+
+    def _cut_short(self, attempt: Attempt) -> None:
+        """Let the policies know that *attempt* was not waited for to the end of its answer."""
+        target, usage, waited_ms = attempt.target, attempt.usage, attempt.elapsed_ms()
+        self.latencies.cut_short(
+            target.provider,
+            target.model,
+            waited_ms=waited_ms,
+            first_event_ms=attempt.first_event_ms,
+            input_tokens=usage.input_tokens if usage else None,
+        )
+        if attempt.streams and attempt.first_event_ms is None:
+            self.outliers.cut_short(target.provider, target.model, waited_ms)
+
     async def account(self, exchange: Exchange, committed: Committed, response: Response) -> None:
         """Usage and cost of a whole answer; what the vendor did not report is estimated and flagged."""
         for attempt, part in zip(committed.attempts, committed.shares(response), strict=True):
@@ -396,6 +449,8 @@ class Services:
         self, exchange: Exchange, committed: Committed | None, status: Status, failure: Failure | None
     ) -> None:
         """Close the books of an answer that did not reach its end, with what was used up to there."""
+        if status == "aborted":
+            exchange.given_up()
         delivered: list[tuple[Attempt, Response]] = []
         if committed and committed.live:
             exchange.answer = committed.live.collector.response()

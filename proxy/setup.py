@@ -6,6 +6,7 @@ Running requests keep the setup that they began with; `retire` closes it when th
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,10 +14,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-import aiohttp
-
 from proxy.admission import new_gate
 from proxy.backends.backend import Backend
+from proxy.backends.callers import Caller
 from proxy.backends.demo import DemoBackend
 from proxy.backends.http import HttpBackend
 from proxy.config import Loaded
@@ -35,11 +35,13 @@ from proxy.errors import Redactor
 from proxy.provider_book import ProviderBook
 from proxy.providers import ProviderSpec, call_url, providers
 from routing.catalog import Overlay
-from routing.limits import KeyRing
+from routing.limits import LEARNT, KeyRing, Rest
 from routing.pricing import Price, PriceBook
 from routing.queueing import Gate
 from routing.retry import Patience
 from routing.targets import Names, Offer, Route, Target
+
+log = logging.getLogger("modelport")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,7 @@ class Setup:
 def new_setup(
     loaded: Loaded,
     environ: Mapping[str, str],
-    session: aiohttp.ClientSession,
+    caller: Caller,
     overlay: Overlay,
     old: Setup | None = None,
     *,
@@ -174,9 +176,9 @@ def new_setup(
         if old and name in old.backends and old.specs[name] == spec:
             backends[name], rings[name], gates[name] = old.backends[name], old.rings[name], old.gates[name]
             continue
-        backends[name] = new_backend(spec, session)
+        backends[name] = new_backend(spec, caller)
         keys = [Key(index, secret.reveal()) for index, secret in enumerate(spec.keys)]
-        rings[name] = KeyRing(keys, time.monotonic, spec.weights)
+        rings[name] = KeyRing(keys, time.monotonic, spec.weights, partial(tell_of_rest, name))
         same_keys = old is not None and name in old.gates and old.specs[name].keys == spec.keys
         gates[name] = new_gate(spec.limits, len(keys), old.gates[name] if old and same_keys else None)
     retry = loaded.settings.retry
@@ -197,7 +199,16 @@ def new_setup(
     )
 
 
-def new_backend(spec: ProviderSpec, session: aiohttp.ClientSession) -> Backend:
+def tell_of_rest(provider: str, index: int, model: str, for_s: float, rest: Rest) -> None:
+    """Say in the log that a key is left alone for a while; refusals louder than what answers have told."""
+    whom = f"key {index} of {provider}" + (f" for {model}" if model else "")
+    if rest.status == LEARNT:
+        log.info("%s rests for %.0f s: its vendor's limit leaves nothing", whom, for_s)
+    else:
+        log.warning("%s rests for %.0f s (%d %s)", whom, for_s, rest.status, rest.kind)
+
+
+def new_backend(spec: ProviderSpec, caller: Caller) -> Backend:
     """The backend of one provider."""
     match spec.backend:
         case "demo":
@@ -208,7 +219,7 @@ def new_backend(spec: ProviderSpec, session: aiohttp.ClientSession) -> Backend:
             limits = Limits(queue=spec.limits.queue, queue_s=spec.limits.queue_s)
             return LlamaCppBackend(spec.local_models, limits=limits)
         case "http":
-            return HttpBackend(session, partial(call_url, spec), auth=spec.auth, headers=spec.headers)
+            return HttpBackend(caller, partial(call_url, spec), auth=spec.auth, headers=spec.headers)
 
 
 def new_names(

@@ -24,7 +24,7 @@ from typing import Final
 from aiohttp.web_request import BaseRequest
 
 from proxy.auth import invalid_key
-from proxy.errors import refused
+from proxy.errors import UnknownKey, refused
 from proxy.keyring import Entry, Keyring, why_not
 from proxy.server import Request, read_body
 
@@ -82,7 +82,7 @@ class Signatures:
         given = signed.signature.encode(errors="surrogateescape")
         if not hmac.compare_digest(wanted.encode(), given):
             told = "sign METHOD, path?query, SHA-256 of the body, time and nonce, one a line"
-            raise invalid_key(f"{SIGNATURE}: it does not fit the request; {told}", "invalid_signature")
+            raise UnknownKey(f"{SIGNATURE}: it does not fit the request; {told}", "invalid_signature")
         self._remember(entry, given)
         if not isinstance(request, Request):
             raise TypeError("only a request of our own server can be read twice")
@@ -92,7 +92,7 @@ class Signatures:
     def _signer(self, signed: Signed) -> tuple[Entry, bytes]:
         entry = self._keyring.entries.get(signed.key_id)
         if entry is None or entry.key.signing is None:
-            raise invalid_key(f"{KEY}: no key of that id signs its requests", "invalid_signature")
+            raise UnknownKey(f"{KEY}: no key of that id signs its requests", "invalid_signature")
         if reason := why_not(entry.key, self._now()):
             raise invalid_key(reason)
         secret = self._keyring.signing_secret(entry)

@@ -29,7 +29,7 @@ def read_whole(raw: bytes, prepared: Prepared, asked: Asked) -> tuple[Response, 
         if failure := prepared.dialect.error_in(body):
             raise AttemptFailed(failure)
         if prepared.verbatim:
-            payload, response = asked.dialect.relay_response(raw, prepared.rules, asked.reply_to())
+            payload, response = asked.dialect.relay_response(raw, prepared.rules, asked.reply_to(), body)
             return response, payload
         response = prepared.dialect.parse_response(body)
         if prepared.rules.think_tags:

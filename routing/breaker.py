@@ -41,6 +41,9 @@ VERDICTS: Final[Mapping[ErrorKind, Verdict]] = {
 }
 """What a failure tells of the server: it is ill, it is alive, or nothing (429 is about the key)."""
 
+CLIENTS_DEADLINE: Final = "client_deadline"
+"""The code of a timeout that came because the client would not wait any longer: it speaks for nobody."""
+
 SERVERS_FAULTS: Final[frozenset[str]] = frozenset(kind for kind, verdict in VERDICTS.items() if verdict == "failed")
 """Kinds of failures that say that the server is ill."""
 AILING: Final = 2
@@ -139,7 +142,7 @@ class Breaker:
 
     def judge(self, failure: Failure, at: float | None = None) -> None:
         """Take in what *failure* tells of the server; *at* is when it came, if not now."""
-        match VERDICTS[failure.kind]:
+        match "nothing" if failure.code == CLIENTS_DEADLINE else VERDICTS[failure.kind]:
             case "failed":
                 self.failed(f"{failure.status} {failure.kind}", at)
             case "answered" if self._opened_at is not None:

@@ -289,7 +289,7 @@ class Walk(Generic[T]):
 
     def _may_go_on(self, breaker: Breaker) -> bool:
         """Whether it may be asked after another one has failed: it is well, or the budget of retries allows it."""
-        return not self.attempts or breaker.well or self.budget.has_room
+        return not self.attempts or breaker.well or self.budget.allows()
 
     def _last_resort(self) -> Step | None:
         """Nothing is usable: a target whose breaker would take a probe, else the first one; None if all must wait."""

@@ -177,12 +177,15 @@ def _sticky(request: Request, targets: Sequence[Target], view: View) -> list[Rea
 
 def _auto(request: Request, targets: Sequence[Target], view: View) -> list[Reason]:
     worths = {name: pair for decision in view.decisions for name, pair in decision.worths.items()}
+    together = view.decisions[0].together if view.decisions else ()
     if not worths:
         return _balanced(request, targets, view)
     found: list[Reason] = []
     for target in targets:
         quality, worth = worths.get(target.name, (None, None))
-        found.append((worth, "" if quality is None else f"expected quality {quality:.2f}"))
+        notes = ["one of the cheapest two, asked first"] if target in together else []
+        notes += [] if quality is None else [f"expected quality {quality:.2f}"]
+        found.append((worth, "; ".join(notes)))
     return found
 
 

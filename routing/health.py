@@ -130,7 +130,7 @@ class Health:
         rate = record.success_rate()
         return {
             "name": provider,
-            "status": status(record, breaker, keys.total - available, shut=breakers.shut(provider)),
+            "status": self.status_of(provider, breakers, keys),
             "breaker": breaker,
             "requests": record.requests,
             "errors": record.errors,
@@ -143,6 +143,12 @@ class Health:
             "cooldown_s": round(max(breaker_s, keys.cooldown_s), 1),
             "keys": {"total": keys.total, "available": available},
         }
+
+    def status_of(self, provider: str, breakers: Breakers, keys: KeyRing[Any]) -> Status:
+        """The status that `snapshot` tells."""
+        breaker, _ = breakers.state(provider)
+        resting = keys.total - keys.available
+        return status(self.provider(provider), breaker, resting, shut=breakers.shut(provider))
 
     def _empty(self) -> Record:
         return Record(deque(maxlen=self.window))

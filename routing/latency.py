@@ -5,6 +5,10 @@ so it says how fresh a mean is: 1 for one answer right now, near 0 for an hour a
 input tokens (SIZES), because a long prompt takes longer; where a size has nothing fresh, all sizes together speak.
 An attempt that ran into its timeout counts with the time that was waited for it. Other failures are no measure of
 speed, they only say that the target was tried.
+
+What is given up before its end (the loser of a race, a client that leaves) took at least as long as it was waited for.
+It counts as the newest answers that took longer did on average, and where none did, as twice the wait: to leave it
+out would let a target look fast whose slow answers nobody waits for.
 """
 
 from __future__ import annotations
@@ -26,6 +30,10 @@ SIZES: Final = (1_000, 8_000, 32_000)
 ENOUGH: Final = 16.0
 """Answers that a mean of output tokens must rest on before it is believed."""
 TARGETS_KEPT: Final = 1024
+SEEN: Final = 32
+"""The newest times that are remembered beside their mean."""
+LONGER: Final = 2.0
+"""What took longer than anything seen is taken to take so many times the wait."""
 
 
 def size_of(input_tokens: int) -> int:
@@ -58,11 +66,33 @@ class Mean:
 
 
 @dataclass(slots=True)
+class Times(Mean):
+    """A mean of times. *seen* are the newest of them, those that were measured to their end."""
+
+    seen: list[float] = field(default_factory=list)
+
+    def took(self, ms: float, at: float, half_life_s: float) -> None:
+        """Take in one that was measured to its end."""
+        self.seen.append(ms)
+        if len(self.seen) > SEEN:
+            del self.seen[0]
+        self.add(ms, at, half_life_s)
+
+    def outlasted(self, waited_ms: float, at: float, half_life_s: float) -> None:
+        """Take in one that took longer than *waited_ms*; no news where all that were seen did."""
+        longer = [ms for ms in self.seen if ms > waited_ms]
+        if not longer:
+            self.add(LONGER * waited_ms, at, half_life_s)
+        elif len(longer) < len(self.seen):
+            self.add(sum(longer) / len(longer), at, half_life_s)
+
+
+@dataclass(slots=True)
 class _Record:
     """Of one target: first events and whole answers in milliseconds, one more than there are sizes; the last is all."""
 
-    first: list[Mean] = field(default_factory=lambda: [Mean() for _ in range(len(SIZES) + 2)])
-    whole: list[Mean] = field(default_factory=lambda: [Mean() for _ in range(len(SIZES) + 2)])
+    first: list[Times] = field(default_factory=lambda: [Times() for _ in range(len(SIZES) + 2)])
+    whole: list[Times] = field(default_factory=lambda: [Times() for _ in range(len(SIZES) + 2)])
     output: Mean = field(default_factory=Mean)
     answers: Mean = field(default_factory=Mean)
     tried_at: float | None = None
@@ -125,6 +155,26 @@ class Latencies:
         record.answers.add(0.0, at, self._half_life_s)
         self._took(record, None, waited_ms, waited_ms, at)
 
+    def cut_short(
+        self,
+        provider: str,
+        model: str,
+        *,
+        waited_ms: float,
+        first_event_ms: float | None = None,
+        input_tokens: int | None = None,
+        at: float | None = None,
+    ) -> None:
+        """It was given up after *waited_ms*, its first content having come or not: neither an answer nor a failure."""
+        record = self._record(provider, model)
+        at = self._now() if at is None else at
+        record.tried_at = max(at, record.tried_at or at)
+        self._took(record, input_tokens, None, first_event_ms, at)
+        for size in _places(input_tokens):
+            record.whole[size].outlasted(waited_ms, at, self._half_life_s)
+            if first_event_ms is None:
+                record.first[size].outlasted(waited_ms, at, self._half_life_s)
+
     def pace(self, target: Target, input_tokens: int, *, whole: bool) -> Pace:
         """How fast *target* is for a request of that size: the first content, or with *whole* all of the answer."""
         return self.paces((target,), input_tokens, whole=whole)[0]
@@ -172,11 +222,11 @@ class Latencies:
     def _took(
         self, record: _Record, input_tokens: int | None, whole_ms: float | None, first_ms: float | None, at: float
     ) -> None:
-        for size in (-1,) if input_tokens is None else (size_of(input_tokens), -1):
+        for size in _places(input_tokens):
             if first_ms is not None:
-                record.first[size].add(first_ms, at, self._half_life_s)
+                record.first[size].took(first_ms, at, self._half_life_s)
             if whole_ms is not None:
-                record.whole[size].add(whole_ms, at, self._half_life_s)
+                record.whole[size].took(whole_ms, at, self._half_life_s)
 
     def _record(self, provider: str, model: str) -> _Record:
         key = (provider, model)
@@ -188,3 +238,8 @@ class Latencies:
         else:
             self._kept.move_to_end(key)
         return record
+
+
+def _places(input_tokens: int | None) -> tuple[int, ...]:
+    """Where times are kept: with those of the request's size, and with all."""
+    return (-1,) if input_tokens is None else (size_of(input_tokens), -1)

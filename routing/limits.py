@@ -54,17 +54,24 @@ class Rest:
     status: int
 
 
+Told = Callable[[int, str, float, Rest], None]
+
+
 class KeyRing(Generic[K]):
     """Keys in turn, named by their position so that no secret is hashed, compared or logged.
 
     *now* is a monotonic clock in seconds. A provider without keys has the one anonymous key None.
     *weights* are shares of the load, one for each key; without them all are alike. The turns of a heavier key are
     spread between those of the others (smooth weighted round robin, as nginx has it): 3 and 1 give a a b a.
+    *told* hears of a key that begins to rest: its position, the model or WHOLE_KEY, for how many seconds, and why.
     """
 
-    def __init__(self, keys: Sequence[K], now: Callable[[], float], weights: Sequence[int] = ()) -> None:
+    def __init__(
+        self, keys: Sequence[K], now: Callable[[], float], weights: Sequence[int] = (), told: Told | None = None
+    ) -> None:
         self.keys: tuple[K | None, ...] = tuple(keys) or (None,)
         self._now = now
+        self._told = told
         self._weights = tuple(weights) or (1,) * len(self.keys)
         self._credit = [0] * len(self.keys)
         """What each key is owed; they sum up to 0."""
@@ -175,6 +182,8 @@ class KeyRing(Generic[K]):
         return None
 
     def _keep(self, key: tuple[int, str], rest: Rest) -> None:
+        if self._told is not None and self._rest(*key) is None:
+            self._told(*key, rest.until - self._now(), rest)
         self._rests.pop(key, None)
         self._rests[key] = rest
         if len(self._rests) > RESTS_KEPT:

@@ -15,7 +15,7 @@ Source: Envoy, outlier detection (success rate); medians in the place of deviati
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -71,6 +71,14 @@ class Record:
     ejections: int = 0
     why: str = ""
 
+    def took(self, first_event_ms: float, at: float) -> None:
+        """Take in how long a first event took."""
+        self.recent_ms.add(first_event_ms, at)
+        usual = self.usual_ms
+        if (self.slowdown(at) or 1.0) < SLOWER:  # an hour of slowness must not become what is usual
+            most = TAMED * usual.value if usual.weight >= ENOUGH_USUAL else first_event_ms
+            usual.add(min(first_event_ms, most), at)
+
     def error_rate(self, now: float) -> float | None:
         """None while too few attempts tell."""
         return self.errors.value if self.errors.left(now) >= ENOUGH else None
@@ -94,6 +102,8 @@ class Outliers:
         self._now = now
         self._told = told
         self._kept: OrderedDict[tuple[str, str], Record] = OrderedDict()
+        self.ejections: Counter[str] = Counter()
+        """Since the start, by provider."""
 
     def seen(
         self, provider: str, model: str, *, failed: bool, first_event_ms: float | None = None, ago_s: float = 0.0
@@ -101,13 +111,14 @@ class Outliers:
         """An attempt ended; *first_event_ms* only of streams, where it says how fast the server is."""
         record, at = self._record(provider, model), self._now() - ago_s
         record.errors.add(1.0 if failed else 0.0, at)
-        if first_event_ms is None or failed:
-            return
-        record.recent_ms.add(first_event_ms, at)
-        usual = record.usual_ms
-        if (record.slowdown(at) or 1.0) < SLOWER:  # an hour of slowness must not become what is usual
-            most = TAMED * usual.value if usual.weight >= ENOUGH_USUAL else first_event_ms
-            usual.add(min(first_event_ms, most), at)
+        if first_event_ms is not None and not failed:
+            record.took(first_event_ms, at)
+
+    def cut_short(self, provider: str, model: str, waited_ms: float) -> None:
+        """A stream was given up before its first event: it took at least *waited_ms*, which tells if that is long."""
+        record = self._record(provider, model)
+        if waited_ms > record.usual_ms.value > 0:
+            record.took(waited_ms, self._now())
 
     def ejected(self, target: Target) -> float:
         """For how many seconds *target* is ejected; 0 when it is not."""
@@ -118,6 +129,15 @@ class Outliers:
         """Why it was ejected last."""
         record = self._kept.get((target.provider, target.model))
         return record.why if record else ""
+
+    def ejected_of(self, provider: str) -> list[tuple[str, float, str]]:
+        """The models of *provider* that are ejected, for how many seconds more, and why."""
+        now = self._now()
+        return [
+            (model, record.until - now, record.why)
+            for (name, model), record in self._kept.items()
+            if name == provider and record.until > now
+        ]
 
     def order(self, targets: Sequence[Target], *, strained: bool = False) -> list[Target]:
         """*targets* with the ejected ones last; *strained*: those that fail least go first."""
@@ -159,9 +179,10 @@ class Outliers:
         for_s = min(LONGEST_S, EJECTED_S * 2 ** (record.ejections - 1))
         record.until, record.why = now + for_s, why
         record.errors, record.recent_ms = Faded(HALF_LIFE_S), Faded(HALF_LIFE_S)
+        key = next(key for key, kept in self._kept.items() if kept is record)
+        self.ejections[key[0]] += 1
         if self._told is not None:
-            name = next("/".join(key) for key, kept in self._kept.items() if kept is record)
-            self._told(name, for_s, why)
+            self._told("/".join(key), for_s, why)
 
     def _record(self, provider: str, model: str) -> Record:
         key = (provider, model)

@@ -12,10 +12,10 @@ caller's business: a ticket's *wake* is called whenever it may be worth a look.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, Literal
 
 from routing.throttle import Granted, Limit, Throttle, Wait
 
@@ -102,6 +102,21 @@ class FairQueue:
         return True
 
 
+Refusal = Literal["too_large", "too_long", "full", "pushed_out", "too_late"]
+"""More than the limit by itself; its turn would come too late; the queue was full; others of its tenant made it leave;
+its turn did not come in time."""
+
+
+@dataclass(slots=True)
+class Turns:
+    """What came of those that had to wait: *served* after *waited_s* in all, *left* by themselves, or refused."""
+
+    served: int = 0
+    waited_s: float = 0.0
+    left: int = 0
+    refused: Counter[Refusal] = field(default_factory=Counter)
+
+
 class Place:
     """One request below the limits. Every method may be called again."""
 
@@ -149,6 +164,7 @@ class Gate:
         self._keys = [_throttle(each_key, now) for _ in range(keys)]
         self.limited = bool(whole) or bool(each_key)
         self.queue = FairQueue(queue)
+        self.turns = Turns()
         self.queue_s = queue_s
         """How long one request waits at most."""
 
@@ -176,8 +192,10 @@ class Gate:
             shortest = found if shortest is None else min(shortest, found, key=_soonest)
         return shortest or Wait("concurrent", RUNNING_S)
 
-    def served(self, ticket: Ticket) -> None:
-        """*ticket* has its place."""
+    def served(self, ticket: Ticket, waited_s: float = 0.0) -> None:
+        """*ticket* has its place, after *waited_s*."""
+        self.turns.served += 1
+        self.turns.waited_s += waited_s
         self.queue.served(ticket)
         self.wake()
 

@@ -94,7 +94,7 @@ class RetryBudget:
     what began in the last *window_s*, or still runs. *now* is a monotonic clock.
     """
 
-    __slots__ = ("_minimum", "_now", "_parts", "_share", "_window_s", "in_flight")
+    __slots__ = ("_minimum", "_now", "_parts", "_share", "_window_s", "denied", "hand_overs", "in_flight", "retries")
 
     def __init__(self, now: Callable[[], float], share: float = 0.2, minimum: int = 3, window_s: float = 10.0) -> None:
         self._now = now
@@ -103,36 +103,62 @@ class RetryBudget:
         self._window_s = window_s
         self._parts: deque[_Part] = deque()
         self.in_flight = 0
+        self.retries = self.hand_overs = self.denied = 0
+        """Since the start: those that were made, on to targets that are well, and those that were not allowed."""
 
     @contextmanager
     def request(self) -> Iterator[None]:
         """Counts a request; it is in flight while it runs."""
-        self._part().requests += 1
-        self.in_flight += 1
+        self.enter()
         try:
             yield
         finally:
-            self.in_flight -= 1
+            self.leave()
+
+    def enter(self) -> None:
+        """A request begins."""
+        self._part().requests += 1
+        self.in_flight += 1
+
+    def leave(self, *, counted: bool = True) -> None:
+        """A request that began ends; unless it is *counted*, somebody else counts it."""
+        self.in_flight -= 1
+        if not counted:
+            self._part().requests -= 1
 
     def repeat(self) -> bool:
         """Whether one more request may be retried; it is counted then."""
-        granted = self.has_room
-        self._part().retries += granted
+        granted = self.allows()
+        if granted:
+            self.went_on(well=False)
         return granted
 
     def went_on(self, *, well: bool) -> None:
         """A request goes on to its next target; *well*: that one does not fail."""
         if well:
             self._part().hand_overs += 1
+            self.hand_overs += 1
         else:
             self._part().retries += 1
+            self.retries += 1
+
+    def allows(self) -> bool:
+        """The same as `has_room`; a no is counted."""
+        if self.has_room:
+            return True
+        self.denied += 1
+        return False
 
     @property
     def has_room(self) -> bool:
         """Whether one more request may be retried."""
+        return self.left > 0
+
+    @property
+    def left(self) -> int:
+        """How many more requests may be retried now."""
         self._part()
-        retries = sum(part.retries for part in self._parts)
-        return retries < max(self._minimum, int(self._share * self._requests))
+        return max(0, max(self._minimum, int(self._share * self._requests)) - sum(part.retries for part in self._parts))
 
     @property
     def strained(self) -> bool:

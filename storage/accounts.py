@@ -126,12 +126,26 @@ class Accounts:
         return await self._db.read(partial(_one, {"id": exchange_id, **whose.wanted()}))
 
     async def whole(
-        self, since: float | None = None, until: float | None = None, whose: Whose = EVERYONE
+        self,
+        since: float | None = None,
+        until: float | None = None,
+        whose: Whose = EVERYONE,
+        *,
+        limit: int = EXPORT_PAGE,
     ) -> AsyncIterator[list[dict[str, Any]]]:
-        """Every exchange of a span with its attempts, oldest first, in pages: for an export of any size."""
+        """Every exchange of a span with its attempts, oldest first, in pages of *limit*: for an export of any size.
+
+        Each page is a snapshot of its own: nothing is held up while it is sent.
+        """
         after = (_since_us(since), -1)
         while True:
-            wanted = {"after": after[0], "after_row": after[1], "until": _until_us(until), **whose.wanted()}
+            wanted = {
+                "after": after[0],
+                "after_row": after[1],
+                "until": _until_us(until),
+                "limit": limit,
+                **whose.wanted(),
+            }
             last, page = await self._db.read(partial(_whole_page, wanted))
             if page:
                 yield page
@@ -232,13 +246,13 @@ def _whole_page(
     wanted: Mapping[str, Any], connection: sqlite3.Connection
 ) -> tuple[tuple[int, int] | None, list[dict[str, Any]]]:
     """Some exchanges with their attempts, and where the next page begins (None: nowhere)."""
-    rows = connection.execute(_WHOLE, {**wanted, "limit": EXPORT_PAGE}).fetchall()
+    rows = connection.execute(_WHOLE, wanted).fetchall()
     page = []
     for row in rows:
         attempts = connection.execute("SELECT * FROM attempts WHERE exchange = ? ORDER BY number", (row["row"],))
         place = {"team": row["team"], "organisation": row["organisation"]}
         page.append(_exchange(row) | place | {"attempts": [_attempt(each) for each in attempts]})
-    last = (rows[-1]["opened_us"], rows[-1]["row"]) if len(rows) == EXPORT_PAGE else None
+    last = (rows[-1]["opened_us"], rows[-1]["row"]) if len(rows) == wanted["limit"] else None
     return last, page
 
 

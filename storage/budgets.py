@@ -237,10 +237,13 @@ class Hold:
     more: int
 
 
-def holds_for(connection: sqlite3.Connection, ask: Ask, exchange: int | None) -> list[Hold] | OverBudget:
+def holds_for(
+    connection: sqlite3.Connection, ask: Ask, exchange: int | None, *, enforce: bool = True
+) -> list[Hold] | OverBudget:
     """What has to be reserved for *ask*, or the budget that forbids it. Nothing is written.
 
     *exchange*: the row of an exchange that is open already, None for one that is about to be opened.
+    Without *enforce* nothing is forbidden: the attempt was made long ago.
     """
     holds: list[Hold] = []
     for known in ask.budgets:
@@ -256,7 +259,7 @@ def holds_for(connection: sqlite3.Connection, ask: Ask, exchange: int | None) ->
             ).fetchone()
             held, bucket = found or (0, bucket)
         more = needed - held
-        if budget.hard and (over := _over(connection, budget, ask, more)):
+        if enforce and budget.hard and (over := _over(connection, budget, ask, more)):
             return over
         holds.append(Hold(budget, bucket, own, needed, more))
     return holds

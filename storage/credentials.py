@@ -59,7 +59,8 @@ SEALED: Final = (
     SealedColumn("credentials", "sealed", "name", "credential"),
     SealedColumn("keys", "signing", "id", "signing"),
 )
-"""Every place of the database where something sealed stands. A new one has a row here, or it is lost in a rotation."""
+"""Every place of the database where something sealed stands, but for the pepper. A new one has a row here, or it is
+lost in a rotation."""
 
 Reseal = Callable[[str, str, bytes], bytes]
 """(purpose, name, sealed) -> sealed anew. Raises when it cannot be opened."""
@@ -128,13 +129,24 @@ class Credentials:
         """Everything that is stored sealed: its place, its name, its bytes."""
         return await self._db.read(_everything_sealed)
 
-    async def reseal(self, change: Reseal, entry: Entry) -> int:
+    async def pepper(self) -> bytes | None:
+        """What fingerprints are made with, sealed; None when there is none yet."""
+        row = await self._db.read(lambda connection: connection.execute(_PEPPER).fetchone())
+        return None if row is None else bytes(row[0])
+
+    async def keep_pepper(self, sealed: bytes) -> None:
+        """Let *sealed* be the pepper from now on. Raises StorageError when it cannot be written."""
+        await self._db.write(lambda connection: connection.execute(_KEEP_PEPPER, (sealed,)))
+
+    async def reseal(self, change: Reseal, entry: Entry, pepper: bytes | None = None) -> int:
         """Put what *change* makes of it in the place of every sealed value; how many. All of them, or none.
+
+        *pepper*, where there is one, is the pepper sealed anew.
 
         Raises:
             StorageError: it cannot be written. What *change* raises comes as it is. In both cases nothing changed.
         """
-        return await self._db.write(partial(_reseal, change, entry))
+        return await self._db.write(partial(_reseal, change, entry, pepper))
 
 
 _COLUMNS: Final = "name, provider, sealed, weight, base_url, dialect, enabled, created_us, rotated_us"
@@ -143,6 +155,8 @@ _ADD: Final = f"INSERT INTO credentials ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?
 _CHANGE: Final = "UPDATE credentials SET weight = ?, enabled = ? WHERE name = ?"
 _ROTATE: Final = "UPDATE credentials SET sealed = ?, rotated_us = ? WHERE name = ?"
 _REMOVE: Final = "DELETE FROM credentials WHERE name = ?"
+_PEPPER: Final = "SELECT sealed FROM secret_pepper"
+_KEEP_PEPPER: Final = "INSERT OR REPLACE INTO secret_pepper VALUES (1, ?)"
 _SALT: Final = "SELECT salt, memory_kib, iterations, lanes FROM secret_salt"
 
 
@@ -191,7 +205,9 @@ def _everything_sealed(connection: sqlite3.Connection) -> list[tuple[SealedColum
     return found
 
 
-def _reseal(change: Reseal, entry: Entry, connection: sqlite3.Connection) -> int:
+def _reseal(change: Reseal, entry: Entry, pepper: bytes | None, connection: sqlite3.Connection) -> int:
+    if pepper is not None:
+        connection.execute(_KEEP_PEPPER, (pepper,))
     everything = _everything_sealed(connection)
     for place, name, sealed in everything:
         statement = f"UPDATE {place.table} SET {place.column} = ? WHERE {place.name} = ?"  # noqa: S608 -- names of SEALED, above

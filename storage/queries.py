@@ -61,7 +61,8 @@ class Queries:
 
     def __init__(self, db: Database, *, max_bytes: int = MAX_BYTES, now: Callable[[], float] = time.time) -> None:
         self._db = db
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
+        """May be changed at any time; it is kept to from the next end of a query on."""
         self._now = now
 
     async def add(self, tenant: str, query_id: str, status: QueryStatus, told: bytes, ttl_s: float = TTL_S) -> None:
@@ -99,7 +100,7 @@ class Queries:
         """
         blob = await asyncio.to_thread(pack, told) if len(told) > _ASIDE_BYTES else pack(told)
         row = {"tenant": tenant, "id": query_id, "status": status, "now_us": self._now_us(), "told": blob}
-        return await self._db.write(partial(_end, row, self._max_bytes))
+        return await self._db.write(partial(_end, row, self.max_bytes))
 
     async def get(self, tenant: str, query_id: str) -> StoredQuery | None:
         """The query *query_id* of *tenant*; None when there is none, or when it is forgotten."""

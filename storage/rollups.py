@@ -124,6 +124,10 @@ class Rollups:
         return done
 
 
+Differing = tuple[str, str, int, int]
+"""Where, what, as it should be, as it is kept."""
+
+
 def rebuild(connection: sqlite3.Connection, from_us: int, to_us: int) -> None:
     """Inside somebody's write: exchanges opened at or after *from_us* and before *to_us* have changed.
 
@@ -169,22 +173,50 @@ def parts_of_rows(
         yield from connection.execute(statement, wanted)
 
 
-def compare_day(connection: sqlite3.Connection, day_us: int) -> list[tuple[str, str, int, int]]:
-    """Where the sums of the day that begins at *day_us* are not those of its rows: where, what, by rows, by sums.
-
-    Nothing is said of a day whose sums are being made anew.
-    """
+def compare_hour(hour_us: int, connection: sqlite3.Connection) -> list[Differing]:
+    """Where the sums of the hour that begins at *hour_us*, and of its minutes, are not those of its rows."""
     state = State.of(connection)
-    if state.gap_us < day_us + DAY_US and day_us < state.gap_end_us:
+    span = {"since": hour_us, "until": hour_us + HOUR_US, "folded": state.folded_row}
+    if _is_made_anew(state, span):
         return []
-    span = {"since": day_us, "until": day_us + DAY_US, "folded": state.folded_row}
-    counted = _summed((tuple(row) for each in _DAY for row in connection.execute(each, span)), state)
-    kept = {
-        (*row[:3], tuple(row[3:10])): list(row[10:])
-        for row in map(tuple, connection.execute(_KEPT_OF_DAY, span))
-        if row[1] != MINUTE_US or row[2] >= state.minutes_us
-    }
-    found: list[tuple[str, str, int, int]] = []
+    counted = _summed((tuple(row) for each in _ROWS for row in connection.execute(each, span)), state)
+    shorter = {key: numbers for key, numbers in counted.items() if key[1] < DAY_US}
+    return _differing(shorter, _kept(connection, span, (HOUR_US, MINUTE_US), state))
+
+
+def compare_day(day_us: int, connection: sqlite3.Connection) -> list[Differing]:
+    """Where the sums of the day that begins at *day_us* are not those of its hours."""
+    state = State.of(connection)
+    span = {"since": day_us, "until": day_us + DAY_US}
+    if _is_made_anew(state, span):
+        return []
+    counted: dict[_Key, list[int]] = {}
+    for (tagged, _, _, names), numbers in _kept(connection, span, (HOUR_US,), state).items():
+        _count(counted, (tagged, DAY_US, day_us, names), numbers)
+    return _differing(counted, _kept(connection, span, (DAY_US,), state))
+
+
+def _is_made_anew(state: State, span: dict[str, int]) -> bool:
+    return state.gap_us < span["until"] and span["since"] < state.gap_end_us
+
+
+def _kept(
+    connection: sqlite3.Connection, span: dict[str, int], lengths: Iterable[int], state: State
+) -> dict[_Key, list[int]]:
+    """The sums of buckets of *lengths* that begin within *span*."""
+    found: dict[_Key, list[int]] = {}
+    for length in lengths:
+        rows = map(tuple, connection.execute(_KEPT, span | {"length": length}))
+        found |= {
+            (*row[:3], tuple(row[3:10])): list(row[10:])
+            for row in rows
+            if length != MINUTE_US or row[2] >= state.minutes_us
+        }
+    return found
+
+
+def _differing(counted: dict[_Key, list[int]], kept: dict[_Key, list[int]]) -> list[Differing]:
+    found: list[Differing] = []
     for key in sorted(counted.keys() | kept.keys(), key=str):
         nothing = [0] * len(NUMBERS)
         expected, actual = counted.get(key, nothing), kept.get(key, nothing)
@@ -304,15 +336,12 @@ SELECT opened_us, row FROM exchanges
 WHERE (opened_us, row) > (:next_us, :next_row) AND opened_us < :end AND +row <= :folded AND +row NOT IN {_PENDING}
 ORDER BY opened_us, row LIMIT :limit"""  # noqa: S608 - a constant
 
-_DAY = to_fold(f"e.opened_us >= :since AND e.opened_us < :until AND +e.row <= :folded AND +e.row NOT IN {_PENDING}")
-_KEPT_OF_DAY = f"""
+_ROWS = to_fold(f"e.opened_us >= :since AND e.opened_us < :until AND +e.row <= :folded AND +e.row NOT IN {_PENDING}")
+_KEPT = f"""
 SELECT r.tagged, r.length_us, r.bucket_us, n.provider, n.model, n.route, n.key_id, n.team, n.organisation, n.tags,
     {_NUMBERS}
-FROM (
-    SELECT 0 AS tagged, 86400000000 AS length_us UNION ALL SELECT 0, 3600000000 UNION ALL SELECT 0, 60000000
-    UNION ALL SELECT 1, 86400000000 UNION ALL SELECT 1, 3600000000 UNION ALL SELECT 1, 60000000
-) AS kinds CROSS JOIN rollups AS r ON r.tagged = kinds.tagged AND r.length_us = kinds.length_us
-    AND r.bucket_us >= :since AND r.bucket_us < :until
+FROM (SELECT 0 AS tagged UNION ALL SELECT 1) AS kinds CROSS JOIN rollups AS r ON r.tagged = kinds.tagged
+    AND r.length_us = :length AND r.bucket_us >= :since AND r.bucket_us < :until
     JOIN rollup_names AS n ON n.id = r.names"""  # noqa: S608 - column names, from a dataclass
 
 _SET_GAP = "UPDATE rollup_state SET gap_us = ?, gap_end_us = ?, gap_next_us = ?, gap_next_row = ?"

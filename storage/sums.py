@@ -1,8 +1,11 @@
 """What a sum over the ledger is: its numbers, what it may be grouped by, and the statements that count rows.
 
 Tokens, costs and `attempts` are those of the attempts: what was bought, from whom. `exchanges`, `errors` (failed or
-interrupted), `cache_hits` and `saved` are those of the exchanges. Grouped by provider or model, an attempt counts
-where it was sent, and its exchange where it ended (its final target).
+interrupted), `cache_hits` and what was saved are those of the exchanges. Grouped by provider or model, an attempt
+counts where it was sent, and its exchange where it ended (its final target).
+
+The tokens in the row of a cache hit were not bought: they are `saved_input_tokens` and `saved_output_tokens`, and in no
+other number.
 """
 
 from __future__ import annotations
@@ -32,6 +35,8 @@ class Sum:
     estimated_nanousd: int = 0
     unpriced_attempts: int = 0
     saved_nanousd: int = 0
+    saved_input_tokens: int = 0
+    saved_output_tokens: int = 0
 
     def add(self, other: Sum) -> None:
         """Count *other* in."""
@@ -77,7 +82,9 @@ _EXCHANGE_NUMBERS: Final = """
        0 AS exact_nanousd,
        0 AS estimated_nanousd,
        0 AS unpriced_attempts,
-       sum(e.saved_nanousd) AS saved_nanousd"""
+       sum(e.saved_nanousd) AS saved_nanousd,
+       sum((e.cache = 'hit' AND e.attempts = 0) * e.input_tokens) AS saved_input_tokens,
+       sum((e.cache = 'hit' AND e.attempts = 0) * e.output_tokens) AS saved_output_tokens"""
 
 _ATTEMPT_NUMBERS: Final = """
        0 AS exchanges,
@@ -93,7 +100,9 @@ _ATTEMPT_NUMBERS: Final = """
        ifnull(sum(CASE WHEN NOT a.estimated THEN a.cost_nanousd END), 0) AS exact_nanousd,
        ifnull(sum(CASE WHEN a.estimated THEN a.cost_nanousd END), 0) AS estimated_nanousd,
        sum(a.status <> 'open' AND a.cost_nanousd IS NULL) AS unpriced_attempts,
-       0 AS saved_nanousd"""
+       0 AS saved_nanousd,
+       0 AS saved_input_tokens,
+       0 AS saved_output_tokens"""
 
 # The provider of a target is what stands before its first slash.
 _TARGET: Final = {

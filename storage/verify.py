@@ -8,21 +8,23 @@ budget        what a budget has spent and reserved is what its charges add up to
 rollup        the sums that are kept are those of the rows
 audit         the chain of the audit log holds
 
-Everything is read, in portions of which each is one snapshot; the server goes on meanwhile.
+Everything is read, in portions of which each is one snapshot: some exchanges, an hour of sums, one table of the file.
+The server goes on meanwhile, and what it writes can be moved out of the log between two of them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any, Final, TypeVar
 
 from storage.db import Database
-from storage.rollups import DAY_US, Rollups, compare_day
-from translators.codec import loads
+from storage.rollups import DAY_US, HOUR_US, Differing, Rollups, compare_day, compare_hour
+from translators.codec import dumps_text, loads
 
 T = TypeVar("T")
 
@@ -35,6 +37,8 @@ KEPT: Final = 1000
 """Differences that are told one by one; all are counted."""
 PORTION: Final = 2000
 """Exchanges that are looked at in one read."""
+WHOLE_BYTES: Final = 64 * 1024 * 1024
+"""A larger file is examined table by table."""
 REST_S: Final = 0.002
 
 
@@ -53,8 +57,8 @@ class Difference:
 
 
 @dataclass(slots=True)
-class Report:
-    """What was looked at, and what was found."""
+class Looked:
+    """At how much."""
 
     exchanges: int = 0
     attempts: int = 0
@@ -63,6 +67,17 @@ class Report:
     not_recomputed: int = 0
     """Attempts with a cost that could not be: without the vendor's usage, or at a price that is not known any more."""
     charges: int = 0
+
+    def add(self, other: Looked) -> None:
+        """Count *other* in."""
+        for each in fields(Looked):
+            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+
+
+@dataclass(slots=True)
+class Report(Looked):
+    """What was looked at, and what was found."""
+
     days: int = 0
     count: int = 0
     """Differences in all."""
@@ -85,12 +100,21 @@ class Verifier:
     """Checks the ledger in *db*. Without *recompute* costs are not computed anew, without *audit* no log is checked."""
 
     def __init__(
-        self, db: Database, rollups: Rollups, *, recompute: Recompute | None = None, audit: Audit | None = None
+        self,
+        db: Database,
+        rollups: Rollups,
+        *,
+        recompute: Recompute | None = None,
+        audit: Audit | None = None,
+        portion: int = PORTION,
+        whole_bytes: int = WHOLE_BYTES,
     ) -> None:
         self._db = db
         self._rollups = rollups
         self._recompute = recompute
         self._audit = audit
+        self._portion = portion
+        self._whole_bytes = whole_bytes
 
     async def run(self) -> Report:
         """Check everything.
@@ -99,36 +123,50 @@ class Verifier:
             StorageError: it cannot be read.
         """
         report = Report()
-        report.tell(await self._db.read(_integrity))
-        await self._rows(report)
-        report.tell(await self._db.read(_budgets))
+        await self._file(report)
+        charged = await self._rows(report)
+        await self._budgets(report, charged)
         await self._days(report)
         wrong = await self._audit() if self._audit else None
         if wrong is not None:
             report.tell([Difference("audit", "log", "the chain", "unbroken", wrong)])
         return report
 
-    async def _rows(self, report: Report) -> None:
-        after, newest = 0, await self._db.read(_newest)
-        while after < newest:
-            portion = await self._db.read(partial(_portion, after, self._recompute))
-            after = portion.last or newest
-            report.exchanges += portion.exchanges
-            report.attempts += portion.attempts
-            report.recomputed += portion.recomputed
-            report.not_recomputed += portion.not_recomputed
-            report.charges += portion.charges
-            report.tell(portion.differences)
+    async def _file(self, report: Report) -> None:
+        tables: list[str | None] = [None]
+        if self._db.size_bytes > self._whole_bytes:
+            tables = list(await self._db.read(_tables))
+        for table in tables:
+            report.tell(await self._db.read(partial(_integrity, table)))
             await asyncio.sleep(REST_S)
+
+    async def _rows(self, report: Report) -> _Charged:
+        after, newest = 0, await self._db.read(_newest)
+        charged = _Charged()
+        while after < newest:
+            portion = await self._db.read(partial(_look_at, after, self._portion, self._recompute))
+            after = portion.last or newest
+            report.add(portion)
+            report.tell(portion.differences)
+            charged.add(portion.charged, after)
+            await asyncio.sleep(REST_S)
+        return charged
+
+    async def _budgets(self, report: Report, charged: _Charged) -> None:
+        if await self._db.read(partial(_differ, charged)):
+            # Costs may have been changed between two portions: what counts is one snapshot of all.
+            report.tell(await self._db.read(_budgets))
 
     async def _days(self, report: Report) -> None:
         await self._rollups.catch_up()
         day = await self._db.read(partial(_next_day, 0))
         while day is not None:
-            report.tell(await self._db.read(partial(_rollups, day)))
+            for hour in range(day, day + DAY_US, HOUR_US):
+                report.tell(map(_rollup, await self._db.read(partial(compare_hour, hour))))
+            report.tell(map(_rollup, await self._db.read(partial(compare_day, day))))
             report.days += 1
-            day = await self._db.read(partial(_next_day, day + DAY_US))
             await asyncio.sleep(REST_S)
+            day = await self._db.read(partial(_next_day, day + DAY_US))
 
 
 def kept_prices(connection: sqlite3.Connection) -> list[tuple[str, str, dict[str, Any]]]:
@@ -138,26 +176,46 @@ def kept_prices(connection: sqlite3.Connection) -> list[tuple[str, str, dict[str
 
 
 @dataclass(slots=True)
-class _Portion:
+class _Charged:
+    """What exchanges up to the row *upto* are charged to each window of each budget, but for those that are *open*."""
+
+    upto: int = 0
+    nanousd: Counter[tuple[str, int]] = field(default_factory=Counter)
+    open: set[int] = field(default_factory=set)
+
+    def add(self, other: _Charged, upto: int) -> None:
+        """Take in those of the rows up to *upto*."""
+        self.upto = upto
+        self.nanousd.update(other.nanousd)
+        self.open |= other.open
+
+
+@dataclass(slots=True)
+class _Portion(Looked):
     """What was found in some exchanges. *last* 0: there were no more."""
 
     last: int = 0
-    exchanges: int = 0
-    attempts: int = 0
-    recomputed: int = 0
-    not_recomputed: int = 0
-    charges: int = 0
     differences: list[Difference] = field(default_factory=list)
+    charged: _Charged = field(default_factory=_Charged)
 
 
 # --- the file ------------------------------------------------------------------------------------------
 
 
-def _integrity(connection: sqlite3.Connection) -> list[Difference]:
-    told = [row[0] for row in connection.execute("PRAGMA integrity_check(100)")]
-    found = [Difference("integrity", "file", "integrity_check", "ok", line) for line in told if line != "ok"]
-    for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check"):
-        found.append(Difference("integrity", f"{table} {row}", f"its row of {parent}", "there", "missing"))
+_TABLES = "SELECT 'sqlite_schema' UNION ALL SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage > 0"
+
+
+def _tables(connection: sqlite3.Connection) -> list[str]:
+    return [name for (name,) in connection.execute(_TABLES)]
+
+
+def _integrity(table: str | None, connection: sqlite3.Connection) -> list[Difference]:
+    """What is wrong with *table* and its indexes; None: with the whole file, its list of free pages included."""
+    which = "" if table is None else f'("{table}")'  # a pragma takes no parameters
+    told = [row[0] for row in connection.execute(f"PRAGMA integrity_check{which}")]
+    found = [Difference("integrity", table or "file", "integrity_check", "ok", line) for line in told if line != "ok"]
+    for child, row, parent, _ in connection.execute(f"PRAGMA foreign_key_check{which}"):
+        found.append(Difference("integrity", f"{child} {row}", f"its row of {parent}", "there", "missing"))
     return found
 
 
@@ -197,11 +255,15 @@ FROM exchanges AS e CROSS JOIN charges AS c ON c.exchange = e.row
 WHERE e.row > ? AND e.row <= ? AND e.status <> 'open'
 GROUP BY c.exchange, c.budget"""
 
+_CHARGED = """
+SELECT c.exchange, c.budget, c.bucket_us, c.nanousd, c.settled
+FROM exchanges AS e CROSS JOIN charges AS c ON c.exchange = e.row WHERE e.row > ? AND e.row <= ?"""
 
-def _portion(after: int, recompute: Recompute | None, connection: sqlite3.Connection) -> _Portion:
+
+def _look_at(after: int, limit: int, recompute: Recompute | None, connection: sqlite3.Connection) -> _Portion:
     portion = _Portion()
     (last,) = connection.execute(
-        "SELECT max(row) FROM (SELECT row FROM exchanges WHERE row > ? ORDER BY row LIMIT ?)", (after, PORTION)
+        "SELECT max(row) FROM (SELECT row FROM exchanges WHERE row > ? ORDER BY row LIMIT ?)", (after, limit)
     ).fetchone()
     if last is None:
         return portion
@@ -211,6 +273,11 @@ def _portion(after: int, recompute: Recompute | None, connection: sqlite3.Connec
         _look_at_exchange(tuple(row), portion)
     for row in connection.execute(_CHARGES, span):
         _look_at_charge(tuple(row), portion)
+    for exchange, budget, bucket, nanousd, settled in connection.execute(_CHARGED, span):
+        if settled:
+            portion.charged.nanousd[budget, bucket] += nanousd
+        else:
+            portion.charged.open.add(exchange)
     if recompute is not None:
         for row in connection.execute(_ATTEMPTS, span):
             _look_at_cost(dict(row), recompute, portion)
@@ -272,6 +339,28 @@ SELECT c.budget, c.bucket_us, 0, 0, c.spent, c.reserved, 1 FROM charged AS c
 WHERE NOT EXISTS (SELECT 1 FROM budget_spending AS s WHERE s.budget = c.budget AND s.bucket_us = c.bucket_us)"""
 
 
+_CHARGED_SINCE = """
+SELECT budget, bucket_us, nanousd, settled FROM charges
+WHERE exchange > :upto OR exchange IN (SELECT value FROM json_each(:open))"""
+
+_SPENT = """
+SELECT budget, bucket_us, spent_nanousd, reserved_nanousd, bucket_us >= (SELECT pruned_us FROM rollup_state)
+FROM budget_spending"""
+
+
+def _differ(charged: _Charged, connection: sqlite3.Connection) -> bool:
+    """Whether budgets seem to hold something else than what was *charged* up to some row, and since then."""
+    spent, reserved = Counter(charged.nanousd), Counter[tuple[str, int]]()
+    since = {"upto": charged.upto, "open": dumps_text(sorted(charged.open))}
+    for budget, bucket, nanousd, settled in connection.execute(_CHARGED_SINCE, since):
+        (spent if settled else reserved)[budget, bucket] += nanousd
+    for budget, bucket, told_spent, told_reserved, is_kept in connection.execute(_SPENT):
+        known_spent, known_reserved = spent.pop((budget, bucket), 0), reserved.pop((budget, bucket), 0)
+        if told_reserved != known_reserved or (told_spent != known_spent if is_kept else told_spent < known_spent):
+            return True
+    return any(spent.values()) or any(reserved.values())
+
+
 def _budgets(connection: sqlite3.Connection) -> list[Difference]:
     found: list[Difference] = []
     for budget, bucket, spent, reserved, charged, held, kept in connection.execute(_SPENDING):
@@ -300,11 +389,9 @@ def _next_day(after_us: int, connection: sqlite3.Connection) -> int | None:
     return None if at_us is None else int(at_us - at_us % DAY_US)
 
 
-def _rollups(day_us: int, connection: sqlite3.Connection) -> list[Difference]:
-    return [
-        Difference("rollup", where, what, _said(expected), _said(found))
-        for where, what, expected, found in compare_day(connection, day_us)
-    ]
+def _rollup(differing: Differing) -> Difference:
+    where, what, expected, found = differing
+    return Difference("rollup", where, what, _said(expected), _said(found))
 
 
 def _said(number: int | None) -> str:

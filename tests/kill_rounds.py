@@ -2,11 +2,15 @@
 
     python tests/kill_rounds.py [ROUNDS] [SEED]        (`make kill-test ROUNDS=200`)
 
-Each round: a real `modelport serve` with a budget answers whole and streamed requests (every third fails over, some
-clients leave in the middle) from a scripted upstream, is killed with SIGKILL after a random time, and is started again.
+Each round: a real `modelport serve` with a budget answers whole and streamed requests (two thirds of which one of the
+two targets fails, some clients leave in the middle) from a scripted upstream, is stopped for a while in every fourth
+round (SIGSTOP, SIGCONT), is killed with SIGKILL at some moment after a random number of requests, and is started again.
 Then, by what clients and upstream remember:
 
-    answers    one that came whole has exactly one settled row, with its tokens and its cost to the nano-dollar
+    answers    one that came whole has exactly one settled row, with its tokens and its cost to the nano-dollar; its
+               attempts are the requests that the upstream saw for it, in that order, each as it was answered
+    refusals   a request that failed at one target, while too many were being retried for it to be asked of the other,
+               is booked as failed, and the upstream saw no other one for it
     attempts   every request that the upstream saw has a row; each row is that of a request that was sent
     money      an attempt costs what the upstream's own count costs, or it was cut short and is flagged as estimated
     budget     nothing stays reserved, and what is spent is the sum of the rows
@@ -17,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sqlite3
 import statistics
 import sys
@@ -39,7 +44,12 @@ from tests.replay import Answer, Asked, Upstream
 from tests.running import Modelport
 
 CLIENTS: Final = 12
-LONGEST_S: Final = 0.8
+MOST_REQUESTS: Final = 100
+"""That the upstream sees before a kill: a slow machine kills as late as a fast one."""
+LONGEST_S: Final = 30.0
+"""How long a round may take to get there."""
+MOMENT_S: Final = 0.02
+"""Up to so much later it is killed."""
 INPUT_NANOUSD, OUTPUT_NANOUSD = 1100, 2300
 """For each token: 1.10 and 2.30 dollars per million."""
 
@@ -79,11 +89,18 @@ class Books:
     sent: set[str] = field(default_factory=set)
     whole: dict[str, Got] = field(default_factory=dict)
     """By the client's own name of the request."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Requests that were answered 503, as the client calls them and as the proxy does."""
+    over: int = 0
+    """Whole answers that needed both targets."""
     exact: int = 0
     """Nano-dollars of attempts that the upstream answered and that are booked as it counted them."""
     apart: Counter[str] = field(default_factory=Counter)
     """Attempts that were cut short, by status."""
     restarts_s: list[float] = field(default_factory=list)
+    restarts_cpu_s: list[float] = field(default_factory=list)
+    """Of the whole process until the first 200."""
+    stops: int = 0
     seen: int = 0
     checked: int = 0
     problems: list[str] = field(default_factory=list)
@@ -101,9 +118,13 @@ def price_of(name: str) -> int:
     return used[0] * INPUT_NANOUSD + used[1] * OUTPUT_NANOUSD
 
 
-def fails_over(name: str) -> bool:
-    """Whether the first target fails."""
-    return int(name.rpartition("-")[2]) % 3 == 0
+def fails_at(name: str) -> str | None:
+    """The target that fails for it: of three requests one for each, and one for none.
+
+    If only one of the targets ever failed, it would soon stand out and be asked last (`routing.outliers`): then hardly
+    any request would need another one.
+    """
+    return ("first", "second", None)[int(name.rpartition("-")[2]) % 3]
 
 
 def name_of(asked: Asked) -> str:
@@ -112,9 +133,9 @@ def name_of(asked: Asked) -> str:
 
 
 def upstream_says(asked: Asked) -> Answer:
-    """The upstream's part: the first target fails for every third request."""
+    """The upstream's part."""
     name = name_of(asked)
-    if asked.model == "first" and fails_over(name):
+    if asked.model == fails_at(name):
         return Answer.json({"error": {"message": "overloaded", "type": "server_error"}}, 503)
     used = dict(zip(("prompt_tokens", "completion_tokens"), tokens_of(name), strict=True))
     used["total_tokens"] = sum(used.values())
@@ -149,7 +170,9 @@ async def client(session: aiohttp.ClientSession, url: str, prefix: str, number: 
                     await answer.content.readany()
                     continue
                 text = await answer.read()
-            if answer.status != 200:
+            if answer.status == 503:
+                books.refused[name] = answer.headers["x-request-id"]
+            elif answer.status != 200:
                 books.problems.append(f"{name}: answered {answer.status}: {text.decode()}")
             elif (found := _whole(text, streamed)) is not None:
                 books.whole[name] = Got(answer.headers["x-request-id"], streamed, found)
@@ -193,9 +216,10 @@ async def run(folder: Path, rounds: int, rng: Random, *, say: Any = None) -> Boo
         try:
             for number in range(rounds):
                 before = len(upstream.requests)
-                await _load_and_kill(server, f"r{number}", rng, books)
+                await _load_and_kill(server, upstream, f"r{number}", rng, books)
                 await asyncio.to_thread(server.start)
                 books.restarts_s.append(server.started_in_s)
+                books.restarts_cpu_s.append(server.cpu_s())
                 _check(folder / "modelport.db", f"r{number}", upstream.requests[before:], books)
                 if number % 20 == 19 or number == rounds - 1:
                     await _verify(server, books)
@@ -208,16 +232,31 @@ async def run(folder: Path, rounds: int, rng: Random, *, say: Any = None) -> Boo
     return books
 
 
-async def _load_and_kill(server: Modelport, prefix: str, rng: Random, books: Books) -> None:
+async def _load_and_kill(server: Modelport, upstream: Upstream, prefix: str, rng: Random, books: Books) -> None:
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
         clients = [
             asyncio.ensure_future(client(session, server.url, prefix, number, Random(rng.random()), books))
             for number in range(CLIENTS)
         ]
-        await asyncio.sleep(rng.uniform(0.02, LONGEST_S))
+        await _more_requests(upstream, rng)
+        if rng.random() < 0.25:
+            books.stops += 1
+            server.signal(signal.SIGSTOP)
+            await asyncio.sleep(rng.uniform(0, 0.5))
+            server.signal(signal.SIGCONT)
+            await _more_requests(upstream, rng)
         await asyncio.to_thread(server.kill)
         await asyncio.wait_for(asyncio.gather(*clients), 30)
+
+
+async def _more_requests(upstream: Upstream, rng: Random) -> None:
+    """Until the upstream has seen some more, and a moment longer."""
+    wanted = len(upstream.requests) + rng.randrange(1, MOST_REQUESTS)
+    until = time.monotonic() + LONGEST_S
+    while len(upstream.requests) < wanted and time.monotonic() < until:
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(rng.uniform(0, MOMENT_S))
 
 
 async def _verify(server: Modelport, books: Books) -> None:
@@ -236,20 +275,21 @@ def _check(path: Path, prefix: str, asked: list[Asked], books: Books) -> None:
         rows = connection.execute("SELECT * FROM exchanges WHERE client_request_id GLOB ?", (f"{prefix}-*",)).fetchall()
         attempts: dict[int, list[sqlite3.Row]] = {}
         for attempt in connection.execute(
-            "SELECT a.* FROM attempts AS a JOIN exchanges AS e ON e.row = a.exchange WHERE e.client_request_id GLOB ?",
+            "SELECT a.* FROM attempts AS a JOIN exchanges AS e ON e.row = a.exchange WHERE e.client_request_id GLOB ?"
+            " ORDER BY a.exchange, a.number",
             (f"{prefix}-*",),
         ):
             attempts.setdefault(attempt["exchange"], []).append(attempt)
-        _check_rows(rows, attempts, prefix, books)
+        _check_rows(rows, attempts, books)
+        _check_answers(rows, attempts, asked, prefix, books)
         _check_seen(rows, attempts, asked, books)
         _check_budget(connection, books)
     finally:
         connection.close()
 
 
-def _check_rows(rows: list[sqlite3.Row], attempts: dict[int, list[sqlite3.Row]], prefix: str, books: Books) -> None:
+def _check_rows(rows: list[sqlite3.Row], attempts: dict[int, list[sqlite3.Row]], books: Books) -> None:
     counted = Counter(row["client_request_id"] for row in rows)
-    by_name = {row["client_request_id"]: row for row in rows}
     books.problems += [f"{name}: {count} rows" for name, count in counted.items() if count > 1]
     books.problems += [f"{name}: a row of a request that was never sent" for name in counted.keys() - books.sent]
     for row in rows:
@@ -257,22 +297,45 @@ def _check_rows(rows: list[sqlite3.Row], attempts: dict[int, list[sqlite3.Row]],
             books.problems.append(f"{row['client_request_id']}: still open")
         for attempt in attempts.get(row["row"], []):
             _check_money(row["client_request_id"], attempt, books)
-    for name, got in books.whole.items():
-        if name.startswith(f"{prefix}-"):
+
+
+def _check_answers(
+    rows: list[sqlite3.Row], attempts: dict[int, list[sqlite3.Row]], asked: list[Asked], prefix: str, books: Books
+) -> None:
+    by_name = {row["client_request_id"]: row for row in rows}
+    seen: dict[str, list[tuple[str, str]]] = {}
+    for each in asked:
+        name, model = name_of(each), str(each.model)
+        seen.setdefault(name, []).append((model, "failed" if model == fails_at(name) else "ok"))
+    told = {name for name in (*books.whole, *books.refused) if name.startswith(f"{prefix}-")}
+    for name in told:
+        row = by_name.get(name)
+        if row is None:
+            books.problems.append(f"{name}: received whole, and there is no row")
+            continue
+        booked = [(each["model"], each["status"]) for each in attempts.get(row["row"], [])]
+        if booked != seen.get(name) or row["attempts"] != len(booked):
+            books.problems.append(f"{name}: {row['attempts']} attempts, {booked}; the upstream saw {seen.get(name)}")
+        if name in books.whole:
             books.checked += 1
-            _check_answer(name, got, by_name.get(name), books)
+            books.over += len(booked) > 1
+            _check_answer(name, books.whole[name], row, books)
+        else:
+            _check_refusal(name, booked, row, books)
 
 
-def _check_answer(name: str, got: Got, row: sqlite3.Row | None, books: Books) -> None:
-    if row is None:
-        books.problems.append(f"{name}: received whole, and there is no row")
-        return
+def _check_answer(name: str, got: Got, row: sqlite3.Row, books: Books) -> None:
     found = (row["id"], row["status"], row["input_tokens"], row["output_tokens"], row["cost_nanousd"], row["estimated"])
     wanted = (got.id, "ok", *tokens_of(name), price_of(name), 0)
     if found != wanted or (not got.streamed and got.tokens != tokens_of(name)):
         books.problems.append(f"{name}: received whole; the row says {found}, should be {wanted}")
-    if not 1 <= row["attempts"] <= 1 + fails_over(name):  # the first target may be passed over while it rests
-        books.problems.append(f"{name}: {row['attempts']} attempts")
+
+
+def _check_refusal(name: str, booked: list[tuple[str, str]], row: sqlite3.Row, books: Books) -> None:
+    found = (row["id"], row["status"], row["cost_nanousd"], booked)
+    wanted = (books.refused[name], "failed", 0, [(fails_at(name), "failed")])
+    if found != wanted:
+        books.problems.append(f"{name}: answered 503; the row says {found}, should be {wanted}")
 
 
 def _check_money(name: str, attempt: sqlite3.Row, books: Books) -> None:
@@ -282,7 +345,7 @@ def _check_money(name: str, attempt: sqlite3.Row, books: Books) -> None:
         if cost != price_of(name) or attempt["estimated"]:
             books.problems.append(f"{name}: costs {cost}, the upstream counts {price_of(name)}")
     elif status == "failed":
-        if cost != 0 or not fails_over(name):
+        if cost != 0 or attempt["model"] != fails_at(name):
             books.problems.append(f"{name}: failed, costs {cost}")
     else:
         books.apart[status] += 1
@@ -333,10 +396,13 @@ def main() -> None:
         print(problem)
     restarts = sorted(books.restarts_s)
     print(
-        f"{len(restarts)} kills in {time.monotonic() - began:.0f} s: {books.checked} answers received whole,"
+        f"{len(restarts)} kills, {books.stops} stops in {time.monotonic() - began:.0f} s:"
+        f" {books.checked} answers received whole ({books.over} from the second target that was asked),"
+        f" {len(books.refused)} refused,"
         f" {books.seen} requests seen by the upstream, {books.exact} nano-dollars exact,"
         f" cut short and estimated: {dict(books.apart)}; restart to the first 200:"
-        f" median {statistics.median(restarts):.3f} s, longest {restarts[-1]:.3f} s; {len(books.problems)} problems"
+        f" median {statistics.median(restarts):.3f} s, longest {restarts[-1]:.3f} s,"
+        f" of CPU {statistics.median(books.restarts_cpu_s):.2f} s; {len(books.problems)} problems"
     )
     sys.exit(1 if books.problems else 0)
 

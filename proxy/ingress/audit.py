@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from proxy.errors import refused
 from proxy.ingress import ledger
 from proxy.ingress.json import json_response
+from proxy.ingress.parameters import bad, whole
 from proxy.server import Incoming
 from proxy.services import Services
 from storage.audit import Logged
@@ -22,14 +22,14 @@ _HASH: Final = re.compile(r"[0-9a-fA-F]{64}")
 async def show_audit(services: Services, incoming: Incoming) -> web.StreamResponse:
     """Entries; `?since=`, `until`, `subject`, `actor`, `action`, `limit` and `cursor` choose."""
     query, now = incoming.http.query, time.time()
-    limit = _whole(query.get("limit", "100"), "limit", MOST)
+    limit = whole(query.get("limit", "100"), "limit", 1, MOST)
     found = await services.audit.show(
         since=ledger.moment(query["since"], "since", now) if query.get("since") else None,
         until=ledger.moment(query["until"], "until", now) if query.get("until") else None,
         subject=query.get("subject") or None,
         actor=query.get("actor") or None,
         action=query.get("action") or None,
-        before=_whole(query["cursor"], "cursor", 2**62) if query.get("cursor") else None,
+        before=whole(query["cursor"], "cursor", 1, 2**62) if query.get("cursor") else None,
         limit=limit + 1,
     )
     page = found[:limit]
@@ -41,8 +41,7 @@ async def verify_audit(services: Services, incoming: Incoming) -> web.StreamResp
     """Walk the chain; `?head=` is a hash noted earlier that has to be one of its entries'."""
     head = incoming.http.query.get("head") or None
     if head is not None and not _HASH.fullmatch(head):
-        told = "head: expected the 64 hexadecimal digits that an earlier verification gave"
-        raise refused(400, told, param="head", code="invalid_parameter")
+        raise bad("head", "expected the 64 hexadecimal digits that an earlier verification gave")
     verdict = await services.audit.verify(head)
     lost = head is not None and verdict.known_at is None
     reason = verdict.reason
@@ -57,13 +56,6 @@ async def verify_audit(services: Services, incoming: Incoming) -> web.StreamResp
         "head_found_at": verdict.known_at,
     }
     return json_response(answer, incoming.id)
-
-
-def _whole(text: str, name: str, most: int) -> int:
-    number = int(text) if re.fullmatch(r"[0-9]{1,19}", text) else 0
-    if not 1 <= number <= most:
-        raise refused(400, f"{name}: expected a number from 1 to {most}", param=name, code="invalid_parameter")
-    return number
 
 
 def _shown(entry: Logged) -> dict[str, Any]:

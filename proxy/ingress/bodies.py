@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -15,6 +16,8 @@ M = TypeVar("M", bound=BaseModel)
 
 MAX_BODY: Final = 256 * 1024
 BODY_S: Final = 10.0
+_WORDS: Final[Mapping[object, str]] = {"str": "a text", "int": "a whole number", "float": "a number", "bool": "a flag"}
+"""How pydantic calls the kinds that a field may be."""
 
 
 async def read_model(incoming: Incoming, model: type[M], *, tell_values: bool = False) -> M:
@@ -38,13 +41,22 @@ def checked(body: dict[str, Any], model: type[M], *, tell_values: bool = False) 
     try:
         return model.model_validate(body)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=tell_values)[0]
-        raise _wrong(first, model) from error
+        found = error.errors(include_url=False, include_input=tell_values)
+        raise _wrong(found[0], model, _kinds_wanted(found)) from error
 
 
-def _wrong(error: Any, model: type[BaseModel]) -> Refused:
-    place = ".".join(str(part) for part in error["loc"])
-    told = error["msg"].removeprefix("Value error, ")
+def _kinds_wanted(errors: Sequence[Any]) -> list[str]:
+    """What the first field that is wrong may be, where that are several kinds; pydantic tells an error of each."""
+    place = errors[0]["loc"][:-1]
+    last = [each["loc"][-1] for each in errors if each["loc"][:-1] == place]
+    if len(last) < 2 or not all(kind in _WORDS for kind in last):
+        return []
+    return [_WORDS[kind] for kind in last if (kind, "float" in last) != ("int", True)]
+
+
+def _wrong(error: Any, model: type[BaseModel], kinds: Sequence[str]) -> Refused:
+    place = ".".join(str(part) for part in (error["loc"][:-1] if kinds else error["loc"]) if "[" not in str(part))
+    told = f"expected {' or '.join(kinds)}" if kinds else error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         names = ", ".join(_fields(model, error["loc"][:-1]))
         told = f"unknown; there are {names}" if names else "unknown"

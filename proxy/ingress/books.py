@@ -12,7 +12,7 @@ from typing import Any, Final
 from aiohttp import web
 from pydantic import Field
 
-from proxy.bookkeeping import prune, verify
+from proxy.bookkeeping import Doubtful, prune, verify
 from proxy.errors import refused
 from proxy.ingress.bodies import read_model
 from proxy.ingress.json import json_response
@@ -35,12 +35,19 @@ ATTEMPT_COLUMNS: Final = (
 )  # fmt: skip
 """An exchange without attempts has one line, else one for each attempt: amounts are those of the attempt."""
 
+UNCONFIRMED: Final = "not_confirmed"
+
 
 class PruneBody(Body):
     """What is to be removed."""
 
     before: str = Field(description="An ISO 8601 time or a span back from now, such as 90d.")
     keep_sums: bool = Field(True, description="Whether the exchanges stay in the sums of /costs.")
+    confirm: bool = Field(
+        False,
+        description="Do it also where that time is in the future, where no exchange would be left, or where a budget's "
+        "present window counts some of them. Otherwise such a request is refused.",
+    )
 
 
 async def export_ledger(services: Services, incoming: Incoming) -> web.StreamResponse:
@@ -74,7 +81,11 @@ async def prune_ledger(services: Services, incoming: Incoming) -> web.StreamResp
     """Remove old exchanges."""
     body = await read_model(incoming, PruneBody)
     before = moment(body.before, "before", time.time())
-    removed, until = await prune(services, before, keep_sums=body.keep_sums)
+    try:
+        removed, until = await prune(services, before, keep_sums=body.keep_sums, confirmed=body.confirm)
+    except Doubtful as error:
+        why = f"before: {error}; to remove them all the same, say so: confirm"
+        raise refused(400, why, param="before", code=UNCONFIRMED) from error
     told = {"removed": removed, "before": iso(until), "sums_kept": body.keep_sums}
     services.audit.note(incoming.identity, "ledger.pruned", "ledger", after=told)
     return json_response(told, incoming.id)

@@ -13,20 +13,21 @@ from difflib import get_close_matches
 from typing import Annotated, Any, Final
 
 from aiohttp import web
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from proxy.budgeting import shown_budget, shown_standing
 from proxy.config.model import BUDGET_SUBJECTS
-from proxy.errors import Refused, refused
+from proxy.errors import refused
 from proxy.identity import Identity
 from proxy.ingress.bodies import read_model
 from proxy.ingress.json import json_response
-from proxy.ingress.keys import nanousd
-from proxy.ingress.places import Body, Name
+from proxy.ingress.parameters import bad
+from proxy.ingress.places import Body, Dollars, Name
 from proxy.server import Incoming
 from proxy.services import Services
 from storage.budgets import Budget, Kind, Standing, Unpriced
 from storage.errors import StorageError
+from storage.money import EXPECTED, nanousd
 from storage.sums import EVERYONE, Whose
 from storage.windows import Window
 
@@ -42,7 +43,7 @@ class BudgetChange(Body):
     """What can be changed of a budget. What it is about stays: another subject is another budget."""
 
     name: Name | None = Field(None, description="For people; no two have the same.")
-    limit_usd: str | int | float | None = Field(None, description="US dollars; a decimal string is exact.")
+    limit_usd: Dollars | None = Field(None, description="US dollars; a decimal string is exact.")
     window: Window | None = Field(
         None, description="In which time: of the calendar (UTC), or for ever. Default: month."
     )
@@ -55,13 +56,6 @@ class BudgetChange(Body):
     assumed_output_tokens: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
         None, description="Reserved for an answer without a bound. Default: 4096."
     )
-
-    @field_validator("limit_usd")
-    @classmethod
-    def _is_money(cls, value: str | float | None) -> str | float | None:
-        if value is not None:
-            nanousd(value)
-        return value
 
 
 class NewBudget(BudgetChange):
@@ -79,9 +73,9 @@ async def create_budget(services: Services, incoming: Incoming) -> web.StreamRes
     """Make a budget. It counts from now on."""
     body = await read_model(incoming, NewBudget, tell_values=True)
     if not body.name:
-        raise _bad("name", "missing; people have to tell budgets apart")
+        raise bad("name", "missing; people have to tell budgets apart")
     if body.limit_usd is None:
-        raise _bad("limit_usd", 'missing; expected US dollars such as "12.50"')
+        raise bad("limit_usd", f"missing; expected {EXPECTED}")
     kind, subject = _subject(services, body)
     _check_name(services, body.name)
     made = _changed(Budget(f"budget_{secrets.token_hex(8)}", kind, 0, subject), body)
@@ -196,7 +190,7 @@ def _changed(budget: Budget, body: BudgetChange) -> Budget:
         else budget.assumed_output_tokens,
     )
     if changed.window == "total" and changed.rolling:
-        raise _bad("rolling", "expected false, as the window is total; found true")
+        raise bad("rolling", "expected false, as the window is total; found true")
     return changed
 
 
@@ -207,7 +201,7 @@ def _subject(services: Services, body: NewBudget) -> tuple[Kind, str]:
         return "global", ""
     if len(said) > 1:
         names = " and ".join(kind for kind, _ in said)
-        raise _bad(said[1][0], f"found {names}; a budget is about one of {', '.join(BUDGET_SUBJECTS)}")
+        raise bad(said[1][0], f"found {names}; a budget is about one of {', '.join(BUDGET_SUBJECTS)}")
     kind, subject = said[0]
     setup, ring = services.setup, services.keyring
     known: dict[str, list[str]] = {
@@ -220,11 +214,11 @@ def _subject(services: Services, body: NewBudget) -> tuple[Kind, str]:
     if kind == "tag":
         name, mark, value = subject.partition("=")
         if not (name and mark and value and subject.isprintable()):
-            raise _bad("tag", f"expected name=value, found {subject[:80]!r}")
+            raise bad("tag", f"expected name=value, found {subject[:80]!r}")
     elif subject not in known[kind] and not (kind == "route" and subject.partition("/")[0] in known["provider"]):
         near = get_close_matches(subject, known[kind], n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known[kind][:12]) or 'none'}"
-        raise _bad(kind, f"there is no {kind} {subject[:80]!r}; {hint}")
+        raise bad(kind, f"there is no {kind} {subject[:80]!r}; {hint}")
     return kind, subject
 
 
@@ -284,7 +278,3 @@ def _shown_alert(alert: dict[str, Any]) -> dict[str, Any]:
 
 def _iso(at_us: int) -> str:
     return datetime.fromtimestamp(at_us / 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _bad(field: str, told: str) -> Refused:
-    return refused(400, f"{field}: {told}", param=field, code="invalid_parameter")

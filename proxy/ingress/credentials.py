@@ -14,13 +14,14 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from pydantic import Field, StringConstraints
 
-from proxy.config.explain import nearest
+from proxy.config.errors import nearest
 from proxy.config.model import Address
 from proxy.config.secrets import BadSecret, usable
 from proxy.credentials import NoSealer, StoredKey
 from proxy.errors import Refused, refused
 from proxy.ingress.bodies import read_model
 from proxy.ingress.json import json_response
+from proxy.ingress.parameters import bad
 from proxy.ingress.places import Body
 from proxy.key_checks import check_key
 from proxy.origins import moment
@@ -125,7 +126,7 @@ async def act_on_credential(services: Services, incoming: Incoming) -> web.Strea
             if key.secret is None:
                 raise refused(409, f"the key {name} cannot be checked: {key.why_not}", code="credential_unusable")
             with services.setup.used() as setup:
-                found = await check_key(setup.specs[key.provider], key.secret, services.session, setup.redactor.clean)
+                found = await check_key(setup.specs[key.provider], key.secret, services.caller, setup.redactor.clean)
             return json_response({"name": name, "provider": key.provider, **found}, incoming.id)
         case _:
             told = "there are only /api/v1/credentials/{name}/rotate and /api/v1/credentials/{name}/check"
@@ -157,7 +158,7 @@ def _text(body: KeyBody) -> str:
     try:
         return usable(body.key, "the key")
     except BadSecret as error:
-        raise _bad("key", str(error)) from error
+        raise bad("key", str(error)) from error
 
 
 def _check_place(services: Services, body: NewCredential) -> None:
@@ -166,26 +167,26 @@ def _check_place(services: Services, body: NewCredential) -> None:
     if spec is None:
         if body.base_url is None:
             near = nearest(body.provider, list(services.setup.specs))
-            raise _bad("provider", f"{body.provider!r} is not known{near}; say with base_url where it is reached")
+            raise bad("provider", f"{body.provider!r} is not known{near}; say with base_url where it is reached")
         _check_userinfo(body.base_url)
         return
     section = services.setup.loaded.settings.providers.get(spec.name)
     if spec.backend != "http" or (section is not None and section.auth == "none"):
-        raise _bad("provider", f"{spec.name} takes no key")
+        raise bad("provider", f"{spec.name} takes no key")
     if body.dialect is not None and body.dialect != spec.dialect:
-        raise _bad("dialect", f"{spec.name} speaks {spec.dialect}; leave it out")
+        raise bad("dialect", f"{spec.name} speaks {spec.dialect}; leave it out")
     if body.base_url is not None and spec.base_url and body.base_url != spec.base_url:
         told = f"{spec.name} is reached at {spec.base_url}; another address is another provider, with a name of its own"
-        raise _bad("base_url", told)
+        raise bad("base_url", told)
     if body.base_url is None and not spec.base_url:
-        raise _bad("base_url", f"it is not known where {spec.name} is reached")
+        raise bad("base_url", f"it is not known where {spec.name} is reached")
     if body.base_url is not None:
         _check_userinfo(body.base_url)
 
 
 def _check_userinfo(base_url: str) -> None:
     if "@" in urlsplit(base_url).netloc:
-        raise _bad("base_url", "no name and password in it: what is secret is the key")
+        raise bad("base_url", "no name and password in it: what is secret is the key")
 
 
 def _names(services: Services, provider: str) -> Iterator[str]:
@@ -210,10 +211,6 @@ def _still(key: StoredKey | None, name: str) -> StoredKey:
 
 def _no_sealer(error: NoSealer) -> Refused:
     return refused(409, str(error), code="no_secret_key")
-
-
-def _bad(field: str, told: str) -> Refused:
-    return refused(400, f"{field}: {told}", param=field, code="invalid_parameter")
 
 
 # --- what is answered ------------------------------------------------------------------------------

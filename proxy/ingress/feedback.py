@@ -36,7 +36,7 @@ class Verdict(BaseModel):
     right. *correct* and *score* (0 to 1) judge the answer, or that of *target* alone.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     exchange_id: str = Field(min_length=1, max_length=128)
     kind: str | None = None

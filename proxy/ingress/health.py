@@ -15,11 +15,13 @@ from proxy.ingress.budgets import MOST_SHOWN, budgets_seen
 from proxy.ingress.json import json_response
 from proxy.probe import PROBE_TOKENS, probe
 from proxy.route_state import routes_now
+from proxy.routing_report import provider_now, routing_now, spent_now
 from proxy.server import Incoming
 from proxy.services import Services
 from proxy.version import version
 from storage.db import SQLITE_VERSION
 from storage.errors import StorageError
+from storage.journal import Journal
 
 
 async def live(_services: Services, incoming: Incoming) -> web.StreamResponse:
@@ -67,7 +69,13 @@ def _outline(report: Mapping[str, Any]) -> dict[str, Any]:
 def health_report(services: Services) -> dict[str, Any]:
     """The body of `GET /health`."""
     setup = services.setup
-    entries = [services.health.snapshot(spec.name, services.breakers, setup.rings[spec.name]) for spec in setup.enabled]
+    entries = [
+        {
+            **services.health.snapshot(spec.name, services.breakers, setup.rings[spec.name]),
+            **provider_now(services, spec.name),
+        }
+        for spec in setup.enabled
+    ]
     store = services.db.failure
     cache = services.cache.stats()
     return {
@@ -82,12 +90,27 @@ def health_report(services: Services) -> dict[str, Any]:
             "ledger": services.ledger.mode,
             "ledger_lag_ms": round(services.db.lag_ms, 3),
             "lost_rows": services.ledger.lost,
+            "journal": _journal(services.ledger.journal),
             "size_mb": round(services.db.size_bytes / 2**20, 3),
             "sqlite_version": SQLITE_VERSION,
         },
         "request_log": services.request_log.stats(),
+        "auth": services.guesses.stats(),
         "cache": {name: cache[name] for name in ("entries", "hits", "misses", "hit_rate")},
         "in_flight": services.in_flight,
+        "spent": spent_now(services),
+        "routing": routing_now(services),
+    }
+
+
+def _journal(journal: Journal | None) -> dict[str, Any] | None:
+    """What waits for the database; None where none is kept."""
+    if journal is None or not (journal.is_open or journal.failure):
+        return None
+    return {
+        "waiting": journal.waiting,
+        "size_mb": round(journal.size_bytes / 2**20, 3),
+        "error": str(journal.failure) if journal.failure else None,
     }
 
 

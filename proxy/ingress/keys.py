@@ -12,24 +12,24 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Final, Literal
 
 from aiohttp import web
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from proxy.errors import Refused, refused
+from proxy.errors import refused
 from proxy.identity import MASTER, ROLES, Identity, Role
 from proxy.ingress.bodies import read_model
 from proxy.ingress.json import json_response
-from proxy.ingress.places import Body, Name, SettingsBody, changed, differences, shown_settings
+from proxy.ingress.parameters import bad
+from proxy.ingress.places import Body, Dollars, Name, SettingsBody, changed, differences, shown_settings, with_warnings
 from proxy.keyring import Entry, moment, new_key, new_signing_secret, shown, why_not
 from proxy.server import Incoming
 from proxy.services import Services
 from storage.budgets import Budget, Unpriced
 from storage.errors import Conflict
 from storage.keys import Digest, Key, Limits, Settings
-from storage.money import NANO, usd
+from storage.money import nanousd, usd
 from storage.windows import Window
 
 LATEST: Final = 253_402_300_800
@@ -41,17 +41,11 @@ _SPANS: Final = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 class BudgetBody(Body):
     """What a key may spend."""
 
-    limit_usd: str | int | float = Field(description="US dollars; a decimal string is exact.")
+    limit_usd: Dollars = Field(description="US dollars; a decimal string is exact.")
     window: Window = "month"
     rolling: bool = False
     hard: bool = True
     unpriced: Unpriced = "refuse"
-
-    @field_validator("limit_usd")
-    @classmethod
-    def _is_money(cls, value: str | float) -> str | float:
-        nanousd(value)
-        return value
 
 
 class KeyChange(SettingsBody):
@@ -85,7 +79,7 @@ async def create_key(services: Services, incoming: Incoming) -> web.StreamRespon
     """Make a key. Its text is in this answer and nowhere else."""
     body = await read_model(incoming, NewKey)
     if not body.name:
-        raise _bad("name", "missing; people have to tell keys apart")
+        raise bad("name", "missing; people have to tell keys apart")
     identity, ring = incoming.identity, services.keyring
     organisation, team = _place(services, identity, body)
     text, key_id = new_key(), f"key_{secrets.token_hex(8)}"
@@ -98,7 +92,7 @@ async def create_key(services: Services, incoming: Incoming) -> web.StreamRespon
         team=team,
         maker=identity.key_id or MASTER,
         roles=_roles(body) or ("developer",),
-        settings=changed(Settings(), body),
+        settings=changed(services, Settings(), body),
         created_us=int(time.time() * 1_000_000),
         signing=sealed,
         expires_us=_expiry(services, identity, body),
@@ -108,7 +102,7 @@ async def create_key(services: Services, incoming: Incoming) -> web.StreamRespon
     entry = services.audit.entry(identity, "key.created", key_id, after=told)
     await ring.store.create(key, ring.digest(text), budget, entry=entry)
     await _renew(services)
-    made = {**told, "key": text}
+    made = with_warnings(services, {**told, "key": text}, key.settings)
     if secret is not None:
         made["signing_secret"] = secret
     return json_response(made, incoming.id, 201)
@@ -119,7 +113,7 @@ async def list_keys(services: Services, incoming: Incoming) -> web.StreamRespons
     query = incoming.http.query
     wanted = {name: query[name] for name in ("organisation", "team", "status") if query.get(name)}
     if wanted.get("status", "active") not in {"active", "expired", "revoked"}:
-        raise _bad("status", "expected active, expired or revoked")
+        raise bad("status", "expected active, expired or revoked")
     budgets = await _budgets(services)
     rows = [
         _shown(services, entry.key, budgets.get(entry.key.id))
@@ -134,7 +128,8 @@ async def one_key(services: Services, incoming: Incoming) -> web.StreamResponse:
     """One key."""
     entry = _entry(services, incoming)
     budgets = await _budgets(services)
-    return json_response(_shown(services, entry.key, budgets.get(entry.key.id)), incoming.id)
+    told = _shown(services, entry.key, budgets.get(entry.key.id))
+    return json_response(with_warnings(services, told, entry.key.settings), incoming.id)
 
 
 async def change_key(services: Services, incoming: Incoming) -> web.StreamResponse:
@@ -145,12 +140,12 @@ async def change_key(services: Services, incoming: Incoming) -> web.StreamRespon
     _check_power(services, incoming.identity, entry, budgets)
     said, key = body.model_fields_set, entry.key
     if "name" in said and not body.name:
-        raise _bad("name", "it cannot be taken away")
+        raise bad("name", "it cannot be taken away")
     key = replace(
         key,
         name=body.name or key.name,
         roles=_roles(body) or key.roles,
-        settings=changed(key.settings, body),
+        settings=changed(services, key.settings, body),
         expires_us=_expiry(services, incoming.identity, body) if "expires_at" in said else key.expires_us,
     )
     budget = _budget(key, body.budget)
@@ -162,7 +157,7 @@ async def change_key(services: Services, incoming: Incoming) -> web.StreamRespon
     )
     await services.keyring.store.change(key, budget=budget, no_budget=gone, entry=logged)
     await _renew(services)
-    return json_response(told, incoming.id)
+    return json_response(with_warnings(services, told, key.settings), incoming.id)
 
 
 async def revoke_key(services: Services, incoming: Incoming) -> web.StreamResponse:
@@ -188,7 +183,7 @@ async def act_on_key(services: Services, incoming: Incoming) -> web.StreamRespon
     if entry.key.revoked_us is not None:
         raise refused(409, f"the key {entry.key.id} was revoked; make a new one", code="key_revoked")
     if body.overlap_s and entry.key.signing is not None:
-        raise _bad("overlap_s", "a key that signs its requests is replaced at once; leave it out")
+        raise bad("overlap_s", "a key that signs its requests is replaced at once; leave it out")
     text = new_key()
     secret, sealed = _new_secret(services, entry.key.id) if entry.key.signing is not None else (None, None)
     until_us = int((time.time() + body.overlap_s) * 1_000_000)
@@ -250,12 +245,12 @@ def _place(services: Services, identity: Identity, body: NewKey) -> tuple[str | 
     if team is not None:
         found = services.keyring.teams.get(team)
         if found is None:
-            raise _bad("team", f"there is no team {team[:80]!r}")
+            raise bad("team", f"there is no team {team[:80]!r}")
         if organisation not in {None, found.organisation}:
-            raise _bad("team", f"the team {team} belongs to the organisation {found.organisation}")
+            raise bad("team", f"the team {team} belongs to the organisation {found.organisation}")
         organisation = found.organisation
     if organisation is not None and organisation not in services.keyring.organisations:
-        raise _bad("organisation", f"there is no organisation {organisation[:80]!r}")
+        raise bad("organisation", f"there is no organisation {organisation[:80]!r}")
     if identity.organisation not in {None, organisation} or identity.team not in {None, team}:
         where = f"the team {identity.team}" if identity.team else f"the organisation {identity.organisation}"
         told = f"the key administers {where} and can make keys only there"
@@ -275,7 +270,7 @@ def _expiry(services: Services, identity: Identity, body: KeyChange) -> int | No
         return last
     at = _moment(body.expires_at)
     if at <= time.time():
-        raise _bad("expires_at", "it is in the past")
+        raise bad("expires_at", "it is in the past")
     if last is not None and at * 1_000_000 > last:
         told = f"the key that asks ends at {moment(last)}, and no key that it makes can end later"
         raise refused(403, told, kind="permission", code="key_out_of_reach", param="expires_at")
@@ -295,17 +290,6 @@ def _new_secret(services: Services, key_id: str) -> tuple[str, bytes]:
 # --- values ----------------------------------------------------------------------------------------
 
 
-def nanousd(amount: str | float) -> int:
-    """*amount* of dollars in nano-dollars. Raises ValueError."""
-    try:
-        exact = Decimal(str(amount)) * NANO
-    except InvalidOperation as error:
-        raise ValueError('expected US dollars such as "12.50"') from error
-    if not exact.is_finite() or not 0 <= exact <= 10**18 or exact != int(exact):
-        raise ValueError("expected US dollars from 0 to a billion, with at most nine decimals")
-    return int(exact)
-
-
 def _moment(text: str | float) -> float:
     """Unix seconds of a moment to come."""
     at = -1.0
@@ -315,10 +299,10 @@ def _moment(text: str | float) -> float:
         at = time.time() + int(text[:-1]) * _SPANS[text[-1]]
     else:
         with suppress(ValueError):
-            found = datetime.fromisoformat(text.strip())
+            found = datetime.fromisoformat(text)
             at = (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
     if not 0 <= at < LATEST:
-        raise _bad("expires_at", "expected an ISO 8601 time, Unix seconds, or a span from now such as 12h, 90d")
+        raise bad("expires_at", "expected an ISO 8601 time, Unix seconds, or a span from now such as 12h, 90d")
     return at
 
 
@@ -393,7 +377,3 @@ def _shown_budget(budget: Budget | None) -> dict[str, Any] | None:
 
 def _moment_or_none(at_us: int | None) -> str | None:
     return None if at_us is None else moment(at_us)
-
-
-def _bad(field: str, told: str) -> Refused:
-    return refused(400, f"{field}: {told}", param=field, code="invalid_parameter")

@@ -17,6 +17,7 @@ from aiohttp import web
 from proxy.errors import Refused, refused
 from proxy.ingress.budgets import budgets_seen
 from proxy.ingress.json import json_response
+from proxy.ingress.parameters import whole
 from proxy.server import Incoming
 from proxy.services import Services
 from storage.accounts import Sums
@@ -27,8 +28,9 @@ from storage.sums import GROUPINGS, Grouping, Sum
 DEFAULT_GROUPS: Final[tuple[Grouping, ...]] = ("provider", "model")
 LATEST: Final = 253_402_300_800.0
 """The end of the year 9999, after which there is no ISO 8601 time."""
+MOST_ROWS: Final = 1000
 STATUSES: Final = ("open", "ok", "failed", "aborted", "interrupted")
-_SPAN = re.compile(r"(\d{1,6})([smhdw])")
+_SPAN = re.compile(r"([0-9]{1,6})([smhdw])")
 _UNIT_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
@@ -66,9 +68,7 @@ async def exchanges(services: Services, incoming: Incoming) -> web.StreamRespons
     status = query.get("status")
     if status is not None and status not in STATUSES:
         raise _bad("status", " or ".join(STATUSES), status)
-    limit = query.get("limit", "100")
-    if not limit.isdecimal() or len(limit) > 4 or not 1 <= int(limit) <= 1000:
-        raise _bad("limit", "a number from 1 to 1000", limit)
+    limit = whole(query.get("limit", "100"), "limit", 1, MOST_ROWS)
     try:
         rows, cursor = await services.accounts.exchanges(
             since=moment(query["since"], "since", now) if query.get("since") else None,
@@ -76,7 +76,7 @@ async def exchanges(services: Services, incoming: Incoming) -> web.StreamRespons
             key=query.get("key"),
             status=status,
             cursor=query.get("cursor"),
-            limit=int(limit),
+            limit=limit,
             whose=incoming.identity.view,
         )
     except BadCursor as error:
@@ -162,6 +162,8 @@ def figures(total: Sum) -> dict[str, Any]:
         "estimated_usd": usd(total.estimated_nanousd),
         "unpriced_attempts": total.unpriced_attempts,
         "saved_usd": usd(total.saved_nanousd),
+        "saved_input_tokens": total.saved_input_tokens,
+        "saved_output_tokens": total.saved_output_tokens,
     }
 
 

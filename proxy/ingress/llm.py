@@ -31,7 +31,7 @@ from proxy.ingress.questions import read_question
 from proxy.queries import Mode, Run, Wish, awaited, begun, deltas, followed, iso_us, raise_failure, stored_told
 from proxy.server import Incoming
 from proxy.services import Services
-from storage.queries import ENDED, LONGEST_TTL_S, TTL_S, StoredQuery
+from storage.queries import ENDED, LONGEST_TTL_S, StoredQuery
 from translators.codec import dumps
 from translators.neutral import PartStart
 from translators.openai_chat import client
@@ -50,7 +50,7 @@ Text = Annotated[str, StringConstraints(min_length=1)]
 class QueryBody(BaseModel):
     """One question to a model. Objects of `messages`, `tools` and the like are those of OpenAI's chat completions."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
     prompt: Text | None = Field(None, description="The question, where it is one text. Either this or `messages`.")
     messages: Annotated[list[dict[str, Any]], Field(min_length=1)] | None = Field(
@@ -75,8 +75,8 @@ class QueryBody(BaseModel):
     tool_choice: str | dict[str, Any] | None = None
     stream: bool = Field(False, description="true: as POST /api/v1/llm/query/stream.")
     asynchronous: bool = Field(False, alias="async", description="Whether the answer is asked for later.")
-    ttl_s: Annotated[float, Field(gt=0, le=LONGEST_TTL_S)] = Field(
-        TTL_S, description="How long the result is kept after the query's end."
+    ttl_s: Annotated[float, Field(gt=0, le=LONGEST_TTL_S)] | None = Field(
+        None, description="Seconds for which the result is kept after the query's end. Default: as [queries] says."
     )
     store: bool = Field(True, description="false: nothing is kept; not possible with `async`.")
     timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = Field(None, description="For all attempts together.")
@@ -124,7 +124,8 @@ async def _query(services: Services, incoming: Incoming, *, streams: bool = Fals
         raise refused(400, f"{field}: not possible together with async", param=field, code="invalid_parameter")
     with services.setup.used() as setup:
         resolve(setup, asked.request.model, asked.controls, incoming.identity)
-    run = await begun(services, incoming, asked, Wish(mode, body.ttl_s if body.store else None, body.timeout_s))
+    ttl_s = body.ttl_s or services.queries.bounds.ttl_s
+    run = await begun(services, incoming, asked, Wish(mode, ttl_s if body.store else None, body.timeout_s))
     if mode == "asynchronous":
         told = json_response(run.told(result=True), incoming.id, 202)
         told.headers.update({"location": f"/api/v1/llm/query/{run.id}/status", "x-modelport-query-id": run.id})

@@ -18,6 +18,7 @@ from proxy.credentials import StoredKeys
 from proxy.errors import Refused, refused
 from proxy.ingress.json import json_response
 from proxy.ingress.ledger import iso
+from proxy.ingress.parameters import bad
 from proxy.provider_book import follows, over, section_of, why_not_reference
 from proxy.providers import ProviderSpec, providers
 from proxy.server import Incoming, read_body
@@ -44,7 +45,7 @@ def _without_user(value: Address | None) -> Address | None:
 class ProviderChange(BaseModel):
     """What can be said of a provider at run time; null takes back what was said. Files and headers cannot be said."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
     enabled: bool | None = Field(None, description="`false` switches it off, whatever its keys.")
     dialect: WireFormat | None = Field(None, description="Wire format. Default: the shipped row's, or openai_chat.")
@@ -76,7 +77,7 @@ async def list_providers(services: Services, incoming: Incoming) -> web.StreamRe
     """Every provider that is known, with its state; `?enabled=true` leaves out those that are off."""
     wanted = incoming.http.query.get("enabled")
     if wanted not in {None, "true", "false"}:
-        raise _bad("enabled", "expected true or false")
+        raise bad("enabled", "expected true or false")
     specs = [spec for spec in services.setup.specs.values() if wanted is None or spec.enabled is (wanted == "true")]
     return json_response({"data": [shown(services, spec) for spec in specs]}, incoming.id)
 
@@ -104,7 +105,7 @@ async def _added(services: Services, incoming: Incoming, name: str, body: Mappin
         told = f"there is a provider {name} already; change it: PUT /api/v1/llm/providers/{name}"
         raise refused(409, told, param="name", code="provider_exists")
     if name not in rows() and "base_url" not in body:
-        raise _bad("base_url", f"missing; {name} is not a shipped provider")
+        raise bad("base_url", f"missing; {name} is not a shipped provider")
     await _put(services, incoming, name, body, body)
     return json_response(shown(services, services.setup.specs[name]), incoming.id, 201)
 
@@ -168,7 +169,7 @@ def _wrong(error: ValidationError, model: type[BaseModel]) -> Refused:
             told = "missing"
         case "extra_forbidden":
             told = f"unknown; there are {', '.join(model.model_fields)}"
-    return _bad(place[:200], told[:800])
+    return bad(place[:200], told[:800])
 
 
 async def _put(
@@ -185,9 +186,9 @@ async def _put(
     references: list[str] = said.get("keys", [])
     for place, text in enumerate(references):
         if why := why_not_reference(text, name, new.base_url, stored):
-            raise _bad(f"credentials.{place}", why)
+            raise bad(f"credentials.{place}", why)
     if followed := follows(setup.specs.get(name), new, body.get("keys") or ()):
-        raise _bad("base_url", f"{followed} would be sent to another server; say in credentials which keys it gets")
+        raise bad("base_url", f"{followed} would be sent to another server; say in credentials which keys it gets")
     await _in_force(services, services.provider_book.put(incoming.identity, name, said))
 
 
@@ -287,7 +288,3 @@ def _no_more(rest: str, incoming: Incoming) -> None:
     if rest:
         path = incoming.http.rel_url.raw_path[:200]
         raise refused(404, f"there is nothing at {incoming.http.method} {path}", kind="not_found", code="unknown_url")
-
-
-def _bad(field: str, told: str) -> Refused:
-    return refused(400, f"{field}: {told}", param=field, code="invalid_parameter")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from typing import Any, Final
 
@@ -12,6 +11,7 @@ from proxy.errors import refused
 from proxy.identity import Identity
 from proxy.ingress import ledger
 from proxy.ingress.json import json_response
+from proxy.ingress.parameters import bad, whole
 from proxy.server import Incoming
 from proxy.services import Services
 from storage.money import usd
@@ -30,7 +30,7 @@ async def list_logs(services: Services, incoming: Incoming) -> web.StreamRespons
     """Entries without their bodies, newest first; with `after`, the ones that came later, oldest first."""
     query = incoming.http.query
     wanted = _wanted(incoming, FILTERS | PAGING)
-    limit = _whole(query.get("limit", "100"), "limit", 1, MOST)
+    limit = whole(query.get("limit", "100"), "limit", 1, MOST)
     found = await services.request_log.store.find(wanted, limit + 1)
     page = found[:limit]
     following = str(page[-1]["row"]) if len(found) > limit else None
@@ -70,8 +70,8 @@ async def remove_logs(services: Services, incoming: Incoming) -> web.StreamRespo
     query = incoming.http.query
     _only(query, REMOVING)
     if not query:
-        told = "say what: before=TIME (an ISO 8601 time or a span such as 30d; now: everything), key=ID, or both"
-        raise refused(400, told, param="before", code="invalid_parameter")
+        told = "missing; say before=TIME (an ISO 8601 time or a span such as 30d; now: everything), key=ID, or both"
+        raise bad("before", told)
     now, before = time.time(), query.get("before")
     until = None if before is None else now if before == "now" else ledger.moment(before, "before", now)
     await services.request_log.flush()  # what waits in the queue was asked before this
@@ -94,8 +94,7 @@ def _wanted(incoming: Incoming, known: frozenset[str]) -> Wanted:
     _only(query, known)
     status = query.get("status")
     if status is not None and status not in STATUSES:
-        told = f"status: expected {' or '.join(STATUSES)}, found {status[:80]!r}"
-        raise refused(400, told, param="status", code="invalid_parameter")
+        raise bad("status", f"expected {' or '.join(STATUSES)}, found {status[:80]!r}")
     return Wanted(
         key=query.get("key"),
         model=query.get("model"),
@@ -104,8 +103,8 @@ def _wanted(incoming: Incoming, known: frozenset[str]) -> Wanted:
         since=ledger.moment(query["since"], "since", now) if query.get("since") else None,
         until=ledger.moment(query["until"], "until", now) if query.get("until") else None,
         text=query.get("text") or None,
-        before=_whole(query["cursor"], "cursor", 1, 2**62) if query.get("cursor") else None,
-        after=_whole(query["after"], "after", 0, 2**62) if query.get("after") else None,
+        before=whole(query["cursor"], "cursor", 1, 2**62) if query.get("cursor") else None,
+        after=whole(query["after"], "after", 0, 2**62) if query.get("after") else None,
         whose=_whose(incoming.identity),
     )
 
@@ -113,15 +112,7 @@ def _wanted(incoming: Incoming, known: frozenset[str]) -> Wanted:
 def _only(query: Any, known: frozenset[str]) -> None:
     for name in query:
         if name not in known:
-            told = f"{name[:40]}: unknown; there are {', '.join(sorted(known))}"
-            raise refused(400, told, param=name[:40], code="invalid_parameter")
-
-
-def _whole(text: str, name: str, least: int, most: int) -> int:
-    number = int(text) if re.fullmatch(r"[0-9]{1,19}", text) else -1
-    if not least <= number <= most:
-        raise refused(400, f"{name}: expected a number from {least} to {most}", param=name, code="invalid_parameter")
-    return number
+            raise bad(name[:40], f"unknown; there are {', '.join(sorted(known))}")
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:

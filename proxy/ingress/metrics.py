@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 
 from proxy.ingress.health import health_report
+from proxy.ingress.routing_metrics import routing_families
 from proxy.server import Incoming
 from proxy.services import Services
 from storage.budgets import Standing
@@ -57,6 +58,7 @@ def _families(services: Services, report: dict[str, Any]) -> Iterator[Metric]:
     yield from _traffic(services)
     yield from _providers(report)
     yield from _routes(report)
+    yield from routing_families(report)
     yield from _store(services, report)
 
 
@@ -85,6 +87,7 @@ def _traffic(services: Services) -> Iterator[Metric]:
     for (path, status_code), count in services.answered.items():
         requests.add_metric([path, str(status_code)], count)
     yield from (attempts, tokens, cost, unpriced, requests)
+    yield CounterMetricFamily("modelport_exchanges", "Requests for which somebody was asked.", value=services.exchanges)
     yield GaugeMetricFamily("modelport_in_flight", "Requests that are being answered.", value=services.in_flight)
 
 
@@ -159,6 +162,16 @@ def _store(services: Services, report: dict[str, Any]) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "modelport_ledger_lost_rows", "Rows that a relaxed ledger lost.", value=services.ledger.lost
     )
+    journal = services.ledger.journal
+    yield GaugeMetricFamily(
+        "modelport_ledger_journal_bookings",
+        "Bookings that wait in the journal for the database.",
+        value=journal.waiting if journal else 0,
+    )
+    wrong = CounterMetricFamily("modelport_wrong_keys", "Keys that are nobody's, by the answer.", labels=["status"])
+    wrong.add_metric(["401"], report["auth"]["wrong_keys"] - report["auth"]["held_off"])
+    wrong.add_metric(["429"], report["auth"]["held_off"])
+    yield wrong
     logged = CounterMetricFamily("modelport_request_log", "Entries of the request log, by fate.", labels=["fate"])
     for fate in ("stored", "shed", "lost"):
         logged.add_metric([fate], report["request_log"][fate])

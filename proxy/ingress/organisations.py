@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, assert_never
 
 from aiohttp import web
 from pydantic import Field
@@ -14,13 +15,17 @@ from proxy.errors import Refused, refused
 from proxy.identity import Identity
 from proxy.ingress.bodies import read_model
 from proxy.ingress.json import json_response
-from proxy.ingress.places import Name, SettingsBody, Slug, changed, differences, shown_settings
+from proxy.ingress.parameters import bad
+from proxy.ingress.places import Name, SettingsBody, Slug, changed, differences, shown_settings, with_warnings
 from proxy.keyring import moment
 from proxy.server import Incoming
 from proxy.services import Services
 from storage.audit import Entry
 from storage.errors import Conflict
 from storage.keys import Organisation, Settings, Team
+
+Place = Organisation | Team
+Removing = Callable[[str, Entry], Awaitable[bool]]
 
 
 class PlaceChange(SettingsBody):
@@ -50,11 +55,10 @@ async def create_organisation(services: Services, incoming: Incoming) -> web.Str
     place_id, name = _id_and_name(body)
     if place_id in services.keyring.organisations:
         raise _taken("organisation", place_id)
-    made = Organisation(place_id, name, changed(Settings(), body), int(time.time() * 1_000_000))
+    made = Organisation(place_id, name, changed(services, Settings(), body), int(time.time() * 1_000_000))
     told = _organisation(services, made)
-    entry = services.audit.entry(incoming.identity, "organisation.created", made.id, after=told)
-    await _put_organisation(services, made, entry)
-    return json_response(told, incoming.id, 201)
+    await _put(services, made, services.audit.entry(incoming.identity, "organisation.created", made.id, after=told))
+    return json_response(with_warnings(services, told, made.settings), incoming.id, 201)
 
 
 async def list_organisations(services: Services, incoming: Incoming) -> web.StreamResponse:
@@ -66,32 +70,23 @@ async def list_organisations(services: Services, incoming: Incoming) -> web.Stre
 
 async def one_organisation(services: Services, incoming: Incoming) -> web.StreamResponse:
     """One organisation."""
-    return json_response(_organisation(services, _found_organisation(services, incoming)), incoming.id)
+    found = _found_organisation(services, incoming)
+    return json_response(with_warnings(services, _organisation(services, found), found.settings), incoming.id)
 
 
 async def change_organisation(services: Services, incoming: Incoming) -> web.StreamResponse:
     """Change what an organisation is called and what its keys are given."""
     body = await read_model(incoming, PlaceChange)
     old = _found_organisation(services, incoming)
-    new = replace(old, name=body.name or old.name, settings=changed(old.settings, body))
-    changes = differences(_organisation(services, old), _organisation(services, new))
-    await _put_organisation(
-        services, new, services.audit.entry(incoming.identity, "organisation.changed", new.id, *changes)
-    )
-    return json_response(_organisation(services, new), incoming.id)
+    new = replace(old, name=body.name or old.name, settings=changed(services, old.settings, body))
+    return await _changed(services, incoming, new, _organisation(services, old), _organisation(services, new))
 
 
 async def remove_organisation(services: Services, incoming: Incoming) -> web.StreamResponse:
     """Remove an organisation, whose keys have to be revoked before."""
     old = _found_organisation(services, incoming)
-    entry = services.audit.entry(incoming.identity, "organisation.removed", old.id, before=_organisation(services, old))
-    try:
-        await services.keyring.store.remove_organisation(old.id, entry)
-    except Conflict as error:
-        raise refused(409, f"{error}; revoke them first", code="place_in_use") from error
-    await services.keyring.renew()
-    await services.renew_budgets()
-    return json_response({"id": old.id, "removed": True}, incoming.id)
+    told = _organisation(services, old)
+    return await _removed(services, incoming, old, told, services.keyring.store.remove_organisation)
 
 
 # --- teams -----------------------------------------------------------------------------------------
@@ -104,18 +99,15 @@ async def create_team(services: Services, incoming: Incoming) -> web.StreamRespo
     place_id, name = _id_and_name(body)
     organisation = body.organisation or incoming.identity.organisation
     if organisation is None:
-        raise refused(
-            400, "organisation: missing; a team belongs to one", param="organisation", code="invalid_parameter"
-        )
+        raise bad("organisation", "missing; a team belongs to one")
     if organisation not in services.keyring.organisations or incoming.identity.organisation not in {None, organisation}:
-        told = f"organisation: there is no organisation {organisation[:80]!r}"
-        raise refused(400, told, param="organisation", code="invalid_parameter")
+        raise bad("organisation", f"there is no organisation {organisation[:80]!r}")
     if place_id in services.keyring.teams:
         raise _taken("team", place_id)
-    made = Team(place_id, organisation, name, changed(Settings(), body), int(time.time() * 1_000_000))
-    entry = services.audit.entry(incoming.identity, "team.created", made.id, after=_team(services, made))
-    await _put_team(services, made, entry)
-    return json_response(_team(services, made), incoming.id, 201)
+    made = Team(place_id, organisation, name, changed(services, Settings(), body), int(time.time() * 1_000_000))
+    told = _team(services, made)
+    await _put(services, made, services.audit.entry(incoming.identity, "team.created", made.id, after=told))
+    return json_response(with_warnings(services, told, made.settings), incoming.id, 201)
 
 
 async def list_teams(services: Services, incoming: Incoming) -> web.StreamResponse:
@@ -131,7 +123,8 @@ async def list_teams(services: Services, incoming: Incoming) -> web.StreamRespon
 
 async def one_team(services: Services, incoming: Incoming) -> web.StreamResponse:
     """One team."""
-    return json_response(_team(services, _found_team(services, incoming)), incoming.id)
+    found = _found_team(services, incoming)
+    return json_response(with_warnings(services, _team(services, found), found.settings), incoming.id)
 
 
 async def change_team(services: Services, incoming: Incoming) -> web.StreamResponse:
@@ -139,24 +132,15 @@ async def change_team(services: Services, incoming: Incoming) -> web.StreamRespo
     body = await read_model(incoming, PlaceChange)
     _check_above_teams(incoming.identity)
     old = _found_team(services, incoming)
-    new = replace(old, name=body.name or old.name, settings=changed(old.settings, body))
-    changes = differences(_team(services, old), _team(services, new))
-    await _put_team(services, new, services.audit.entry(incoming.identity, "team.changed", new.id, *changes))
-    return json_response(_team(services, new), incoming.id)
+    new = replace(old, name=body.name or old.name, settings=changed(services, old.settings, body))
+    return await _changed(services, incoming, new, _team(services, old), _team(services, new))
 
 
 async def remove_team(services: Services, incoming: Incoming) -> web.StreamResponse:
     """Remove a team, whose keys have to be revoked before."""
     _check_above_teams(incoming.identity)
     old = _found_team(services, incoming)
-    entry = services.audit.entry(incoming.identity, "team.removed", old.id, before=_team(services, old))
-    try:
-        await services.keyring.store.remove_team(old.id, entry)
-    except Conflict as error:
-        raise refused(409, f"{error}; revoke them first", code="place_in_use") from error
-    await services.keyring.renew()
-    await services.renew_budgets()
-    return json_response({"id": old.id, "removed": True}, incoming.id)
+    return await _removed(services, incoming, old, _team(services, old), services.keyring.store.remove_team)
 
 
 # --- what they share -------------------------------------------------------------------------------
@@ -165,11 +149,10 @@ async def remove_team(services: Services, incoming: Incoming) -> web.StreamRespo
 def _id_and_name(body: NewOrganisation) -> tuple[str, str]:
     """Of a new place. Raises Refused: 400 without a name, or without an id where none can be made of it."""
     if not body.name:
-        raise refused(400, "name: missing", param="name", code="invalid_parameter")
+        raise bad("name", "missing")
     made = re.sub(r"[^a-z0-9]+", "-", body.name.lower()).strip("-")[:64]
     if not (body.id or made):
-        told = "id: missing; none can be made of this name: use small letters, digits, - and _"
-        raise refused(400, told, param="id", code="invalid_parameter")
+        raise bad("id", "missing; none can be made of this name: use small letters, digits, - and _")
     return body.id or made, body.name
 
 
@@ -206,22 +189,50 @@ def _found_team(services: Services, incoming: Incoming) -> Team:
     return found
 
 
-async def _put_organisation(services: Services, organisation: Organisation, entry: Entry) -> None:
+async def _put(services: Services, place: Place, entry: Entry) -> None:
+    """Store *place* and let it be in force. Raises Refused, 409: another one has its name."""
+    store = services.keyring.store
     try:
-        await services.keyring.store.put_organisation(organisation, entry)
+        match place:
+            case Organisation():
+                await store.put_organisation(place, entry)
+            case Team():
+                await store.put_team(place, entry)
+            case _:
+                assert_never(place)
     except Conflict as error:
-        told = f"name: an organisation is called {organisation.name!r} already"
-        raise refused(409, told, param="name", code="name_taken") from error
+        which = "an organisation" if isinstance(place, Organisation) else f"a team of {place.organisation}"
+        raise refused(
+            409, f"name: {which} is called {place.name!r} already", param="name", code="name_taken"
+        ) from error
     await services.keyring.renew()
 
 
-async def _put_team(services: Services, team: Team, entry: Entry) -> None:
+async def _changed(
+    services: Services, incoming: Incoming, new: Place, before: dict[str, Any], after: dict[str, Any]
+) -> web.StreamResponse:
+    """Let a place be as *new* says; *before* and *after* are what is told of it."""
+    entry = services.audit.entry(incoming.identity, f"{_kind(new)}.changed", new.id, *differences(before, after))
+    await _put(services, new, entry)
+    return json_response(with_warnings(services, after, new.settings), incoming.id)
+
+
+async def _removed(
+    services: Services, incoming: Incoming, old: Place, told: dict[str, Any], remove: Removing
+) -> web.StreamResponse:
+    """Let *old*, which was as *told*, be no more. Raises Refused, 409: it has keys that are not revoked."""
+    entry = services.audit.entry(incoming.identity, f"{_kind(old)}.removed", old.id, before=told)
     try:
-        await services.keyring.store.put_team(team, entry)
+        await remove(old.id, entry)
     except Conflict as error:
-        told = f"name: a team of {team.organisation} is called {team.name!r} already"
-        raise refused(409, told, param="name", code="name_taken") from error
+        raise refused(409, f"{error}; revoke them first", code="place_in_use") from error
     await services.keyring.renew()
+    await services.renew_budgets()
+    return json_response({"id": old.id, "removed": True}, incoming.id)
+
+
+def _kind(place: Place) -> str:
+    return "organisation" if isinstance(place, Organisation) else "team"
 
 
 def _organisation(services: Services, organisation: Organisation) -> dict[str, Any]:

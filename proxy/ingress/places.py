@@ -5,14 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from proxy.controls import MAX_TAG, MAX_TAGS
+from proxy.ingress.parameters import bad
+from proxy.reach import unreachable, warnings
+from proxy.services import Services
 from storage.keys import Limits, Settings
+from storage.money import nanousd
 
 MOST_GLOBS: Final = 256
 
-Glob = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+def _glob(text: str) -> str:
+    if not text.isprintable() or text != text.strip():
+        raise ValueError("expected a glob without blanks at its ends or control characters, which no name has")
+    return text
+
+
+Glob = Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(_glob)]
 Globs = Annotated[list[Glob], Field(max_length=MOST_GLOBS)]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TAG, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Tags = Annotated[dict[Word, Word], Field(max_length=MAX_TAGS)]
@@ -21,10 +32,22 @@ Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 
 
+def _dollars(amount: str | float) -> str | float:
+    try:
+        nanousd(amount)
+    except ValueError as error:
+        raise ValueError(f"expected {error}") from error
+    return amount
+
+
+Dollars = Annotated[str | int | float, AfterValidator(_dollars)]
+"""Money that may be spent; `nanousd` reads it."""
+
+
 class Body(BaseModel):
     """Nothing but the fields that there are, of just the types that they have."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
 class LimitsBody(Body):
@@ -48,8 +71,15 @@ class SettingsBody(Body):
     logs: bool | None = Field(None, description="Whether bodies are kept in the request log. Null: as the route says.")
 
 
-def changed(settings: Settings, body: SettingsBody) -> Settings:
-    """*settings* with what *body* says; what it does not name stays."""
+def changed(services: Services, settings: Settings, body: SettingsBody) -> Settings:
+    """*settings* with what *body* says; what it does not name stays.
+
+    Raises:
+        Refused: 400, one of the globs of endpoints can never match.
+    """
+    for glob in body.endpoints or ():
+        if why := unreachable(glob, services.endpoints):
+            raise bad("endpoints", why)
     said = body.model_fields_set
     limits = settings.limits
     if "limits" in said:
@@ -84,6 +114,12 @@ def shown_settings(settings: Settings) -> dict[str, Any]:
         "losses": settings.losses,
         "logs": settings.logs,
     }
+
+
+def with_warnings(services: Services, told: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """*told* of whoever has *settings*, with `warnings` where some of it matches nothing now."""
+    found = warnings(services, settings)
+    return {**told, "warnings": found} if found else told
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

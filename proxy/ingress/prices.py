@@ -47,7 +47,7 @@ async def unpriced(services: Services, incoming: Incoming) -> web.StreamResponse
 class RepriceBody(BaseModel):
     """What is to be priced again."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
     since: str = Field("7d", description="From: 30m, 24h, 7d or an ISO 8601 time.")
     until: str | None = Field(None, description="Up to. Default: now.")

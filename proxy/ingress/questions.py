@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from proxy.errors import refused
+from proxy.owning import check_question
 from proxy.server import Incoming, read_body
 from proxy.services import Services
 from translators.codec import JsonError, loads_object
@@ -27,6 +28,7 @@ async def read_question(services: Services, incoming: Incoming, parse: Callable[
         Refused, BadRequest: with what the client is to be told.
     """
     raw = await read_body(incoming.http, services.max_body, BODY_S)
+    await check_question(services, incoming, raw)
     if len(raw) > THREAD_BYTES:
         return await asyncio.to_thread(_parsed, raw, parse)
     return _parsed(raw, parse)

@@ -26,10 +26,13 @@ from proxy.counting import count
 from proxy.errors import Refused, refused
 from proxy.forgetting import delete_at_vendor
 from proxy.ingress.json import json_response
+from proxy.ingress.parameters import whole
 from proxy.ingress.questions import read_question
-from proxy.memory import remembered
+from proxy.memory import named_conversation, remembered
+from proxy.owning import owns, sees_all
 from proxy.passing import PROVIDER_HEADER, pass_on
 from proxy.pipeline import answer
+from proxy.replaying import replay_stored
 from proxy.server import Incoming
 from proxy.services import Services
 from storage.errors import TooLarge
@@ -82,16 +85,11 @@ async def _asked(services: Services, incoming: Incoming) -> Asked:
             asked,
             keeps=wanted and memory.responses,
             reads=memory.responses,
-            asks_vendor=_is_the_vendors_client(services, incoming),
+            asks_vendor=sees_all(services, incoming.identity),
+            owns_conversation=await owns(services, incoming, named_conversation(asked.body)),
         )
     except TooLarge as error:
         raise refused(400, str(error), kind="too_large", param="previous_response_id", code="too_large") from error
-
-
-def _is_the_vendors_client(services: Services, incoming: Incoming) -> bool:
-    """Whether the client may name what the vendor keeps: where there are keys, the vendor's one account is all's."""
-    auth = services.setup.loaded.settings.auth
-    return incoming.identity.is_master or not (auth.required or auth.master_key or services.keyring.entries)
 
 
 # --- stored responses ----------------------------------------------------------------------------
@@ -111,12 +109,7 @@ async def retrieve(services: Services, incoming: Incoming) -> web.StreamResponse
     if rest == INPUT_ITEMS:
         return json_response(_page(stored, query.get("order"), query.get("after"), query.get("limit")), incoming.id)
     if query.get("stream") == "true":
-        raise refused(
-            400,
-            "stream: a stored response is not streamed again; ask for it without `stream`",
-            param="stream",
-            code="unsupported_parameter",
-        )
+        return await replay_stored(services, incoming, stored)
     return _as_stored(stored.body, incoming)
 
 
@@ -160,7 +153,7 @@ def _named(incoming: Incoming) -> tuple[str, str]:
 async def _elsewhere(services: Services, incoming: Incoming, response_id: str, known: bool) -> web.StreamResponse:
     """What the vendor says of a response that is not stored here, or of a path that is not *known* here."""
     unknown = f"Response with id '{response_id[:200]}' not found."
-    if PROVIDER_HEADER in incoming.http.headers and _is_the_vendors_client(services, incoming):
+    if PROVIDER_HEADER in incoming.http.headers and sees_all(services, incoming.identity):
         try:
             return await pass_on(services, incoming)
         except Refused as error:
@@ -192,8 +185,7 @@ def _page(stored: StoredResponse, order: str | None, after: str | None, limit: s
     """
     if order not in (None, "asc", "desc"):
         raise _bad("order", "asc or desc", order)
-    if limit is not None and not (limit.isdecimal() and len(limit) < 4 and 1 <= int(limit) <= MAX_LIMIT):
-        raise _bad("limit", f"a number from 1 to {MAX_LIMIT}", limit)
+    count = DEFAULT_LIMIT if limit is None else whole(limit, "limit", 1, MAX_LIMIT)
     items = client.input_items({"input": loads(stored.input)}, stored.id)
     if order != "asc":
         items.reverse()
@@ -201,7 +193,7 @@ def _page(stored: StoredResponse, order: str | None, after: str | None, limit: s
     if after is not None and after not in ids:
         raise _bad("after", "the id of one of the response's input items", after)
     start = ids.index(after) + 1 if after is not None else 0
-    page = items[start : start + int(limit or DEFAULT_LIMIT)]
+    page = items[start : start + count]
     return {
         "object": "list",
         "data": page,

@@ -36,22 +36,31 @@ from routing.targets import Route
 from storage.money import usd
 from storage.routes import RouteChoices
 from translators.anthropic import client as anthropic
+from translators.gemini import client as gemini
 from translators.neutral import Request
 from translators.openai_chat import client as openai_chat
 from translators.openai_responses import client as openai_responses
 
 EXPLAIN: Final = "/explain"
+
+
+def _of_gemini(body: Mapping[str, Any]) -> Request:
+    """A request of Gemini's dialect, whose model stands in the path and not in the body."""
+    return gemini.parse_request({name: said for name, said in body.items() if name != "model"}, body["model"], False)
+
+
 PARSERS: Final = {
     "openai_chat": openai_chat.parse_request,
     "openai_responses": openai_responses.parse_request,
     "anthropic": anthropic.parse_request,
+    "gemini": _of_gemini,
 }
 
 
 class PolicyBody(BaseModel):
     """What is chosen for a route."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
     policy: str = Field(description="One of the policies.")
 

@@ -18,7 +18,7 @@ from proxy.ingress import (
     routes_admin,
 )
 from proxy.openapi import models
-from proxy.openapi.operation import ANY_OBJECT, EVENTS, Media, Operation, Operations, Parameter, ok
+from proxy.openapi.operation import ANY_OBJECT, EVENTS, Media, Operation, Operations, Parameter, Row, Schema, ok
 from storage.sums import GROUPINGS
 
 SPAN: Final = "An ISO 8601 time, or a span back from now such as 30m, 24h, 7d."
@@ -35,7 +35,36 @@ def _one_of(name: str, text: str, *words: str) -> Parameter:
     return Parameter(name, text, {"type": "string", "enum": list(words)})
 
 
-_ID: Final[Mapping[str, str]] = {"id": "Its id."}
+def _single(
+    tag: str,
+    path: str,
+    what: str,
+    shown: Schema,
+    *,
+    read: Schema | None = None,
+    change: Schema | None = None,
+    example: Any = None,
+    removed: Schema | None = None,
+) -> Operations:
+    """One thing at *path*, whose placeholder stands for *what*: read, changed and removed, each answered by a model.
+
+    *read* is what reading answers where that is not *shown*, *change* the body that changes it, *removed* the answer
+    to removing it; *example* is one of *change*. What has no model cannot be done.
+    """
+    start, name = path.rstrip("}").split("{")
+    parameters = {name: what}
+    done: dict[Row, tuple[Operation, ...]] = {
+        ("GET", f"{start}{{}}"): (Operation(tag, ok(read or shown), path=path, parameters=parameters),)
+    }
+    if change:
+        changed = Operation(tag, ok(shown), path=path, parameters=parameters, body=change, example=example)
+        done["PATCH", f"{start}{{}}"] = (changed,)
+    if removed:
+        done["DELETE", f"{start}{{}}"] = (Operation(tag, ok(removed), path=path, parameters=parameters),)
+    return done
+
+
+_ID: Final = "Its id."
 _STATE: Final[Operations] = {
     ("GET", "/openapi.json"): (Operation("State", ok(ANY_OBJECT), summary="This document"),),
     ("GET", "/health"): (
@@ -120,7 +149,6 @@ _MONEY: Final[Operations] = {
         Operation("Money", ok(models.Repriced), body=prices.RepriceBody, body_required=False, example={"since": "7d"}),
     ),
 }
-_BUDGET: Final[Mapping[str, str]] = {"id": "Its id or its name."}
 _BUDGETS: Final[Operations] = {
     ("POST", "/api/v1/budgets"): (
         Operation(
@@ -139,21 +167,15 @@ _BUDGETS: Final[Operations] = {
             ),
         ),
     ),
-    ("GET", "/api/v1/budgets/{}"): (
-        Operation("Money", ok(models.BudgetWhole), path="/api/v1/budgets/{id}", parameters=_BUDGET),
-    ),
-    ("PATCH", "/api/v1/budgets/{}"): (
-        Operation(
-            "Money",
-            ok(models.BudgetShown),
-            path="/api/v1/budgets/{id}",
-            parameters=_BUDGET,
-            body=budgets.BudgetChange,
-            example={"limit_usd": "20"},
-        ),
-    ),
-    ("DELETE", "/api/v1/budgets/{}"): (
-        Operation("Money", ok(models.BudgetRemoved), path="/api/v1/budgets/{id}", parameters=_BUDGET),
+    **_single(
+        "Money",
+        "/api/v1/budgets/{id}",
+        "Its id or its name.",
+        models.BudgetShown,
+        read=models.BudgetWhole,
+        change=budgets.BudgetChange,
+        example={"limit_usd": "20"},
+        removed=models.BudgetRemoved,
     ),
 }
 _KEYS: Final[Operations] = {
@@ -182,17 +204,13 @@ _KEYS: Final[Operations] = {
             ),
         ),
     ),
-    ("GET", "/api/v1/keys/{}"): (Operation("Keys", ok(models.KeyShown), path="/api/v1/keys/{id}", parameters=_ID),),
-    ("PATCH", "/api/v1/keys/{}"): (
-        Operation("Keys", ok(models.KeyShown), path="/api/v1/keys/{id}", parameters=_ID, body=keys.KeyChange),
-    ),
-    ("DELETE", "/api/v1/keys/{}"): (Operation("Keys", ok(models.KeyShown), path="/api/v1/keys/{id}", parameters=_ID),),
+    **_single("Keys", "/api/v1/keys/{id}", _ID, models.KeyShown, change=keys.KeyChange, removed=models.KeyShown),
     ("POST", "/api/v1/keys/{}"): (
         Operation(
             "Keys",
             ok(models.KeyRotated),
             path="/api/v1/keys/{id}/rotate",
-            parameters=_ID,
+            parameters={"id": _ID},
             body=keys.Rotation,
             body_required=False,
             summary="Give a key a new text",
@@ -209,20 +227,13 @@ _KEYS: Final[Operations] = {
         ),
     ),
     ("GET", "/api/v1/organisations"): (Operation("Keys", ok(models.Listed[models.OrganisationShown])),),
-    ("GET", "/api/v1/organisations/{}"): (
-        Operation("Keys", ok(models.OrganisationShown), path="/api/v1/organisations/{id}", parameters=_ID),
-    ),
-    ("PATCH", "/api/v1/organisations/{}"): (
-        Operation(
-            "Keys",
-            ok(models.OrganisationShown),
-            path="/api/v1/organisations/{id}",
-            parameters=_ID,
-            body=organisations.PlaceChange,
-        ),
-    ),
-    ("DELETE", "/api/v1/organisations/{}"): (
-        Operation("Keys", ok(models.PlaceRemoved), path="/api/v1/organisations/{id}", parameters=_ID),
+    **_single(
+        "Keys",
+        "/api/v1/organisations/{id}",
+        _ID,
+        models.OrganisationShown,
+        change=organisations.PlaceChange,
+        removed=models.PlaceRemoved,
     ),
     ("POST", "/api/v1/teams"): (
         Operation(
@@ -239,17 +250,16 @@ _KEYS: Final[Operations] = {
             query=(Parameter("organisation", "Only those of this organisation."),),
         ),
     ),
-    ("GET", "/api/v1/teams/{}"): (Operation("Keys", ok(models.TeamShown), path="/api/v1/teams/{id}", parameters=_ID),),
-    ("PATCH", "/api/v1/teams/{}"): (
-        Operation(
-            "Keys", ok(models.TeamShown), path="/api/v1/teams/{id}", parameters=_ID, body=organisations.PlaceChange
-        ),
-    ),
-    ("DELETE", "/api/v1/teams/{}"): (
-        Operation("Keys", ok(models.PlaceRemoved), path="/api/v1/teams/{id}", parameters=_ID),
+    **_single(
+        "Keys",
+        "/api/v1/teams/{id}",
+        _ID,
+        models.TeamShown,
+        change=organisations.PlaceChange,
+        removed=models.PlaceRemoved,
     ),
 }
-_NAME: Final[Mapping[str, str]] = {"name": "What it is called."}
+_NAME: Final = "What it is called."
 _LOG_FILTERS: Final = (
     SINCE,
     UNTIL,
@@ -275,27 +285,20 @@ _SECRETS: Final[Operations] = {
             example={"provider": "openai", "key": "sk-proj-…"},
         ),
     ),
-    ("GET", "/api/v1/credentials/{}"): (
-        Operation("Credentials", ok(models.CredentialShown), path="/api/v1/credentials/{name}", parameters=_NAME),
-    ),
-    ("PATCH", "/api/v1/credentials/{}"): (
-        Operation(
-            "Credentials",
-            ok(models.CredentialShown),
-            path="/api/v1/credentials/{name}",
-            parameters=_NAME,
-            body=credentials.CredentialChange,
-        ),
-    ),
-    ("DELETE", "/api/v1/credentials/{}"): (
-        Operation("Credentials", ok(models.CredentialRemoved), path="/api/v1/credentials/{name}", parameters=_NAME),
+    **_single(
+        "Credentials",
+        "/api/v1/credentials/{name}",
+        _NAME,
+        models.CredentialShown,
+        change=credentials.CredentialChange,
+        removed=models.CredentialRemoved,
     ),
     ("POST", "/api/v1/credentials/{}"): (
         Operation(
             "Credentials",
             ok(models.CredentialShown),
             path="/api/v1/credentials/{name}/rotate",
-            parameters=_NAME,
+            parameters={"name": _NAME},
             body=credentials.KeyBody,
             summary="Put another key in the place of a stored one",
         ),
@@ -303,7 +306,7 @@ _SECRETS: Final[Operations] = {
             "Credentials",
             ok(models.CredentialChecked),
             path="/api/v1/credentials/{name}/check",
-            parameters=_NAME,
+            parameters={"name": _NAME},
             summary="Ask the vendor whether it takes a stored key, without spending",
         ),
     ),

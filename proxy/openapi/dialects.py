@@ -189,17 +189,19 @@ _ANTHROPIC: Final[Operations] = {
 }
 
 
+_GEMINI_MODEL: Final = {"model": "A model's name or a route's."}
+
+
 def _gemini(prefix: str) -> tuple[Operation, ...]:
     """What can be asked of a model below *prefix*."""
     contents = _body(["contents"], contents=_MESSAGES)
     answer = _answer(candidates=_LIST, usageMetadata=_USAGE)
-    parameters = {"model": "A model's name or a route's."}
     return (
         Operation(
             "Gemini",
             {200: answer},
             path=f"{prefix}:generateContent",
-            parameters=parameters,
+            parameters=_GEMINI_MODEL,
             body=contents,
             summary="An answer",
             description=f"{GEMINI_DOCS}/generate-content",
@@ -209,7 +211,7 @@ def _gemini(prefix: str) -> tuple[Operation, ...]:
             "Gemini",
             {200: (STREAMED, Media({"type": "array", "items": {"type": "object"}}))},
             path=f"{prefix}:streamGenerateContent",
-            parameters=parameters,
+            parameters=_GEMINI_MODEL,
             query=(Parameter("alt", "sse: events instead of one array.", {"type": "string", "enum": ["sse"]}),),
             body=contents,
             summary="An answer, streamed",
@@ -218,7 +220,7 @@ def _gemini(prefix: str) -> tuple[Operation, ...]:
             "Gemini",
             {200: _answer(totalTokens={"type": "integer"})},
             path=f"{prefix}:countTokens",
-            parameters=parameters,
+            parameters=_GEMINI_MODEL,
             body=ANY_OBJECT,
             summary="How many tokens a request has",
         ),
@@ -246,7 +248,7 @@ _GEMINI: Final[Operations] = {
             "Gemini",
             {200: _answer(name=_OBJECT)},
             path="/v1beta/models/{model}",
-            parameters={"model": "A model's name or a route's."},
+            parameters=_GEMINI_MODEL,
             summary="One of the names",
         ),
     ),

@@ -58,6 +58,32 @@ class KeysInUse(Answer):
     available: int
 
 
+class QueueNow(Answer):
+    """Who waits for a provider's own limits, and what came of those that had to since the start."""
+
+    waiting: int
+    served: int
+    waited_s: float = Field(description="Of all that were served together.")
+    left: int = Field(description="Clients that did not wait for it.")
+    refused: dict[Literal["too_large", "too_long", "full", "pushed_out", "too_late"], int]
+    room: dict[str, int] = Field(description="What is left of each limit.")
+
+
+class EjectedModel(Answer):
+    """A model that does worse than the others of its routes."""
+
+    model: str
+    for_s: float
+    why: str
+
+
+class ProbesMade(Answer):
+    """Probes since the start, by whether they were answered."""
+
+    ok: int
+    failed: int
+
+
 class ProviderHealth(Answer):
     """How a provider does. A key that does not run the house is told less."""
 
@@ -74,6 +100,16 @@ class ProviderHealth(Answer):
     last_failure: Moment | None = None
     last_error: str | None = None
     keys: KeysInUse | None = None
+    calls: int | None = Field(None, description="Since the start, as are tokens and cost.")
+    input_tokens: int | None = None
+    cached_input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost_usd: Usd | None = None
+    unpriced_calls: int | None = None
+    queue: QueueNow | None = None
+    ejected: list[EjectedModel] | None = Field(None, description="Models that go behind others of their routes now.")
+    ejections: int | None = None
+    probes: ProbesMade | None = None
 
 
 class Health(BaseModel):
@@ -88,7 +124,14 @@ class Health(BaseModel):
     uptime_s: float | None = None
     cache: dict[str, Any] | None = None
     in_flight: int | None = None
+    auth: dict[str, int] | None = Field(None, description="Wrong keys since the start, and those answered with 429.")
     memory: dict[str, Any] | None = None
+    spent: dict[str, Any] | None = Field(
+        None, description="Since the start: requests for which somebody was asked, their cost, and its average."
+    )
+    routing: dict[str, Any] | None = Field(
+        None, description="Since the start: retries, races, rounds of several targets, streams that broke off."
+    )
     probe: dict[str, Any] | None = None
 
 
@@ -114,6 +157,8 @@ class Figures(BaseModel):
     estimated_usd: Usd
     unpriced_attempts: int = Field(description="Attempts whose cost is unknown; it is in none of the sums.")
     saved_usd: Usd = Field(description="What answers from the cache would have cost again.")
+    saved_input_tokens: int = Field(description="The tokens that they would have taken; no other number has them.")
+    saved_output_tokens: int
 
 
 class Costs(BaseModel):
@@ -362,6 +407,9 @@ class _Given(Answer):
     cache: Literal["off", "deterministic", "all"] | None
     losses: Literal["warn", "reject", "ignore"] | None
     logs: bool | None
+    warnings: list[str] | None = Field(
+        None, description="Globs that match nothing that there is now. Not in lists, and not of a key that was rotated."
+    )
 
 
 class KeyBudget(Answer):

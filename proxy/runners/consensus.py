@@ -1,7 +1,7 @@
 """`consensus` and `best_match`: several targets are asked, one answer comes out.
 
-ask (panel) -> read (readings) -> agree (agreement) -> the judge, where there is one -> book -> the one answer
-                                                                                          `-> minutes, lessons
+ask (panel) -> read (readings) -> agree (agreement) -> deciders, judge, where there are any -> book -> the one answer
+                                                                                                  `-> minutes, lessons
 
 Every call is an attempt of the one exchange. The answer's usage is that of all of them.
 """
@@ -21,7 +21,7 @@ from proxy.runners.agreement import Agreement, agree
 from proxy.runners.branch import Branch
 from proxy.runners.cost_cap import CostCap
 from proxy.runners.job import Job, ask, give_up
-from proxy.runners.panel import Heard, hear, listen
+from proxy.runners.panel import Heard, listen, nobody
 from proxy.whole import summed
 from routing.consensus import Learned
 from routing.errors import ChainExhausted, NotSent, RoutingError
@@ -39,7 +39,7 @@ async def run(job: Job) -> Committed:
     Raises:
         Refused, BadRequest: nobody has answered.
     """
-    return await _Round(job, job.setup.consensus(job.route.name)).answer()
+    return await _at_once(job).answer()
 
 
 async def best_match(job: Job) -> Committed:
@@ -48,32 +48,48 @@ async def best_match(job: Job) -> Committed:
     Raises:
         Refused, BadRequest: nobody has answered.
     """
-    return await _Round(job, job.setup.consensus(job.route.name), "best_match").answer()
+    return await _at_once(job, "best_match").answer()
+
+
+def _at_once(job: Job, method: str | None = None) -> Round:
+    """The round of a route whose targets are all asked at the same moment."""
+    settings = job.setup.consensus(job.route.name)
+    targets = list({target.name: target for target in job.usable or job.targets}.values())
+    deciders = [Target.parse(settings.escalate)] if settings.escalate else []
+    return Round(job, settings, targets, deciders, method)
 
 
 @dataclass(slots=True)
-class _Round:
-    """One request put to several targets. *method* None: as it is configured or learnt."""
+class Round:
+    """One request put to several targets, and to *deciders* one after the other where those disagree.
+
+    *method* None: as it is configured or learnt.
+    """
 
     job: Job
     settings: ConsensusSettings
+    targets: Sequence[Target]
+    deciders: Sequence[Target] = ()
     method: str | None = None
 
     async def answer(self) -> Committed:
-        """The one answer, booked as far as it can be before it is delivered."""
+        """The one answer, booked as far as it can be before it is delivered.
+
+        Raises:
+            Refused, BadRequest: nobody has answered.
+            LedgerUnavailable: what is asked cannot be booked.
+        """
         job, settings = self.job, self.settings
         cap = CostCap(job, settings.max_cost_usd)
         await cap.ready()
-        targets = list({target.name: target for target in job.usable or job.targets}.values())
         learned = await job.services.lessons.learned(job.route.name)
-        heard = await hear(job, targets, settings, cap)
-        readings = [one.reading for one in heard if one.reading is not None]
-        found = await asyncio.to_thread(
-            agree, readings, job.asked.request, learned, settings, self.method, asked=len(targets)
-        )
-        if settings.escalate and not found.is_unanimous:
-            found, more = await self._escalated(found, settings.escalate, cap, learned)
-            heard += more
+        heard = await listen(job, self.targets, settings, cap)
+        found = await self._agreed(heard, learned)
+        if found is None or not found.is_unanimous:
+            found = await self._decided(heard, found, cap, learned)
+        self._count(heard, found)
+        if found is None:
+            raise await nobody(job, heard)
         gave = [one.committed for one in heard if one.committed is not None]
         if settings.judge and self.method is None and found.merged.method == "similar":
             found, judging = await self._judged(found, settings.judge, cap)
@@ -82,17 +98,31 @@ class _Round:
         self._note(heard, found)
         return committed
 
-    async def _escalated(
-        self, found: Agreement, name: str, cap: CostCap, learned: Learned
-    ) -> tuple[Agreement, list[Heard]]:
-        """The answer of one more target; what was found before where it gives none."""
-        target = Target.parse(name)
-        if target.provider not in self.job.setup.rings:
-            return _besides(found, f"{name} could not be asked, its provider is off"), []
-        (one,) = await listen(self.job, [target], self.settings, cap)
-        if one.fate != "answered" or one.reading is None:
-            return _besides(found, f"{name} was asked then and gave no answer ({one.why})"), [one]
-        return found.overruled(one.reading, learned.reliability.of(name)), [one]
+    async def _agreed(self, heard: Sequence[Heard], learned: Learned) -> Agreement | None:
+        """What those who have answered come to; None: nobody has."""
+        readings = [one.reading for one in heard if one.reading is not None]
+        if not readings:
+            return None
+        request = self.job.asked.request
+        return await asyncio.to_thread(agree, readings, request, learned, self.settings, self.method, asked=len(heard))
+
+    async def _decided(
+        self, heard: list[Heard], found: Agreement | None, cap: CostCap, learned: Learned
+    ) -> Agreement | None:
+        """The answer of the first decider that gives one, else what was *found* before; who is asked joins *heard*."""
+        vain: list[str] = []
+        for target in self.deciders:
+            if target.provider not in self.job.setup.rings:
+                vain.append(f"{target.name} could not be asked, its provider is off")
+                continue
+            (one,) = await listen(self.job, [target], self.settings, cap)
+            heard.append(one)
+            if one.fate == "answered" and one.reading is not None:
+                trust = learned.reliability.of(target.name)
+                return found.overruled(one.reading, trust) if found else await self._agreed(heard, learned)
+            vain.append(f"{target.name} was asked then and gave no answer ({one.why})")
+        found = found or await self._agreed(heard, learned)
+        return _besides(found, "; ".join(vain)) if found and vain else found
 
     async def _judged(self, found: Agreement, name: str, cap: CostCap) -> tuple[Agreement, list[Committed]]:
         """What the judge chooses, with its answer; what was found before where it gives no verdict."""
@@ -152,6 +182,16 @@ class _Round:
             return one.target is found.base.target
         return any(one.target is reading.target for reading in found.readings)
 
+    def _count(self, heard: Sequence[Heard], found: Agreement | None) -> None:
+        """Count the round for those who look after the house."""
+        job, fields = self.job, found.merged.fields.values() if found else ()
+        job.services.tally.of_rounds(job.setup, job.route.name, job.route.policy).add(
+            [one.fate for one in heard],
+            found.agreeing if found else 0,
+            abstained=any(field.settled_by == "abstention" for field in fields),
+            quorum=self.settings.quorum,
+        )
+
     def _note(self, heard: Sequence[Heard], found: Agreement) -> None:
         """Tell the client how the answer came about, keep the votes, and learn from them."""
         job, merged = self.job, found.merged
@@ -168,7 +208,12 @@ class _Round:
             f" agreeing={found.agreeing}/{answered}; asked={len(heard)}"
         )
         job.exchange.remarks["consensus"] = {**told, "reason": merged.reason}
-        passed_over = [target for target in job.targets if target.name not in {one.target.name for one in heard}]
+        asked = {one.target.name for one in heard}
+        passed_over = {
+            target: "it did not have to decide" if target in self.deciders else "its breaker is open or its keys rest"
+            for target in job.targets
+            if target.name not in asked
+        }
         kept = minutes.of(job, heard, found, passed_over)
         job.services.history.keep(job.exchange.id, job.route.name, kept, self.settings.keep_answers_s)
         if answered > 1:

@@ -46,6 +46,8 @@ class Job:
     """Positions of keys that go first."""
     load: Load
     new_attempter: NewAttempter
+    together: Sequence[Target] = ()
+    """Those of *targets* that the route's policy wants to be asked at once, before the others."""
 
     @property
     def usable(self) -> list[Target]:

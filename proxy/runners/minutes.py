@@ -16,15 +16,12 @@ MOST_BYTES: Final = 1024 * 1024
 """Larger minutes are kept without what was said, and so are those of a request whose answer must not be stored."""
 
 
-def of(job: Job, heard: Sequence[Heard], found: Agreement, passed_over: Sequence[Target]) -> dict[str, Any]:
-    """The minutes, as JSON."""
+def of(job: Job, heard: Sequence[Heard], found: Agreement, passed_over: Mapping[Target, str]) -> dict[str, Any]:
+    """The minutes, as JSON. *passed_over* says of targets that were not asked why."""
     merged, group = found.merged, found.group
     in_group = {answer.target: answer for answer in group.answers}
     votes = [_vote(one, found, in_group.get(one.target.name)) for one in heard]
-    votes += [
-        {"target": target.name, "status": "not asked", "why": "its breaker is open or its keys rest"}
-        for target in passed_over
-    ]
+    votes += [{"target": target.name, "status": "not asked", "why": why} for target, why in passed_over.items()]
     kept = {
         "policy": job.route.policy,
         "form": str(group.form),

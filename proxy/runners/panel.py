@@ -47,19 +47,6 @@ class Heard:
         return self.lane.target
 
 
-async def hear(job: Job, targets: Sequence[Target], settings: ConsensusSettings, cap: CostCap) -> list[Heard]:
-    """What *targets* say, in their order; at least one of them has answered.
-
-    Raises:
-        Refused, BadRequest: none has, and the books say so.
-        LedgerUnavailable: what is asked cannot be booked.
-    """
-    heard = await listen(job, targets, settings, cap)
-    if not any(one.committed for one in heard):
-        raise await _nobody(job, heard)
-    return heard
-
-
 async def listen(job: Job, targets: Sequence[Target], settings: ConsensusSettings, cap: CostCap) -> list[Heard]:
     """What became of asking *targets*, in their order; perhaps nobody has answered.
 
@@ -125,8 +112,8 @@ def _heard(job: Job, lane: Lane, *, cut: bool, late: bool) -> Heard:
             raise AssertionError("a lane that was given up has ended")
 
 
-async def _nobody(job: Job, heard: Sequence[Heard]) -> Exception:
-    """The error of a round in which nobody has answered."""
+async def nobody(job: Job, heard: Sequence[Heard]) -> Exception:
+    """The error of a round in which nobody has answered; the books say so."""
     running = [one.lane for one in heard if one.fate == "given up"]
     ended = [one.lane for one in heard if one.fate != "given up"]
     error: Exception

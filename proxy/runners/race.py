@@ -40,8 +40,8 @@ async def run(job: Job) -> Committed:
     except (ChainExhausted, NotSent) as error:
         raise await unanswered(job.services, job.setup, job.exchange, error) from error
     finally:
-        await give_up(job, [lane for lane in race.lanes if lane is not winner and not _has_failed(lane)])
-    race.learn(winner)
+        race.learn(winner)
+        await give_up(job, race.count(winner))
     winner.branch.adopt()
     return winner.task.result()
 
@@ -56,6 +56,10 @@ class _Race:
         self.waiting = list(targets)
         self.lanes: list[Lane] = []
         self.hedged = False
+        self.second: Lane | None = None
+        """Who was asked beside one that was late."""
+        self.tally = job.services.tally.of_race(job.setup, job.route.name)
+        self.tally.races += 1
 
     async def winner(self) -> Lane:
         """The lane that answers first.
@@ -79,20 +83,42 @@ class _Race:
             for lane in running:
                 if lane.error is not None and self._ends_all(lane.error) and (ended or lane is self.lanes[0]):
                     raise lane.error
-            if ended:
-                if not self.waiting:
-                    raise none_answered(self.lanes)
-                self._start()
+            if ended and not self._goes_on():
+                raise none_answered(self.lanes)
 
-    def learn(self, winner: Lane) -> None:
-        """Remember how long first events took, of those that were waited for as a lower bound."""
+    def learn(self, winner: Lane | None) -> None:
+        """Remember how long first events took, of those that were waited for in vain as a lower bound."""
         hedging = self.job.services.hedging
         for lane in self.lanes:
+            if not lane.branch.attempts or not lane.branch.attempts[-1].sent:
+                continue
+            attempt = lane.branch.attempts[-1]
             if lane is winner:
-                attempt = lane.branch.attempts[-1]
                 hedging.came(lane.target.name, attempt.first_event_ms or attempt.elapsed_ms(), stream=self.stream)
-            elif not _has_failed(lane):
-                hedging.gave_up(lane.target.name, lane.waited_ms, stream=self.stream, share=self.settings.max_extra)
+            elif not _has_failed(lane) or _ran_out_of_time(lane):
+                waited_ms = attempt.elapsed_ms()
+                hedging.gave_up(lane.target.name, waited_ms, stream=self.stream, share=self.settings.max_extra)
+
+    def count(self, winner: Lane | None) -> list[Lane]:
+        """The lanes that are to be given up, which are counted."""
+        losers = [lane for lane in self.lanes if lane is not winner and not _has_failed(lane)]
+        self.tally.won_by_second += winner is not None and winner is self.second
+        self.tally.cancelled += sum(not lane.task.done() for lane in losers)
+        for attempt in [attempt for lane in losers if winner for attempt in lane.branch.attempts]:
+            attempt.in_vain = self.tally.pay
+        return losers
+
+    def _goes_on(self) -> bool:
+        """Ask the next target after all that were asked have failed; False: there is none that may be asked."""
+        budget = self.job.services.retry_budget
+        while self.waiting:
+            well = self.job.services.breakers.of(self.waiting[0]).well
+            if well or budget.allows():
+                budget.went_on(well=well)
+                self._start()
+                return True
+            self.waiting.pop(0)
+        return False
 
     def _start(self) -> None:
         target = self.waiting.pop(0)
@@ -112,9 +138,13 @@ class _Race:
     def _hedge(self, late: Lane) -> None:
         """Ask a second target, if the route's requests have earned that."""
         self.hedged = True
-        if self.job.services.hedging.purse(self.job.route.name).pays():
-            self.job.exchange.remarks["race"] = {"late": late.target.name, "after_ms": round(late.waited_ms, 1)}
-            self._start()
+        if not self.job.services.hedging.purse(self.job.route.name).pays():
+            self.tally.unpaid += 1
+            return
+        self.job.exchange.remarks["race"] = {"late": late.target.name, "after_ms": round(late.waited_ms, 1)}
+        self.tally.hedged += 1
+        self._start()
+        self.second = self.lanes[-1]
 
     def _ends_all(self, error: BaseException) -> bool:
         """Whether a failover would go no further after it: it speaks of the request, not of the target."""
@@ -127,3 +157,7 @@ class _Race:
 
 def _has_failed(lane: Lane) -> bool:
     return lane.task.done() and lane.committed is None
+
+
+def _ran_out_of_time(lane: Lane) -> bool:
+    return isinstance(lane.error, ChainExhausted) and lane.error.failure.kind == "timeout"

@@ -16,12 +16,16 @@ KNOB: Final = 0.7
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """*knob*: 0 only cost counts, 1 only quality. *bandit* None: nothing is learnt from outcomes."""
+    """*knob*: 0 only cost counts, 1 only quality. *bandit* None: nothing is learnt from outcomes.
+
+    *cascades*: two cheap targets are asked together, and the others where those disagree.
+    """
 
     model: Model | None = None
     knob: float = KNOB
     bandit: Bandit | None = None
     floor: float = 0.0
+    cascades: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +41,5 @@ class Decision:
     penalty: float = 0.0
     worths: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Expected quality and worth by the name of a target; empty without a model."""
+    together: tuple[Target, ...] = ()
+    """Who is asked at once, before all others; empty: everybody is asked alone."""

@@ -6,7 +6,7 @@ For every place of the answers a poll, and, where the caller said so, which cand
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from routing.consensus.align import Layout, lay_out
@@ -71,7 +71,12 @@ def cast(values: Sequence[Json], options: Options) -> Cast:
     taken = [
         poll(place.values, None if schema.is_enumeration(place.name) else options.threshold) for place in layout.places
     ]
-    return Cast(layout, tuple(found for found, _ in taken), tuple(candidates for _, candidates in taken))
+    polls = []
+    for place, (found, candidates) in zip(layout.places, taken, strict=True):
+        disputed = candidates if len(candidates) > 1 else ()
+        out = frozenset(at for at, value in enumerate(disputed) if schema.rules_out(place.name, value))
+        polls.append(replace(found, out=out) if out else found)
+    return Cast(layout, tuple(polls), tuple(candidates for _, candidates in taken))
 
 
 def ballot(answers: Sequence[Answer], values: Sequence[Json], label: Label, options: Options, exchange: str) -> Ballot:
@@ -132,6 +137,7 @@ def _against(name: str, found: Poll, *, told: bool, single: bool) -> Place:
         tuple(found.normal[at] for at in kept),
         tuple(found.alike[at] for at in kept),
         tuple(found.forms[at] for at in kept),
+        frozenset(again[at] for at in found.out if at in again),
     )
     if said == NOBODY:
         return Place(name, rest)
@@ -172,6 +178,7 @@ def to_json(found: Ballot, names: Mapping[str, int], targets: Mapping[str, int])
             place.poll.alike,
             place.poll.forms,
             None if place.possible is None else sorted(place.possible),
+            sorted(place.poll.out),
         ]
         for place in found.places
     ]
@@ -186,10 +193,10 @@ def from_json(stored: Sequence[Any], names: Sequence[str], targets: Sequence[str
         tuple(
             Place(
                 names[name],
-                Poll(tuple(votes), tuple(normal), tuple(alike), tuple(forms)),
+                Poll(tuple(votes), tuple(normal), tuple(alike), tuple(forms), frozenset(*out)),
                 None if possible is None else frozenset(possible),
             )
-            for name, votes, normal, alike, forms, possible in places
+            for name, votes, normal, alike, forms, possible, *out in places
         ),
         tuple(rights),
         exchange,

@@ -17,16 +17,22 @@ from routing.consensus.values import exact, form, normal, similar
 
 NOBODY = -1
 """The candidate of an answer that has no say."""
+RULED_OUT = 12.0
+"""What a candidate loses that the schema rules out: it wins only among its like."""
 
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """*votes* has the candidate of each answer; *normal*, *alike*: the groups, *forms*: the form of each candidate."""
+    """*votes* has the candidate of each answer; *normal*, *alike*: the groups, *forms*: the form of each candidate.
+
+    *out* are the candidates that the client's schema rules out at this place.
+    """
 
     votes: tuple[int, ...]
     normal: tuple[int, ...]
     alike: tuple[int, ...]
     forms: tuple[int, ...]
+    out: frozenset[int] = frozenset()
 
     @property
     def count(self) -> int:
@@ -96,9 +102,9 @@ def scores(poll: Poll, weights: Sequence[float], support: Support, styles: Seque
         for vote, style in zip(poll.votes, styles, strict=True):
             if vote >= 0 and poll.normal.count(poll.normal[vote]) > 1:
                 own[vote] += style
-    if not support.forms:
-        return own
-    return [score + support.forms.get(one, 0.0) for score, one in zip(own, poll.forms, strict=True)]
+    if support.forms:
+        own = [score + support.forms.get(one, 0.0) for score, one in zip(own, poll.forms, strict=True)]
+    return [score - RULED_OUT if at in poll.out else score for at, score in enumerate(own)] if poll.out else own
 
 
 def _shared(poll: Poll, own: list[float], support: Support) -> list[float]:

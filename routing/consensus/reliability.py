@@ -2,7 +2,8 @@
 
 Expectation and maximisation of Dawid and Skene's kind, in the form for open answers: in every poll at most one group of
 equal values is right. A target is right with a probability of its own; when it errs it hits one of `WRONG_VALUES` wrong
-values. Known outcomes stand fast; those that are not known count less where some are.
+values. Known outcomes stand fast; those that are not known count less where some are, and so do those where all say the
+same: easy questions make every target look alike.
 
 A target has one reliability over all, and one for each field, drawn towards the first by `HOLD` imagined cases.
 
@@ -31,6 +32,8 @@ HOLD: Final = 10.0
 HOLD_WHOLE: Final = 2.0
 UNTOLD: Final = 0.2
 """The weight of a poll without known outcome, once there are as many with one as `ENOUGH_TOLD`."""
+UNDISPUTED: Final = 0.3
+"""The weight of a poll without known outcome in which all say the same."""
 ENOUGH_TOLD: Final = 40
 LOWEST: Final = 0.05
 HIGHEST: Final = 0.98
@@ -132,7 +135,7 @@ def _expected(
             if vote != NOBODY:
                 scores[vote] += weights[target]
         chances = _chances(groups, list(scores.values()), possible)
-        times = count if possible is not None else count * untold
+        times = count if possible is not None else count * untold * (1.0 if len(groups) > 1 else UNDISPUTED)
         for target, vote in zip(targets, votes, strict=True):
             if vote != NOBODY:
                 sums = seen.setdefault((name, target), [0.0, 0.0])

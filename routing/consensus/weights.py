@@ -166,5 +166,6 @@ def _case(columns: _Columns, voters: Sequence[str], poll: Poll, possible: frozen
             features.append((2 * targets, wide))
         features.append((columns.forms[poll.forms[candidate]], 1.0))
         candidates.append(tuple(features))
-    may = (*(at in possible for at in range(poll.count)), NOBODY in possible)
-    return Case(tuple(candidates), may, count)
+    kept = [at for at in range(poll.count) if at not in poll.out or at in possible]
+    may = (*(at in possible for at in kept), NOBODY in possible)
+    return Case(tuple(candidates[at] for at in kept), may, count)

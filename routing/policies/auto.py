@@ -2,7 +2,8 @@
 
 A target that the model does not know has the quality that the configuration gives it, else the lowest of those that
 are known. Where the model knows fewer than two of the targets, or there is none, the order is that of `balanced`; so
-untrained, `auto` is `balanced`. What a route learns from outcomes goes over both (`routing.auto.bandit`).
+untrained, `auto` is `balanced`. What a route learns from outcomes goes over both (`routing.auto.bandit`). As a cascade
+the two cheapest go first and together, then the others by quality (`routing.auto.cascade`).
 
 Each decision is left in `view.decisions`, for the receipt and for learning.
 """
@@ -14,7 +15,8 @@ from dataclasses import replace
 from typing import Final
 
 from routing.auto.advice import Advice, Decision
-from routing.auto.bandit import MODEL, Bandit, explored
+from routing.auto.bandit import MODEL, MOST_TRUST, TRUST, Bandit, explored
+from routing.auto.cascade import cheap_first
 from routing.auto.choice import Candidate, reason, worths
 from routing.auto.features import traits_of
 from routing.auto.model import Model
@@ -38,12 +40,14 @@ def order(request: Request, candidates: Sequence[Target], view: View) -> list[Ta
 def decide(request: Request, candidates: Sequence[Target], view: View) -> Decision:
     """The order of *candidates*, and why."""
     advice = view.advice or Advice()
+    if advice.cascades:
+        return _as_cascade(request, candidates, view, advice)
     decision = _by_model(request, candidates, view, advice) if advice.model else None
     if decision is None:
         decision = Decision(tuple(balanced.order(request, candidates, view)), UNTRAINED)
     if advice.bandit is None or len(candidates) < KNOWN_AT_LEAST:
         return decision
-    return _by_outcomes(decision, advice.bandit, advice.floor, view)
+    return _by_outcomes(decision, advice.bandit, advice, view)
 
 
 def _by_model(request: Request, candidates: Sequence[Target], view: View, advice: Advice) -> Decision | None:
@@ -62,26 +66,53 @@ def _by_model(request: Request, candidates: Sequence[Target], view: View, advice
     )
 
 
-def _by_outcomes(decision: Decision, bandit: Bandit, floor: float, view: View) -> Decision:
+def _as_cascade(request: Request, candidates: Sequence[Target], view: View, advice: Advice) -> Decision:
+    """The two cheapest together, the best of the others where they disagree; each target once."""
+    candidates = list({target.name: target for target in candidates}.values())
+    described = _candidates(request, candidates, view, advice.model) if advice.model else None
+    if described is None:
+        qualities, costs = view.qualities(candidates), view.costs_nanousd(request, candidates)
+    else:
+        qualities, costs = [each.quality for each in described], [each.cost for each in described]
+    first, later = cheap_first(costs, qualities)
+    order, together = tuple(candidates[at] for at in (*first, *later)), tuple(candidates[at] for at in first)
+    worths = {target.name: (quality, quality) for target, quality in zip(candidates, qualities, strict=True)}
+    if not together:
+        why = "no cascade: it takes three targets, two of them with known prices; best first"
+    else:
+        one, two = together
+        why = f"cascade: {one.name} and {two.name} are asked first, {order[len(first)].name} where they disagree"
+    return Decision(order, why, worths=worths, together=together)
+
+
+def _by_outcomes(decision: Decision, bandit: Bandit, advice: Advice, view: View) -> Decision:
     """What the bandit makes of *decision*: its choice goes first, the rest stays."""
     ordered, why = decision.order, decision.why
-    tried = explored([target.name for target in ordered], floor, view.rng)
+    tried = explored([target.name for target in ordered], advice.floor, view.rng)
     if tried is not None:
         expert, why = tried, f"{tried} is explored; else: {why}"
     else:
-        expected = {
-            target.name: decision.worths[target.name][1]
-            if target.name in decision.worths
-            else view.options.quality.get(target.name, MIDDLING)
-            for target in ordered
-        }
-        expert = bandit.pick({MODEL: expected[ordered[0].name], **expected}, view.rng)
+        expected, trust = _expectations(decision, advice.model, view)
+        expert = bandit.pick({MODEL: max(expected.values()), **expected}, view.rng, trust)
         if expert != MODEL:
             why = f"outcomes of this route favour {expert} ({bandit.mean(expert) or 0:.2f}); else: {why}"
     if expert != MODEL:
         ordered = tuple(sorted(ordered, key=lambda target: target.name != expert))
     quality, worth = decision.worths.get(ordered[0].name, (0.0, 0.0))
     return replace(decision, order=ordered, why=why, expert=expert, penalty=quality - worth)
+
+
+def _expectations(decision: Decision, model: Model | None, view: View) -> tuple[dict[str, float], float]:
+    """The rewards that are expected of targets over all requests, and for how many rewards that counts."""
+    if model is None or not decision.worths:
+        said = view.options.quality
+        return {target.name: said.get(target.name, MIDDLING) for target in decision.order}, TRUST
+    expected = {}
+    for target in decision.order:
+        quality, worth = decision.worths[target.name]
+        place = model.place(target.name)
+        expected[target.name] = worth if place is None else model.means[place] - (quality - worth)
+    return expected, min(MOST_TRUST, max(TRUST, model.samples / 2))
 
 
 def _candidates(request: Request, candidates: Sequence[Target], view: View, model: Model) -> list[Candidate] | None:

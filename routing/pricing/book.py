@@ -15,9 +15,9 @@ from routing.pricing.kinds import Kind
 from routing.pricing.rates import Ceiling, Cost, Price, Rate
 from routing.pricing.reading import usage_of_raw, usage_of_row
 from routing.pricing.sources import (
+    apart,
     circumstances,
     cost_reporters,
-    dearer,
     every_surcharge,
     shipped_ids,
     surcharge,
@@ -208,12 +208,12 @@ class PriceBook:
             return None
         word = next((value for name in _WORDS if (value := served.get(name)) in tariff.served), None)
         free = all(rate.free for rate in tariff.price.rates.values())
-        if not free and any(value != word for _, value in dearer(provider, served)):
+        if not free and any(value != word for _, value in apart(provider, served)):
             return None
         return tariff.price if word is None else Price.made(tariff.rates(word), "config", "config")
 
     def _listed(self, provider: str, listed: Listed, at: datetime, served: Mapping[str, str]) -> Price | None:
-        if any(not listed.knows(at, name, value) for name, value in dearer(provider, served)):
+        if any(not listed.knows(at, name, value) for name, value in apart(provider, served)):
             return None
         price = listed.served(at, served)
         factor = surcharge(provider, served)

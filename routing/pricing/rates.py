@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal, InvalidOperation
+from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal
 from typing import Any, Final
 
 from routing.errors import BadRow
@@ -28,6 +29,7 @@ from translators.neutral import Usage
 UNBOUNDED: Final[tuple[Kind, ...]] = ("minute", "page", "character", "image")
 NEAR: Final = Decimal("1.1")
 """A tier that begins within a tenth above an estimate may be the one that is billed."""
+_AMOUNT: Final = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,10 +215,6 @@ def _kind(name: str, place: str) -> Kind:
 
 
 def _dollars(text: Any, place: str) -> Decimal:
-    try:
-        dollars = Decimal(text)
-    except (InvalidOperation, TypeError, ValueError):
-        dollars = Decimal("NaN")
-    if not dollars.is_finite() or dollars < 0:
+    if not isinstance(text, str) or not _AMOUNT.fullmatch(text):
         raise BadRow(f"{place}: expected dollars as a decimal string of at least 0, found {text!r}")
-    return dollars
+    return Decimal(text)

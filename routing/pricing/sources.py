@@ -52,18 +52,22 @@ def circumstances(raw: Mapping[str, Any], observed: Mapping[str, Any], context: 
     for name in ("speed", "inference_geo"):
         value = raw.get(name)
         if isinstance(value, str):
-            found[name] = value
+            found[name] = value.lower()
     found.update((name, value) for name, value in context.items() if name != "service_tier")
     return found
 
 
-def dearer(provider: str, served: Mapping[str, str]) -> list[tuple[str, str]]:
-    """What of *served* costs more than the standard rates."""
-    prepaid = _document()["prepaid"].get(provider, ())
+def apart(provider: str, served: Mapping[str, str]) -> list[tuple[str, str]]:
+    """What of *served* cannot be booked at the standard rates: it costs more than those, or nobody knows what."""
+    known = _document()
+    prepaid = known["prepaid"].get(provider, ())
     return [
-        (name, served[name])
-        for name, values in _document()["dearer"].items()
-        if name in served and served[name] in values and served[name] not in prepaid
+        (name, value)
+        for name, standard in known["standard"].items()
+        if (value := served.get(name, ""))
+        and value not in standard
+        and value not in known["cheaper"].get(name, ())
+        and value not in prepaid
     ]
 
 

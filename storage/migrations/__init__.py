@@ -35,6 +35,9 @@ from storage.migrations import (
     m0018_semantic,
     m0019_cache,
     m0020_alerts,
+    m0021_saved_tokens,
+    m0022_vendor_objects,
+    m0023_pepper,
 )
 from storage.migrations.step import Migration
 
@@ -61,6 +64,9 @@ MIGRATIONS: Final = (
     m0018_semantic.MIGRATION,
     m0019_cache.MIGRATION,
     m0020_alerts.MIGRATION,
+    m0021_saved_tokens.MIGRATION,
+    m0022_vendor_objects.MIGRATION,
+    m0023_pepper.MIGRATION,
 )
 
 

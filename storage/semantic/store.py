@@ -415,10 +415,8 @@ _DELETE_EXPIRED = """
 DELETE FROM semantic WHERE row IN (SELECT row FROM semantic WHERE expires_us <= ? ORDER BY expires_us LIMIT ?)"""
 _DELETE_STALE = """
 DELETE FROM semantic WHERE rules <> ? OR NOT EXISTS (SELECT 1 FROM cache WHERE cache.key = semantic.key)"""
-_DELETE_OLDEST = """
-DELETE FROM semantic WHERE row <= (SELECT row FROM semantic ORDER BY row DESC LIMIT 1 OFFSET ?)"""
-_DELETE_SERVED = """
-DELETE FROM semantic_served WHERE row <= (SELECT row FROM semantic_served ORDER BY row DESC LIMIT 1 OFFSET ?)"""
+_KEEP_NEWEST = "DELETE FROM $ WHERE row <= (SELECT row FROM $ ORDER BY row DESC LIMIT 1 OFFSET ?)"
+_DELETE_OLDEST, _DELETE_SERVED = (_KEEP_NEWEST.replace("$", table) for table in ("semantic", "semantic_served"))
 _SCOPE = """
 SELECT key, question, signature, expires_us, signs, length(vector) / 4 AS length FROM semantic
 WHERE scope = ? AND rules = ? ORDER BY row DESC LIMIT ?"""

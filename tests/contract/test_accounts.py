@@ -32,6 +32,8 @@ SUMS = {
     "estimated_usd",
     "unpriced_attempts",
     "saved_usd",
+    "saved_input_tokens",
+    "saved_output_tokens",
 }
 ROW = {
     "id",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,15 +18,16 @@ from typing import Any
 
 import aiohttp
 
-from proxy.app import App, opened
+from proxy.app import App, new_server, opened
 from proxy.config import load
-from proxy.server import Server
 from proxy.services import Services
 from tests.replay import Answer, Upstream
 
 KEY = "sk-upstream-0123456789abcdef"
 SECOND_KEY = "sk-secondary-fedcba9876543210"
 BASE = {"openai_chat": "/v1", "openai_responses": "/v1", "anthropic": "", "gemini": ""}
+LANE = {name: value for name, value in os.environ.items() if name == "MODELPORT__SERVER__FAST_LANE"}
+"""The whole suite passes without the fast lane, too: `make test-careful`."""
 QUICK = "[retry]\nattempts = 1\nbackoff_s = 0\n"
 """No pauses: each target is asked once."""
 
@@ -166,10 +168,10 @@ async def serving(folder: Path, config: str, environ: Mapping[str, str] | None =
     """Storage, app and listener as `proxy.app` puts them together, on a free port."""
     path = folder / "modelport.toml"
     path.write_text(config, "utf-8")
-    home = {"XDG_DATA_HOME": str(folder / "share"), "HOME": str(folder), **(environ or {})}
+    home = {"XDG_DATA_HOME": str(folder / "share"), "HOME": str(folder), **LANE, **(environ or {})}
     loaded = load(path, environ=home, folder=folder)
     async with opened(loaded) as services, aiohttp.ClientSession() as session:
-        server = Server(App(services).dispatch)
+        server = new_server(App(services), services)
         listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
         port = listener.sockets[0].getsockname()[1]
         try:

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from tests.proxy.conftest import Serve
+from tests.proxy.keyed import WITH_MASTER, bearer, make
 from tests.proxy.serving import Reply, failing, provider, route, says, serving, streams
 from tests.replay import Answer, Upstream
 
 SLOW = Answer.json(says("slow").body, delay_head_s=0.3)
 QUICK = says("quick")
+HANGS = Answer(hang=True)
 
 
 def limits(**named: Any) -> str:
@@ -200,3 +202,65 @@ async def test_a_breaker_that_is_open_survives_a_restart(upstream: Upstream, tmp
 
     assert (asked, len(upstream.asked("m")), reply.headers["x-modelport-attempts"]) == (3, 3, "1")
     assert (state, 40 < cooldown_s < 60) == ("open", True)
+
+
+# --- many clients ------------------------------------------------------------------------------------------
+
+CLIENTS = {"greedy": 30, "modest": 2, "shy": 2}
+"""Requests of each virtual key; the greedy one's come first."""
+
+
+async def test_a_crowd_of_one_key_keeps_nobody_else_waiting(upstream: Upstream, serve: Serve) -> None:
+    """Two run at a time, twenty may wait: of the greedy key's, as many as the others leave places for."""
+    upstream.script("m", *[Answer.json(says().body, hold_at=0)] * 2, QUICK)
+    server = await serve(WITH_MASTER, one(upstream, concurrent=2, queue=20, queue_s=60))
+    keys = {name: (await make(server, name=name))["key"] for name in CLIENTS}
+    gate, asking = server.services.setup.gates["a"], []
+
+    def crowd(name: str) -> None:
+        asking.extend(
+            asyncio.create_task(server.ask(bearer(keys[name]), model="a/m", user=f"{name} {number}"))
+            for number in range(CLIENTS[name])
+        )
+
+    crowd("greedy")
+    running = [await asyncio.to_thread(upstream.wait_asked, "m", count) for count in (1, 2)]
+    while sum(task.done() for task in asking) < 8:
+        await asyncio.sleep(0.01)
+    crowd("modest")
+    crowd("shy")
+    while gate.turns.refused["pushed_out"] < 4:
+        await asyncio.sleep(0.01)
+    for asked in running:
+        asked.release()
+    replies = [await task for task in asking]
+    of_greedy, of_others = replies[:30], replies[30:]
+    served = [asked.json["user"].split()[0] for asked in sorted(upstream.asked("m"), key=lambda each: each.arrived_at)]
+
+    assert [reply.status for reply in of_others] == [200] * 4
+    assert sorted(reply.status for reply in of_greedy) == [200] * 18 + [503] * 12
+    assert all(reply.headers["retry-after"] for reply in of_greedy if reply.status == 503)
+    assert sorted(served[2:8]) == ["greedy", "greedy", "modest", "modest", "shy", "shy"]
+    assert gate.turns.refused == {"full": 8, "pushed_out": 4}
+    assert (len(gate.queue), gate.room(), len(served)) == (0, {"concurrent": 2}, 22)
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "least", "most"),
+    [({"requests_per_minute": 1}, 429, 50, 60), ({"concurrent": 1}, 503, 1, 2)],
+    ids=["minute", "at a time"],
+)
+async def test_who_says_how_long_it_waits_is_not_kept_longer(
+    upstream: Upstream, serve: Serve, more: dict[str, int], status: int, least: int, most: int
+) -> None:
+    """The queue would keep it for a minute; its own deadline is half a second."""
+    upstream.script("m", HANGS, QUICK)
+    server = await serve(one(upstream, **more, queue_s=60))
+    first = asyncio.create_task(server.ask(model="a/m"))
+    await asyncio.to_thread(upstream.wait_asked, "m")
+    reply = await server.ask({"x-modelport-timeout-s": "0.5"}, model="a/m", user="x")
+    first.cancel()
+
+    assert (reply.status, reply.error["code"]) == (status, "provider_limit")
+    assert least <= int(reply.headers["retry-after"]) <= most
+    assert len(upstream.asked("m")) == 1

@@ -216,6 +216,7 @@ async def test_a_failed_round_at_the_last_target_is_booked(serve: Serve, upstrea
 
     row = await server.row(reply.id)
     assert reply.status == 400
+    assert "one of 3 calls, one for each choice" in reply.error["message"]
     assert row["status"] == "failed"
     assert sorted(made["status"] for made in row["attempts"]) == ["aborted", "aborted", "failed"]
     assert row["cost_usd"] is not None

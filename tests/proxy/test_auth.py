@@ -20,11 +20,13 @@ from tests.proxy.serving import Served, question
 
 MASTER_KEY = "mp-master-0123456789"
 KEYS = {"none": None, "wrong": "mp-wrong-0123456789", "master": MASTER_KEY}
+MANY = "wrong_keys_per_minute = 1000000"
+"""Each route is asked with a wrong key, too."""
 CONFIGS = {
     "open, no master": "",
-    "open, master": f'[auth]\nmaster_key = "{MASTER_KEY}"',
+    "open, master": f'[auth]\n{MANY}\nmaster_key = "{MASTER_KEY}"',
     "required, no master": "[auth]\nrequired = true",
-    "required, master": f'[auth]\nrequired = true\nmaster_key = "{MASTER_KEY}"',
+    "required, master": f'[auth]\n{MANY}\nrequired = true\nmaster_key = "{MASTER_KEY}"',
 }
 IN = 0
 ASKING = {

@@ -117,3 +117,32 @@ async def test_sums_can_be_grouped_by_team_and_organisation(serve: Serve, upstre
     groups = (await server.get("/costs?group_by=team,organisation")).json["groups"]
 
     assert [(group["team"], group["organisation"], group["exchanges"]) for group in groups] == [(None, None, 4)]
+
+
+BUDGET = '[budgets.team]\nlimit_usd = "10"\nwindow = "month"\nrolling = true\n'
+AGED = "UPDATE exchanges SET opened_us = opened_us - 86400000000 * {days} WHERE row < {row}"
+
+
+@pytest.mark.parametrize(
+    ("more", "aged", "before", "why"),
+    [
+        ("", AGED.format(days=9, row=3), "2999-01-01", "in the future"),
+        ("", AGED.format(days=9, row=9), "1d", "no exchange would be left"),
+        (BUDGET, AGED.format(days=2, row=3), "0s", "the budget team counts"),
+    ],
+    ids=["future", "everything", "a budget's window"],
+)
+async def test_what_is_more_than_people_mean_is_pruned_when_it_is_confirmed(
+    serve: Serve, upstream: Upstream, more: str, aged: str, before: str, why: str
+) -> None:
+    server = await _asked(serve, upstream, more)
+    await server.services.db.write(lambda c: c.execute(aged).rowcount)
+    body = {"before": before, "keep_sums": True}
+    refused = await server.request("POST", "/api/v1/ledger/prune", json.dumps(body).encode())
+    kept = len(await server.rows())
+    done = await server.request("POST", "/api/v1/ledger/prune", json.dumps(body | {"confirm": True}).encode())
+
+    assert (refused.status, refused.error["param"], refused.error["code"]) == (400, "before", "not_confirmed")
+    assert why in refused.error["message"]
+    assert kept == 4
+    assert done.json["removed"] > 0

@@ -50,6 +50,7 @@ async def test_a_budget_is_made_changed_and_removed(serve: Serve, upstream: Upst
         ({}, "name: missing"),
         ({"name": "a"}, "limit_usd: missing; expected US dollars"),
         ({"name": "a", "limit_usd": "ten"}, "found 'ten'"),
+        ({"name": "a", "limit_usd": "1_000"}, 'expected US dollars such as "12.50": digits and a point'),
         ({"name": "a", "limit_usd": "-1"}, "expected US dollars from 0"),
         ({"name": "a", "limit_usd": "1", "window": "year"}, "'hour', 'day', 'month' or 'total'; found 'year'"),
         ({"name": "a", "limit_usd": "1", "window": "total", "rolling": True}, "rolling: expected false"),

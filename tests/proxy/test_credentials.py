@@ -304,6 +304,45 @@ async def test_the_key_that_encrypts_is_rotated_with_both_at_hand(tmp_path: Path
     }
 
 
+async def test_a_key_keeps_its_fingerprint_whatever_encrypts_it(tmp_path: Path, upstream: Upstream) -> None:
+    """The same key has the same one in one database, another one in another; the pepper is not to be read."""
+    config = AUTH + '[secrets]\nkey = "env:NEW"\nprevious_key = "env:OLD"\n' + provider("one", upstream, keys=())
+    old, new = new_key(), new_key()
+    async with serving(tmp_path, config, {"NEW": old, "OLD": old}) as server:
+        first = (await add(server, provider="one")).json["fingerprint"]
+        path = server.database
+    async with serving(tmp_path, config, {"NEW": new, "OLD": old}) as server:
+        await call(server, "POST", "/api/v1/secrets/rotate")
+        second = [row["fingerprint"] for row in (await call(server, "GET", "/api/v1/credentials")).json["data"]]
+    async with serving(tmp_path, config, {"NEW": new, "OLD": new}) as server:
+        third = (await add(server, provider="one")).json["fingerprint"]
+        pepper = server.services.credentials._pepper
+    (tmp_path / "elsewhere").mkdir()
+    async with serving(tmp_path / "elsewhere", config, {"NEW": new, "OLD": old}) as server:
+        elsewhere = (await add(server, provider="one")).json["fingerprint"]
+
+    assert (second, third) == ([first], first)
+    assert elsewhere != first
+    assert pepper is not None
+    assert pepper not in path.read_bytes()
+
+
+async def test_without_its_pepper_a_database_makes_another_one(tmp_path: Path, upstream: Upstream) -> None:
+    """Whoever has lost the key that encrypts can go on."""
+    config = AUTH + provider("one", upstream, keys=())
+    async with serving(tmp_path, config, {"MODELPORT_SECRET_KEY": new_key()}) as server:
+        before = (await add(server, provider="one")).json["fingerprint"]
+    async with serving(tmp_path, config, {"MODELPORT_SECRET_KEY": new_key()}) as server:
+        lost = (await call(server, "GET", "/api/v1/credentials/one")).json["fingerprint"]
+        again = (await add(server, provider="one", name="again")).json["fingerprint"]
+        await call(server, "DELETE", "/api/v1/credentials/one")
+        rotated = await call(server, "POST", "/api/v1/secrets/rotate")
+
+    assert lost is None
+    assert again not in {None, before}
+    assert rotated.status == 200
+
+
 async def test_a_rotation_that_cannot_read_everything_changes_nothing(tmp_path: Path, upstream: Upstream) -> None:
     config = AUTH + provider("one", upstream, keys=())
     old = new_key()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from typing import Any
 
 import pytest
 
@@ -98,6 +99,43 @@ LOOKS = {
     "your key xai-0123456789abcdef": "0123456789abcdef",
     "sk-ant-api03-abc_DEF-0123456789": "abc_DEF",
 }
+
+
+OWN_WORDS = {
+    # what the provider answers: the status for the client, and the words of its dialect
+    401: (502, "server_error", "api_error", "INTERNAL"),
+    403: (502, "server_error", "api_error", "INTERNAL"),
+    404: (404, "not_found_error", "not_found_error", "NOT_FOUND"),
+    413: (413, "invalid_request_error", "request_too_large", "INVALID_ARGUMENT"),
+    429: (429, "rate_limit_error", "rate_limit_error", "RESOURCE_EXHAUSTED"),
+    500: (502, "server_error", "api_error", "INTERNAL"),
+    503: (503, "server_error", "overloaded_error", "UNAVAILABLE"),
+    529: (503, "server_error", "overloaded_error", "UNAVAILABLE"),
+}
+TURN: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
+
+
+@pytest.mark.parametrize("dialect", ["openai_chat", "anthropic", "gemini"])
+@pytest.mark.parametrize("status", OWN_WORDS)
+async def test_every_client_is_told_in_the_words_of_its_own_dialect(serve: Serve, status: int, dialect: str) -> None:
+    """Whoever the vendor is; and never that its own key or money is at fault when ours is."""
+    with Upstream(lambda _asked: failing(status, "no")) as upstream:
+        server = await serve(QUICK, provider("one", upstream, dialect, more="models = ['m']"))
+        expected, openai, anthropic, google = OWN_WORDS[status]
+        asked: dict[str, dict[str, Any]] = {
+            "/v1/chat/completions": {"model": "one/m", **TURN},
+            "/v1/responses": {"model": "one/m", "input": "hi"},
+            "/v1/completions": {"model": "one/m", "prompt": "hi"},
+            "/v1/messages": {"model": "one/m", "max_tokens": 9, **TURN},
+            "/v1beta/models/one/m:generateContent": {"contents": [{"parts": [{"text": "hi"}]}]},
+        }
+
+        told = {path: await server.request("POST", path, json.dumps(body).encode()) for path, body in asked.items()}
+
+        assert {path: reply.status for path, reply in told.items()} == dict.fromkeys(asked, expected)
+        words = [reply.error.get("type") or reply.error["status"] for reply in told.values()]
+        assert words == [openai, openai, openai, anthropic, google]
+        assert told["/v1beta/models/one/m:generateContent"].error["code"] == expected
 
 
 @pytest.mark.parametrize("text", LOOKS)
@@ -208,6 +246,43 @@ async def test_a_key_that_a_provider_echoes_gets_nowhere(
         assert KEY not in text, place
     assert "[secret]" in json.dumps(row)
     assert "[secret]" in health.body.decode()
+
+
+COMPLAINT = {"message": "too large", "type": "invalid_request_error", "code": None}
+
+
+@pytest.mark.parametrize(
+    ("client", "dialect", "named", "param"),
+    [
+        ("messages", "openai_chat", "max_completion_tokens", "max_tokens"),
+        ("responses", "openai_chat", "messages", "input"),
+        ("responses", "openai_chat", "seed", None),
+        ("chat", "openai_chat", "max_completion_tokens", "max_tokens"),
+    ],
+)
+async def test_a_complaint_in_the_middle_of_a_stream_names_what_the_client_wrote(
+    serve: Serve, upstream: Upstream, client: str, dialect: str, named: str, param: str | None
+) -> None:
+    """As one before the first byte does."""
+    broken = f"data: {json.dumps({'error': {**COMPLAINT, 'param': named}})}\n\n"
+    upstream.script("m", Answer.sse(OPENING + chunk({"content": "Hel"}) + broken, split="events", delay_between_s=0.02))
+    server = await serve(QUICK, provider("one", upstream, dialect))
+    asked: dict[str, tuple[str, dict[str, Any]]] = {
+        "chat": ("/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 9}),
+        "messages": ("/v1/messages", {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 9}),
+        "responses": ("/v1/responses", {"input": "hi"}),
+    }
+    path, body = asked[client]
+
+    reply = await server.request("POST", path, json.dumps({"model": "one/m", "stream": True, **body}).encode())
+
+    lines = [line[6:] for line in reply.body.decode().splitlines() if line.startswith("data: {")]
+    errors = [told["error"] for line in lines if (told := json.loads(line)).get("error")]
+    assert errors, reply.body
+    if client == "messages":
+        assert named in errors[0]["message"]  # the dialect has no `param`
+    else:
+        assert [errors[0]["param"]] == [param]
 
 
 async def test_configured_header_values_are_secrets_too(serve: Serve, upstream: Upstream) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from dataclasses import replace
 
 import pytest
 
@@ -160,3 +162,44 @@ async def test_health_survives_a_restart(serve: Serve, upstream: Upstream) -> No
     assert (new["requests"], new["errors"]) == (2, 1)
     assert new["last_error"] == old["last_error"] == "oh [secret]"
     assert new["last_success"] is not None
+
+
+# --- what the log says -------------------------------------------------------------------------------------
+
+
+async def test_a_provider_that_becomes_unusable_and_usable_again_is_told_once_each(
+    serve: Serve, upstream: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    upstream.script("m", *[failing(500, "out of order")] * 4, says())
+    server = await serve(provider("a", upstream), QUICK, "[breaker]\nfailures = 100")
+    with caplog.at_level(logging.INFO, "modelport"):
+        for number in range(12):
+            await server.ask(model="a/m", user=str(number))
+    told = [record.message for record in caplog.records if record.message.startswith("a is ")]
+
+    assert told == ["a is unhealthy: out of order", "a is degraded again"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "told", "level"),
+    [
+        (failing(429, headers={"retry-after": "7"}), "key 0 of a for m rests for 7 s (429 rate_limit)", "WARNING"),
+        (failing(401), "key 0 of a rests for 300 s (401 authentication)", "WARNING"),
+        (
+            replace(says(), headers={"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "20s"}),
+            "key 0 of a for m rests for 20 s: its vendor's limit leaves nothing",
+            "INFO",
+        ),
+    ],
+    ids=["429", "401", "used up"],
+)
+async def test_a_key_that_begins_to_rest_is_told_once(
+    serve: Serve, upstream: Upstream, caplog: pytest.LogCaptureFixture, answer: Answer, told: str, level: str
+) -> None:
+    upstream.script("m", answer)
+    server = await serve(provider("a", upstream), QUICK)
+    with caplog.at_level(logging.INFO, "modelport"):
+        for number in range(3):
+            await server.ask(model="a/m", user=str(number))
+
+    assert [(one.message, one.levelname) for one in caplog.records if one.message.startswith("key ")] == [(told, level)]

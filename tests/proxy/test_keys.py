@@ -14,6 +14,7 @@ import pytest
 
 from proxy.app import apply
 from proxy.cli.config import show as show_config
+from proxy.cli.options import File
 from proxy.config import load
 from proxy.errors import StartError
 from proxy.keyring import LENGTH, PREFIX, Keyring
@@ -103,9 +104,15 @@ async def test_a_change_is_in_force_at_once_and_what_it_does_not_name_stays(serv
         ({"name": "x", "limits": {"rpm": 1}}, "limits.rpm: unknown; there are requests_per_minute, tokens_per_minute"),
         ({"name": "x", "limits": {"concurrent": 0}}, "limits.concurrent: Input should be greater than or equal to 1"),
         ({"name": "x", "budget": {"limit_usd": "lots"}}, 'budget.limit_usd: expected US dollars such as "12.50"'),
+        ({"name": "x", "budget": {"limit_usd": "1_000"}}, 'budget.limit_usd: expected US dollars such as "12.50"'),
+        ({"name": "x", "budget": {"limit_usd": "\u0661"}}, 'budget.limit_usd: expected US dollars such as "12.50"'),
         ({"name": "x", "budget": {"limit_usd": -1}}, "budget.limit_usd: expected US dollars from 0"),
         ({"name": "x", "budget": {}}, "budget.limit_usd: missing"),
         ({"name": "x", "expires_at": "soon"}, "expires_at: expected an ISO 8601 time"),
+        ({"name": "x", "expires_at": "\u0661h"}, "expires_at: expected an ISO 8601 time"),
+        ({"name": "x", "expires_at": " 2099-01-01"}, "expires_at: expected an ISO 8601 time"),
+        ({"name": "x", "expires_at": True}, "expires_at: expected a text or a number"),
+        ({"name": "x", "budget": {"limit_usd": True}}, "budget.limit_usd: expected a text or a number"),
         ({"name": "x", "expires_at": "2020-01-01"}, "expires_at: it is in the past"),
         ({"name": "x", "team": "red"}, "team: there is no team 'red'"),
         ({"name": "x", "organisation": "acme"}, "organisation: there is no organisation 'acme'"),
@@ -438,6 +445,33 @@ async def test_tokens_are_reserved_by_estimate_and_counted_as_used(serve: Serve,
     assert [reply.status for reply in (first, second, after, fits)] == [200, 200, 429, 200]
     assert "100 tokens a minute" in after.error["message"]
     assert fits.headers["x-modelport-ratelimit-remaining-tokens"] == str(100 - 3 * TOKENS)
+
+
+@pytest.mark.parametrize("how", ["live", "out of the cache", "passed on", "query"])
+async def test_the_head_of_a_stream_tells_the_limits_too(serve: Serve, upstream: Upstream, how: str) -> None:
+    """The tokens of this request stand in it as they are reserved."""
+    upstream.script("m", BOTH)
+    server = await serve(KEYS_ONLY, provider("one", upstream))
+    limits = {"requests_per_minute": 9, "tokens_per_minute": 900, "concurrent": 3}
+    key = bearer((await make(server, limits=limits))["key"])
+    match how:
+        case "live":
+            reply = await server.ask(key, model="one/m", max_tokens=20, stream=True)
+        case "out of the cache":
+            await server.ask(key, model="one/m", temperature=0)
+            reply = await server.ask(key, model="one/m", temperature=0, stream=True)
+        case "passed on":
+            named = {**key, "content-type": "application/json", "x-modelport-provider": "one"}
+            reply = await server.request("POST", "/v1/audio/speech", b'{"model": "m"}', named)
+        case _:
+            body = b'{"model": "one/m", "prompt": "hi", "stream": true}'
+            reply = await server.request("POST", "/api/v1/llm/query", body, key)
+
+    used = 2 if how == "out of the cache" else 1
+    assert reply.status == 200
+    assert reply.headers["x-modelport-ratelimit-remaining-requests"] == str(9 - used)
+    assert reply.headers["x-modelport-ratelimit-limit-tokens"] == "900"
+    assert reply.headers["x-modelport-ratelimit-remaining-concurrent"] == "2"
 
 
 async def test_racing_requests_never_reserve_more_tokens_than_there_are(serve: Serve, upstream: Upstream) -> None:
@@ -791,7 +825,7 @@ async def test_no_key_stands_in_the_database_the_log_or_an_answer(
     for path in ("/health", "/costs?group_by=key,tag", "/api/v1/exchanges", "/api/v1/keys", "/metrics"):
         answers.append(await server.get(path, MASTER))
     answers.append(await server.get(f"/v1beta/models?key={made['key']}x"))
-    show_config(server.services.setup.loaded.path, None, [], as_json=True)
+    show_config(File(server.services.setup.loaded.path), [], as_json=True)
     shown = capsys.readouterr()
     await server.services.drain()
     server.services.keyring.write_down()
@@ -809,3 +843,86 @@ async def test_no_key_stands_in_the_database_the_log_or_an_answer(
         assert all(bare.encode() not in answer.body for answer in answers)
         assert all(bare not in f"{asked.headers} {asked.path} {asked.body!r}" for asked in upstream.requests)
         assert bare not in repr(server.services.keyring.entries)
+
+
+# --- globs that match nothing -----------------------------------------------------------------------
+
+ROUTED = '[routes.fast]\ntargets = ["demo/echo"]\n'
+
+
+@pytest.mark.parametrize(
+    ("field", "glob", "told"),
+    [
+        ("endpoints", "v1/chat/*", "'v1/chat/*' matches no path of this server"),
+        ("endpoints", "/v2/*", "'/v2/*' matches no path"),
+        ("endpoints", "/v1", "'/v1' matches no path"),
+        ("endpoints", "/helth", "'/helth' matches no path of this server, which begin with / as in /v1/chat/*; did"),
+        ("endpoints", "/V1/chat/completions", "matches no path"),
+        ("models", " gpt-*", "0: expected a glob without blanks at its ends"),
+        ("routes", "fast\n", "0: expected a glob without blanks at its ends"),
+    ],
+)
+@pytest.mark.parametrize("where", ["keys", "organisations"])
+async def test_a_glob_that_can_never_match_is_refused(
+    serve: Serve, where: str, field: str, glob: str, told: str
+) -> None:
+    server = await serve(KEYS_ONLY, ROUTED)
+    reply = await send(server, "POST", f"/api/v1/{where}", name="x", **{field: [glob]})
+
+    assert (reply.status, reply.error["param"].partition(".")[0]) == (400, field)
+    assert told in reply.error["message"]
+
+
+@pytest.mark.parametrize(
+    ("field", "glob", "told"),
+    [
+        ("models", "demo/*", None),
+        ("models", "echo", None),
+        ("models", "fast", None),
+        ("models", "fa[rst]t", None),
+        ("models", "*-mini", None),
+        ("models", "one/my-*", None),
+        ("models", "my-new-model", None),
+        ("models", "gtp-5", "models: 'gtp-5' matches no model or route that there is now"),
+        ("models", "fasd", "models: 'fasd' matches no model or route that there is now"),
+        ("models", "ech", "models: 'ech' matches no model or route that there is now; did you mean echo?"),
+        ("models", "nobody/*", "models: 'nobody/*' matches no model"),
+        ("routes", "f*", None),
+        ("routes", "slow", "routes: 'slow' matches no route that there is now"),
+        ("endpoints", "/v1/chat/*", None),
+        ("endpoints", "/v1/models/echo", None),
+        ("endpoints", "*", None),
+        ("endpoints", "/v1/images/generations", None),
+        ("endpoints", "/v1/audio/*", None),
+        (
+            "endpoints",
+            "/v1/chat/completion",
+            "endpoints: '/v1/chat/completion' matches only what is passed on to providers; did you mean"
+            " /v1/chat/completions?",
+        ),
+    ],
+)
+async def test_a_glob_that_matches_nothing_now_is_told(
+    serve: Serve, upstream: Upstream, field: str, glob: str, told: str | None
+) -> None:
+    """When it is written and when the key is shown; it may be meant for later."""
+    server = await serve(KEYS_ONLY, ROUTED, provider("one", upstream, more='patterns = ["my-*"]'))
+    made = await make(server, **{field: [glob]})
+    shown = (await send(server, "GET", f"/api/v1/keys/{made['id']}")).json
+    changed = (await send(server, "PATCH", f"/api/v1/keys/{made['id']}", name="other")).json
+
+    warnings = made.get("warnings", [])
+    assert warnings == shown.get("warnings", []) == changed.get("warnings", [])
+    assert [warning[: len(told or "")] for warning in warnings] == ([told] if told else [])
+
+
+async def test_places_tell_of_idle_globs_too_and_the_audit_log_does_not(serve: Serve) -> None:
+    server = await serve(KEYS_ONLY, ROUTED)
+    made = (await send(server, "POST", "/api/v1/organisations", name="acme", routes=["gone"])).json
+    team = (await send(server, "POST", "/api/v1/teams", name="red", organisation="acme", models=["none"])).json
+    shown = (await send(server, "GET", "/api/v1/organisations/acme")).json
+    logged = (await send(server, "GET", "/api/v1/audit")).json["data"]
+
+    assert made["warnings"] == shown["warnings"] == ["routes: 'gone' matches no route that there is now"]
+    assert len(team["warnings"]) == 1
+    assert all("warnings" not in (entry["after"] or {}) for entry in logged)

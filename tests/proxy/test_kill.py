@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import signal
 import sqlite3
+import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,18 +17,19 @@ from typing import Any
 import pytest
 
 from storage.db import Database
+from storage.errors import ReadOnly
 from tests.kill_rounds import run
 from tests.proxy.conftest import Serve
 from tests.proxy.serving import QUICK, Served, provider, question, says, streams
 from tests.replay import Upstream
-from tests.running import Modelport
+from tests.running import POLL_S, ROOT, Modelport
 
 
 async def test_nothing_is_lost_or_counted_twice_by_kills_under_load(tmp_path: Path) -> None:
     books = await run(tmp_path, 3, Random(7))
 
     assert books.problems == []
-    assert min(books.checked, books.seen, books.exact) > 0
+    assert min(books.checked, books.over, books.seen, books.exact) > 0
 
 
 def test_a_server_that_is_stopped_and_goes_on_books_what_it_was_answering(tmp_path: Path) -> None:
@@ -55,12 +58,59 @@ def test_a_server_that_is_stopped_and_goes_on_books_what_it_was_answering(tmp_pa
     assert row == [("ok", 10, 5, 0)]
 
 
-def _asked(server: Modelport) -> Any:
+SKEWED = """
+import time
+from pathlib import Path
+
+_now, _skew = time.time, Path(__file__).with_name("skew")
+time.time = lambda: _now() + float(_skew.read_text())
+"""
+
+
+def test_books_are_sound_however_the_clock_of_the_host_jumps(tmp_path: Path) -> None:
+    """By a day, forwards and backwards, between requests and in the middle of one; a budget is charged right."""
+
+    def jump_to(seconds: int) -> None:
+        (tmp_path / "next").write_text(str(seconds), "utf-8")
+        (tmp_path / "next").replace(tmp_path / "skew")  # never seen half-written
+
+    (tmp_path / "sitecustomize.py").write_text(SKEWED, "utf-8")
+    jump_to(0)
+    config = f"{QUICK}[cache]\nmode = 'off'\n[budgets.all]\nlimit_usd = '1'\nwindow = 'total'\n"
+    with Upstream() as upstream:
+        upstream.script("m", says())
+        answer = streams("one ", "two ")
+        upstream.script("slow", streams("one ", "two ", hold_at=len(answer.body) // 2))
+        paths = {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+        with Modelport(tmp_path, config + provider("up", upstream), paths) as server:
+            statuses = []
+            for jump in (0, 86_400, -86_400, 30 * 86_400, -1):
+                jump_to(jump)
+                statuses.append(server.post("/v1/chat/completions", question(model="up/m")).status)
+            with closing(_asked(server, "up/slow")) as sock:
+                asked = upstream.wait_asked("slow")
+                jump_to(-90_000)
+                asked.release()
+                body = b"".join(iter(lambda: sock.recv(65536), b""))
+            told = server.get("/api/v1/exchanges?until=2099-01-01").json["data"]
+            total = server.get("/costs?since=2001-01-01&until=2099-01-01").json["total"]
+            (budget,) = server.get("/api/v1/budgets").json["data"]
+            report = server.post("/api/v1/ledger/verify", {}).json
+
+    assert (set(statuses), b"[DONE]" in body) == ({200}, True)
+    assert [row["status"] for row in told] == ["ok"] * 6
+    assert len({row["opened_at"][:10] for row in told}) > 3, "the clock did jump"
+    assert (total["exchanges"], total["cost_usd"]) == (6, "0.000120000")
+    assert (budget["spent_usd"], budget["reserved_usd"]) == ("0.000120000", "0.000000000")
+    assert report["status"] == "ok", report
+
+
+def _asked(server: Modelport, model: str = "up/m") -> Any:
     """A connection on which a stream was asked for; the server closes it at the end."""
     import socket
 
     sock = socket.create_connection(("127.0.0.1", server.port), 10)
-    body = json.dumps(question(model="up/m", stream=True)).encode()
+    body = json.dumps(question(model=model, stream=True)).encode()
     head = (
         f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {len(body)}\r\n"
     )
@@ -85,7 +135,8 @@ async def _fill(db: Database) -> Callable[[], Any]:
 
 
 async def _write_protect(db: Database) -> Callable[[], Any]:
-    await db.write(lambda connection: connection.execute("PRAGMA query_only = ON").fetchall())
+    with suppress(ReadOnly):  # it holds, even where it is undone together with what others wrote
+        await db.write(lambda connection: connection.execute("PRAGMA query_only = ON").fetchall())
 
     async def free() -> None:
         assert db._writer is not None  # no transaction can begin in which it could be said
@@ -154,15 +205,87 @@ async def test_relaxed_answers_while_the_disk_refuses_and_says_so(
 ) -> None:
     upstream.script("m", says())
     server = await serve(QUICK, "[storage]\nledger = 'relaxed'\n[cache]\nmode = 'off'\n", provider("up", upstream))
-    free = await TROUBLES[trouble](server.services.db)
-    statuses = {(await server.ask(model="up/m")).status for _ in range(30)}
+    services = server.services
+    free = await TROUBLES[trouble](services.db)
+    statuses = {(await server.ask(model="up/m", user="x" * 200)).status for _ in range(30)}
     await _written(server)
-    lost = server.services.ledger.lost
+    troubled = (await server.get("/health")).json["storage"]
     await free()
-    after = await server.ask(model="up/m")
+    await server.ask(model="up/m")
     await _written(server)
-    row = await server.row(after.id)
+    await services.ledger.catch_up()
+    rows, calm = await server.rows(), (await server.get("/health")).json["storage"]
+    report = (await server.request("POST", "/api/v1/ledger/verify")).json
 
     assert statuses == {200}
-    assert lost > 0
-    assert row["status"] == "ok"
+    assert (troubled["status"], troubled["journal"]["waiting"] > 0, troubled["lost_rows"]) == (trouble, True, 0)
+    assert (calm["status"], calm["journal"]["waiting"], calm["lost_rows"]) == ("ok", 0, 0)
+    assert len(rows) == len(upstream.asked("m")) == 31, "whatever was sent is booked, once"
+    assert {(row["status"], row["cost_usd"]) for row in rows} == {("ok", "0.000020000")}
+    assert report["status"] == "ok", report
+
+
+def _choke(server: Modelport, _path: Path) -> Callable[[], None]:
+    """A file may be this large: enough for some lines of the journal, too little for the pages of one booking."""
+    unbounded = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (10_000, resource.RLIM_INFINITY))
+
+    def free() -> None:
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, unbounded)
+
+    return free
+
+
+def _keep_locked(_server: Modelport, path: Path) -> Callable[[], None]:
+    """Another program writes, and does not come to an end."""
+    foreign = sqlite3.connect(path, isolation_level=None)
+    foreign.execute("BEGIN IMMEDIATE")
+    return foreign.close
+
+
+@pytest.mark.parametrize(
+    ("trouble", "end"),
+    [
+        pytest.param(_choke, None, id="full, goes on"),  # the limit would end with the process
+        pytest.param(_keep_locked, None, id="locked, goes on"),
+        pytest.param(_keep_locked, Modelport.kill, id="locked, killed"),
+        pytest.param(_keep_locked, Modelport.stop, id="locked, stopped"),
+    ],
+)
+def test_what_a_relaxed_server_could_not_write_is_booked_when_the_disk_is_back_or_at_the_next_start(
+    tmp_path: Path,
+    trouble: Callable[[Modelport, Path], Callable[[], None]],
+    end: Callable[[Modelport], Any] | None,
+) -> None:
+    config = f"{QUICK}[storage]\npath = 'modelport.db'\nledger = 'relaxed'\n[cache]\nmode = 'off'\n"
+    with Upstream() as upstream:
+        upstream.script("m", says())
+        with Modelport(tmp_path, config + provider("up", upstream)) as server:
+            free = trouble(server, tmp_path / "modelport.db")
+            replies = [server.post("/v1/chat/completions", question(model="up/m")) for _ in range(6)]
+            waiting = _storage(server, lambda told: told["journal"]["waiting"] == 12)
+            if end is not None:
+                end(server)
+            free()
+            if end is not None:
+                server.start()
+            replies.append(server.post("/v1/chat/completions", question(model="up/m")))
+            calm = _storage(server, lambda told: told["journal"]["waiting"] == 0 and told["status"] == "ok")
+            rows = [server.exchange(reply.headers["x-request-id"]) for reply in replies]
+            seen = len(upstream.asked("m"))
+
+    assert {reply.status for reply in replies} == {200}
+    assert {(row["status"], row["cost_usd"], len(row["attempts"])) for row in rows} == {("ok", "0.000020000", 1)}
+    assert (len({row["id"] for row in rows}), seen) == (7, 7)
+    assert (waiting["lost_rows"], calm["lost_rows"]) == (0, 0)
+
+
+def _storage(server: Modelport, until: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """What /health says of the store, as soon as *until* holds."""
+    last = time.monotonic() + 20
+    while True:
+        told: dict[str, Any] = server.get("/health").json["storage"]
+        if until(told):
+            return told
+        assert time.monotonic() < last, told
+        time.sleep(POLL_S)  # the ledger tells nobody when it writes

@@ -252,3 +252,43 @@ async def test_a_running_answer_is_not_disturbed_by_a_change(serve: Serve, upstr
     await send(server, "PUT", f"{PATH}/one", {"limits": {"concurrent": 1}})
 
     assert server.services.setup.backends["two"] is kept
+
+
+# --- routes that name what is added later -------------------------------------------------------------------
+
+LATER = '[providers.new]\nadded_later = true\n[routes.r]\ntargets = ["new/m", "one/m"]\n'
+
+
+async def first_of_r(server: Served) -> list[tuple[Any, str, str]]:
+    body = {"messages": [{"role": "user", "content": "Hi"}]}
+    told = (await send(server, "POST", "/api/v1/routes/r/explain", body)).json["candidates"]
+    return [(each["place"], each["target"], each["why"]) for each in told]
+
+
+async def test_a_route_may_name_a_provider_that_is_added_later(tmp_path: Path, upstream: Upstream) -> None:
+    """It is left out until it is there, and again when it is gone."""
+    upstream.script("m", BOTH)
+    config = "\n".join((AUTH, QUICK, provider("one", upstream), LATER))
+    out = (None, "new/m", "its provider is off: it is to be added at run time and was not: POST /api/v1/llm/providers")
+    async with serving(tmp_path, config) as server:
+        assert await first_of_r(server) == [(1, "one/m", "as written"), out]
+        assert (await server.ask(model="r")).headers["x-modelport-target"] == "one/m"
+        assert (await server.ask(model="new/m")).status == 404
+
+        assert (await add(server, upstream)).status == 201
+        assert [each[:2] for each in await first_of_r(server)] == [(1, "new/m"), (2, "one/m")]
+        assert (await server.ask(model="r", user="2")).headers["x-modelport-target"] == "new/m"
+    async with serving(tmp_path, config) as server:
+        assert (await server.ask(model="r", user="3")).headers["x-modelport-target"] == "new/m"
+        await send(server, "DELETE", f"{PATH}/new")
+        assert (await server.ask(model="r", user="4")).headers["x-modelport-target"] == "one/m"
+
+
+async def test_a_route_of_nothing_else_waits_for_it(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("m", BOTH)
+    server = await serve(AUTH, QUICK, LATER.replace(', "one/m"', ""))
+    before = await server.ask(model="r")
+    await add(server, upstream)
+
+    assert (before.status, before.error["code"]) == (503, "no_provider")
+    assert (await server.ask(model="r")).status == 200

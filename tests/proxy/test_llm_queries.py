@@ -6,12 +6,13 @@ import asyncio
 import json
 import signal
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from proxy.query_desk import Bounds
+from proxy.config.model import QuerySettings
 from storage.queries import REMEMBERED_S, TTL_S
 from tests.proxy.conftest import Serve
 from tests.proxy.serving import (
@@ -111,6 +112,15 @@ async def test_a_query_is_answered_with_its_id_its_text_and_a_chat_completion(se
     sent = upstream.requests[0].json
     assert sent["messages"] == [{"role": "system", "content": "Be brief"}, {"role": "user", "content": "Say hello"}]
     assert (sent["max_completion_tokens"], sent["temperature"]) == (50, 0.5)
+
+
+async def test_counts_that_the_vendor_did_not_tell_are_called_estimates(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("m", streams(usage=False))
+    server = await serve(QUICK, provider("one", upstream))
+
+    told = (await ask(server)).json
+
+    assert told["tokens"]["estimated"] is (await server.row(told["exchange_id"]))["estimated"] is True
 
 
 async def test_a_query_is_one_row_of_the_ledger(serve: Serve, upstream: Upstream) -> None:
@@ -391,7 +401,7 @@ async def test_a_query_of_another_key_is_unknown(serve: Serve, upstream: Upstrea
 async def test_more_than_may_run_wait_for_their_turn(serve: Serve, upstream: Upstream) -> None:
     upstream.script("m", slow("Hello"))
     server = await serve(QUICK, provider("one", upstream))
-    server.services.queries.bounds = Bounds(running=1)
+    server.services.queries.bounds = QuerySettings(running=1)
     ids = [(await ask(server, **{"async": True})).json["query_id"] for _ in range(2)]
     await reached(server, ids[0], "running")
 
@@ -407,7 +417,7 @@ async def test_more_than_may_run_wait_for_their_turn(serve: Serve, upstream: Ups
 async def test_a_query_that_waits_can_be_cancelled_and_never_asks(serve: Serve, upstream: Upstream) -> None:
     upstream.script("m", slow("Hello"))
     server = await serve(QUICK, provider("one", upstream))
-    server.services.queries.bounds = Bounds(running=1)
+    server.services.queries.bounds = QuerySettings(running=1)
     ids = [(await ask(server, **{"async": True})).json["query_id"] for _ in range(2)]
     await reached(server, ids[0], "running")
     for query_id in reversed(ids):
@@ -422,7 +432,7 @@ async def test_a_query_that_waits_can_be_cancelled_and_never_asks(serve: Serve, 
 async def test_a_query_whose_key_is_revoked_while_it_waits_is_never_asked(serve: Serve, upstream: Upstream) -> None:
     upstream.script("m", slow("Hello"))
     server = await serve(QUICK, AUTH, provider("one", upstream))
-    server.services.queries.bounds = Bounds(running=1)
+    server.services.queries.bounds = QuerySettings(running=1)
     made = (await post(server, "/api/v1/keys", {"name": "gone"}, MASTER)).json
     server.headers = MASTER
     first = (await ask(server, **{"async": True})).json["query_id"]
@@ -444,7 +454,7 @@ async def test_a_query_whose_key_is_revoked_while_it_waits_is_never_asked(serve:
 async def test_more_than_may_wait_are_refused(serve: Serve, upstream: Upstream) -> None:
     upstream.script("m", slow("Hello"))
     server = await serve(QUICK, provider("one", upstream))
-    server.services.queries.bounds = Bounds(unended_of_tenant=1)
+    server.services.queries.bounds = QuerySettings(unended_per_key=1)
     first = await ask(server, **{"async": True})
 
     refused = await ask(server, **{"async": True})
@@ -455,6 +465,25 @@ async def test_more_than_may_wait_are_refused(serve: Serve, upstream: Upstream) 
     again = await ask(server, **{"async": True})
     assert again.status == 202
     await server.request("DELETE", f"/api/v1/llm/query/{again.json['query_id']}")
+    await has_left(upstream)
+
+
+async def test_the_configuration_bounds_queries(serve: Serve, upstream: Upstream) -> None:
+    """How many there may be, how long one may take, and how long a result is kept where the query does not say."""
+    upstream.script("m", slow("Hello"))
+    bounds = "[queries]\nunended = 1\nlongest_s = 0.2\nttl_s = 60\nmax_mb = 1\n"
+    server = await serve(QUICK, bounds, provider("one", upstream))
+
+    first = await ask(server, **{"async": True})
+    refused = await ask(server, **{"async": True})
+    found = await ended(server, first.json["query_id"])
+    kept_s = datetime.fromisoformat(found["expires_at"]) - datetime.fromisoformat(found["ended_at"])
+
+    assert (refused.status, refused.error["code"]) == (429, "too_many_queries")
+    assert "or 1 in all" in refused.error["message"]
+    assert (found["status"], found["error"]["status"]) == ("failed", 504)
+    assert kept_s == timedelta(seconds=60)
+    assert server.services.queries.store.max_bytes == 2**20
     await has_left(upstream)
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.query_desk import Bounds, QueryDesk
+from proxy.config.model import QuerySettings
+from proxy.query_desk import QueryDesk
 from storage.db import Database
 from storage.queries import Queries
 
@@ -48,7 +49,7 @@ class Runner:
 
 @pytest.fixture
 def runner(tmp_path: Path) -> Runner:
-    return Runner(QueryDesk(Queries(Database(tmp_path / "unused.db")), Bounds(running=2, running_of_tenant=1)))
+    return Runner(QueryDesk(Queries(Database(tmp_path / "unused.db")), QuerySettings(running=2, running_per_key=1)))
 
 
 async def test_who_comes_first_runs_first(runner: Runner) -> None:
@@ -72,11 +73,27 @@ async def test_a_tenant_with_enough_running_does_not_keep_others_waiting(runner:
 
 
 async def test_a_keys_own_limit_holds_below_the_common_one(tmp_path: Path) -> None:
-    runner = Runner(QueryDesk(Queries(Database(tmp_path / "unused.db")), Bounds(running_of_tenant=5)))
+    runner = Runner(QueryDesk(Queries(Database(tmp_path / "unused.db")), QuerySettings(running_per_key=5)))
     for name in ("1", "2", "3"):
         await runner.come(name, "a", most=2)
 
     assert runner.began == ["1", "2"]
+
+
+async def test_wider_bounds_hold_for_those_who_wait_and_narrower_ones_for_those_who_come(runner: Runner) -> None:
+    await runner.come("a1", "a")
+    await runner.come("a2", "a")
+    runner.desk.bounds = QuerySettings(running=2, running_per_key=2)
+    await runner.come("b1", "b")
+    widened = list(runner.began)
+    runner.desk.bounds = QuerySettings(running=1, running_per_key=1)
+    await runner.end("a1")
+    narrowed = list(runner.began)
+    await runner.end("a2")
+
+    assert widened == ["a1", "a2"]
+    assert narrowed == ["a1", "a2"]
+    assert runner.began == ["a1", "a2", "b1"]
 
 
 async def test_who_stops_waiting_leaves_no_trace(runner: Runner) -> None:
@@ -93,7 +110,7 @@ async def test_who_stops_waiting_leaves_no_trace(runner: Runner) -> None:
 
 
 def test_unended_queries_are_bounded_by_tenant_and_in_all(tmp_path: Path) -> None:
-    desk = QueryDesk(Queries(Database(tmp_path / "unused.db")), Bounds(unended=3, unended_of_tenant=2))
+    desk = QueryDesk(Queries(Database(tmp_path / "unused.db")), QuerySettings(unended=3, unended_per_key=2))
     rooms = []
     for tenant in ("a", "a", "b"):
         rooms.append(desk.has_room(tenant))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from proxy.records import MOST_KEPT, Passed
 from tests.proxy.conftest import Serve
 from tests.proxy.keyed import KEYS_ONLY, MASTER, WITH_MASTER, bearer, make
 from tests.proxy.serving import (
@@ -300,3 +302,121 @@ async def test_an_answer_that_breaks_off_is_kept_as_far_as_it_came(serve: Serve)
 
     assert (row["status"], row["answer"]) == ("interrupted", "Hello")
     assert row["error"]
+
+
+# --- what is no chat --------------------------------------------------------------------------------
+
+JSON = {"content-type": "application/json"}
+PICTURE = b"\x89PNG" + bytes(range(256))
+
+
+def digest(content_type: str, body: bytes) -> dict[str, Any]:
+    return {"content_type": content_type, "bytes": len(body), "sha256": sha256(body).hexdigest()}
+
+
+@pytest.mark.parametrize("cached", [False, True])
+async def test_embeddings_are_logged_without_their_vectors(serve: Serve, cached: bool) -> None:
+    asked = {"model": "one/m", "input": ["a whale", "an ocean"]}
+    vectors = [{"object": "embedding", "index": index, "embedding": [0.5, 0.25]} for index in range(2)]
+    said = {"object": "list", "data": vectors, "model": "m", "usage": {"prompt_tokens": 4, "total_tokens": 4}}
+    with Upstream(lambda _: Answer.json(said)) as upstream:
+        server = await serve(ON, QUICK, provider("one", upstream))
+        for _ in range(1 + cached):
+            reply = await server.request("POST", "/v1/embeddings", json.dumps(asked).encode(), JSON)
+        found = await whole(server, reply)
+        by_words = await logged(server, "?text=ocean")
+
+    assert (found["request"], found["dialect"], found["status"]) == (asked, "embeddings", "ok")
+    assert found["cache"] == ("hit" if cached else "miss")
+    assert found["response"]["data"] == {"vectors": 2, **digest("application/json", reply.body)}
+    assert found["response"]["usage"]["prompt_tokens"] == 4
+    assert reply.id in {row["id"] for row in by_words}
+
+
+@pytest.mark.parametrize("prompt", ["Say hello", ["Say hello", "and bye"]])
+async def test_older_completions_are_logged(serve: Serve, prompt: Any) -> None:
+    asked = {"model": "one/m", "prompt": prompt, "max_tokens": 9}
+    with Upstream(BOTH) as upstream:
+        server = await serve(ON, QUICK, provider("one", upstream))
+        reply = await server.request("POST", "/v1/completions", json.dumps(asked).encode(), JSON)
+        found = await whole(server, reply)
+
+    assert reply.status == 200
+    assert (found["dialect"], found["status"]) == ("openai_completions", "ok")
+    assert (found["request"], found["response"]["choices"]) == (asked, reply.json["choices"])
+
+
+async def test_a_call_that_is_passed_on_is_logged_and_its_file_told_by_a_digest(serve: Serve) -> None:
+    asked = {"model": "m", "prompt": f"A whale for {MAIL}"}
+    with Upstream(lambda _: Answer(headers={"content-type": "image/png"}, body=PICTURE)) as upstream:
+        server = await serve(ON, QUICK, provider("one", upstream))
+        headers = {**JSON, "x-modelport-provider": "one"}
+        reply = await server.request("POST", "/v1/images/generations", json.dumps(asked).encode(), headers)
+        found = await whole(server, reply)
+
+    assert reply.body == PICTURE
+    assert found["request"] == {
+        "method": "POST",
+        "path": "/v1/images/generations",
+        "body": {"model": "m", "prompt": "A whale for [email]"},
+    }
+    assert found["response"] == digest("image/png", PICTURE)
+    assert (found["question"], found["dialect"]) == ("A whale for [email]", "passthrough")
+
+
+@pytest.mark.parametrize("kind", ["application/octet-stream", "multipart/form-data; boundary=xx"])
+async def test_an_upload_is_told_by_its_digest(serve: Serve, kind: str) -> None:
+    """What was sent to the provider in pieces, all of it."""
+    body = b'--xx\r\ncontent-disposition: form-data; name="model"\r\n\r\nm\r\n--xx--\r\n' + PICTURE * 999
+    with Upstream(lambda _: Answer.json({"text": "whale"})) as upstream:
+        server = await serve(ON, QUICK, provider("one", upstream))
+        headers = {"content-type": kind, "x-modelport-provider": "one"}
+        reply = await server.request("POST", "/v1/audio/transcriptions", body, headers)
+        found = await whole(server, reply)
+
+    assert reply.status == 200
+    assert found["request"]["body"] == digest(kind.partition(";")[0], body)
+    assert found["response"] == {"text": "whale"}
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"a": "' + b"x" * MOST_KEPT + b'"}', b'{"a": ', b"[1]"], ids=["long", "broken", "no object"]
+)
+def test_json_that_is_long_broken_or_no_object_is_told_by_its_digest(body: bytes) -> None:
+    passed = Passed("application/json; charset=utf-8")
+    for at in range(0, len(body), 65536):
+        passed.add(body[at : at + 65536])
+
+    assert passed.told() == digest("application/json", body)
+    assert passed.size <= MOST_KEPT
+
+
+async def test_broken_json_that_is_passed_on_is_told_by_its_digest(serve: Serve) -> None:
+    broken = b'{"model": '
+    with Upstream(lambda _: Answer.json({"ok": True})) as upstream:
+        server = await serve(ON, QUICK, provider("one", upstream))
+        headers = {**JSON, "x-modelport-provider": "one"}
+        reply = await server.request("POST", "/v1/moderations", broken, headers)
+        found = await whole(server, reply)
+
+    assert found["request"]["body"] == digest("application/json", broken)
+
+
+async def test_what_is_passed_on_is_not_logged_unless_it_is_wanted(serve: Serve) -> None:
+    with Upstream(lambda _: Answer.json({"ok": True})) as upstream:
+        server = await serve(QUICK, provider("one", upstream))
+        headers = {**JSON, "x-modelport-provider": "one"}
+        await server.request("POST", "/v1/moderations", b'{"input": "x"}', headers)
+
+        assert await logged(server) == []
+
+
+async def test_a_passed_on_call_that_fails_is_logged_with_what_was_asked(serve: Serve) -> None:
+    with Upstream(lambda _: failing(500)) as upstream:
+        server = await serve(ON, QUICK, provider("one", upstream))
+        headers = {**JSON, "x-modelport-provider": "one"}
+        reply = await server.request("POST", "/v1/moderations", b'{"input": "x"}', headers)
+        found = await whole(server, reply)
+
+    assert (found["status"], found["response"]) == ("failed", None)
+    assert found["request"]["body"] == {"input": "x"}

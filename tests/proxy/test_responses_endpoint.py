@@ -13,6 +13,7 @@ import sqlite3
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +222,58 @@ async def test_a_stream_has_the_events_of_the_api_in_order(serve: Serve, upstrea
         "response.completed",
     ]
     assert final.output_text == stored.output_text == "Hello there"
+
+
+async def test_a_stored_response_is_streamed_again(serve: Serve, upstream: Upstream) -> None:
+    """As the SDK reads it, and from any event on; what is stored comes back as it is."""
+    output: list[Mapping[str, Any]] = [
+        {"id": "rs_1", "type": "reasoning", "summary": [{"type": "summary_text", "text": "Hm."}]},
+        said("hello", "msg_1"),
+        {"id": "ws_1", "type": "web_search_call", "status": "completed", "new": 1},
+        {"id": "fc_1", "type": "function_call", "call_id": "c", "name": "f", "arguments": "{}", "status": "completed"},
+    ]
+    upstream.script("m", vendor(output))
+    server = await serve(responses_at("one", upstream), QUICK)
+    stored = (await post(server, model="one/m", input="hi")).json
+
+    async with sdk(server) as client:
+        events = [event async for event in await client.responses.retrieve(stored["id"], stream=True)]
+        rest = [event async for event in await client.responses.retrieve(stored["id"], stream=True, starting_after=7)]
+
+    told: list[dict[str, Any]] = [event.to_dict() for event in events]
+    assert [event["type"] for event in told[:2]] == ["response.created", "response.in_progress"]
+    assert [event["sequence_number"] for event in told] == list(range(len(told)))
+    assert "".join(event["delta"] for event in told if event["type"] == "response.output_text.delta") == "hello"
+    assert [event["item"] for event in told if event["type"] == "response.output_item.done"] == output
+    assert (told[-1]["type"], told[-1]["response"]) == ("response.completed", stored)
+    assert [event.to_dict() for event in rest] == told[8:]
+
+
+async def test_a_stream_of_a_response_in_the_background_waits_for_its_end(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("m", replace(Answer.json(answered(1)), hold_at=0))
+    server = await serve(responses_at("one", upstream), QUICK)
+    queued = (await post(server, model="one/m", input="1", background=True)).json["id"]
+    asked = await asked_of(upstream, "m")
+
+    async with server.session.get(f"{server.url}/v1/responses/{queued}?stream=true") as reply:
+        before = (await server.get(f"/v1/responses/{queued}")).json["status"]  # the head is there, and no more
+        asked.release()
+        last = (await reply.text()).strip().rpartition("data: ")[2]
+
+    told = json.loads(last)
+    assert (before, told["type"]) == ("in_progress", "response.completed")
+    assert (told["response"]["id"], told["response"]["status"]) == (queued, "completed")
+
+
+@pytest.mark.parametrize("given", ["-1", "x", "1e3", "9999999999"])
+async def test_an_event_that_cannot_be_is_refused(serve: Serve, upstream: Upstream, given: str) -> None:
+    upstream.script("m", vendor())
+    server = await serve(responses_at("one", upstream), QUICK)
+    stored = (await post(server, model="one/m", input="hi")).json["id"]
+
+    reply = await server.get(f"/v1/responses/{stored}?stream=true&starting_after={given}")
+
+    assert (reply.status, reply.error["param"]) == (400, "starting_after")
 
 
 async def test_a_vendor_of_the_same_api_is_relayed_byte_for_byte(serve: Serve, upstream: Upstream) -> None:

@@ -217,3 +217,15 @@ def test_a_server_that_continues_by_itself_is_not_told_to(rules: Rules, roles: l
 )
 def test_only_comments_and_pings_are_heartbeats(frames: bytes, says_nothing: bool) -> None:
     assert is_heartbeat(frames) == says_nothing
+
+
+async def test_an_outage_in_which_every_stream_breaks_off_is_not_made_worse(upstream: Upstream, serve: Serve) -> None:
+    """Twelve requests: each target may fail twice before it is known to, then a fifth of all walks are retries."""
+    for model in ("m1", "m2"):
+        upstream.script(model, cut("One, ", "two"))
+    server = await serve(*two(upstream, "resume = true"), "[breaker]\nfailures = 1000")
+    for number in range(12):
+        assert not (await server.ask(model="patched", stream=True, user=str(number))).done
+
+    assert sum(len(upstream.asked(model)) for model in ("m1", "m2")) <= 12 + 2 * 2 + 4
+    assert server.services.tally.resumed["patched", "denied"] > 0

@@ -12,7 +12,19 @@ import pytest
 
 from proxy.route_state import Certain
 from tests.proxy.conftest import Serve
-from tests.proxy.serving import BOTH, KEY, QUICK, SECOND_KEY, Served, completion, failing, provider, route, stream_text
+from tests.proxy.serving import (
+    BOTH,
+    KEY,
+    QUICK,
+    SECOND_KEY,
+    Served,
+    completion,
+    failing,
+    provider,
+    route,
+    says,
+    stream_text,
+)
 from tests.replay import Answer, Asked, Upstream
 
 LONG = "word " * 2_000
@@ -357,3 +369,52 @@ async def test_speeds_and_failures_survive_a_restart(serve: Serve, upstream: Ups
 
 def test_certain_chance_prefers_the_heaviest() -> None:
     assert Certain().random() > 0.999
+
+
+# --- whose fault it is -------------------------------------------------------------------------------------
+
+
+async def test_a_client_that_waits_too_little_closes_nothing_for_the_others(serve: Serve, upstream: Upstream) -> None:
+    """Its deadline is no failure of the server: neither breaker nor health go by it, only the latencies."""
+    upstream.script("m", replace(says(), delay_head_s=0.3))
+    server = await serve(
+        "[breaker]\nfailures = 2\ncooldown_s = 600", QUICK, provider("a", upstream), provider("b", upstream)
+    )
+    for number in range(6):
+        hasty = await server.ask({"x-modelport-timeout-s": "0.05"}, model="a/m", user=str(number))
+        assert (hasty.status, hasty.error["code"]) == (504, "upstream_timeout")
+    entry = (await server.get("/health")).json["providers"][0]
+
+    assert (entry["breaker"], entry["errors"]) == ("closed", 0)
+    assert (await server.ask(model="a/m")).status == 200
+    row = await server.row((await server.rows())[0]["id"])
+    assert (row["status"], row["attempts"][0]["status"], row["attempts"][0]["error_kind"]) == (
+        "failed",
+        "aborted",
+        "timeout",
+    )
+
+
+async def test_nor_do_embeddings_and_what_is_passed_on(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("m", Answer(hang=True))
+    server = await serve("[breaker]\nfailures = 2\ncooldown_s = 600", QUICK, provider("a", upstream))
+    for path, body in (("embeddings", {"input": "x"}), ("images/generations", {"prompt": "x"})):
+        for _ in range(3):
+            raw = json.dumps({"model": "a/m", **body}).encode()
+            hurry = {"x-modelport-timeout-s": "0.1", "content-type": "application/json"}
+            assert (await server.request("POST", f"/v1/{path}", raw, hurry)).status == 504
+    entry = (await server.get("/health")).json["providers"][0]
+
+    assert (entry["breaker"], entry["errors"]) == ("closed", 0)
+
+
+async def test_our_own_clocks_speak_against_the_server_whatever_the_client_says(
+    serve: Serve, upstream: Upstream
+) -> None:
+    upstream.script("m", Answer(hang=True))
+    clocks = "timeouts = { connect_s = 2, first_event_s = 0.1, idle_s = 1, whole_answer_s = 0.1 }"
+    server = await serve("[breaker]\nfailures = 2\ncooldown_s = 600", QUICK, provider("a", upstream, more=clocks))
+    for number in range(2):
+        await server.ask({"x-modelport-timeout-s": "30"}, model="a/m", user=str(number))
+
+    assert (await server.get("/health")).json["providers"][0]["breaker"] == "open"

@@ -164,6 +164,9 @@ async def test_other_dialects_and_other_names_are_explained(serve: Serve, upstre
 
     assert (await explained(server, "b%2Fm", body, "?dialect=anthropic")).json["route"] == "b/m"
     assert (await explained(server, "careful", {"input": "Hi"}, "?dialect=openai_responses")).status == 200
+    gemini = {"contents": [{"role": "user", "parts": [{"text": "word " * 400}]}]}
+    told = (await explained(server, "careful", gemini, "?dialect=gemini")).json
+    assert (told["candidates"][0]["place"], told["input_tokens"] > 300) == (1, True)
     assert (await explained(server, "careful", body, "?dialect=latin")).status == 400
     assert (await explained(server, "nobody", body)).status == 404
 

@@ -24,6 +24,15 @@ def status_of(answer: bytes) -> int:
     return int(answer.split(b" ", 2)[1])
 
 
+@pytest.mark.parametrize("method", ["GET", "DELETE", "POST"])
+async def test_below_googles_version_an_unknown_path_is_unknown_for_every_method(serve: Serve, method: str) -> None:
+    server = await serve()
+
+    reply = await server.request(method, "/v1beta/nope")
+
+    assert (reply.status, reply.error["status"]) == (404, "NOT_FOUND")
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status", "allow"),
     [

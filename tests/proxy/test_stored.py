@@ -141,6 +141,7 @@ async def test_a_hit_comes_back_in_either_form(serve: Serve, upstream: Upstream,
     assert Decimal(row["cost_usd"]) == 0
     assert Decimal(row["saved_usd"]) == Decimal("0.00002")
     assert (total["cache_hits"], Decimal(total["saved_usd"])) == (1, Decimal("0.00002"))
+    assert (total["saved_input_tokens"], total["saved_output_tokens"]) == (row["input_tokens"], row["output_tokens"])
     assert Decimal(total["cost_usd"]) == Decimal("0.00002")
 
 

@@ -88,3 +88,54 @@ def test_output_is_believed_when_enough_answers_say_so(latencies: Latencies) -> 
     answered(latencies, 1, output_tokens=30)
 
     assert latencies.output_tokens(A) == pytest.approx(30)
+
+
+# --- given up before the end -------------------------------------------------------------------------------
+
+
+def given_up(latencies: Latencies, waited_ms: float, first_event_ms: float | None = None) -> None:
+    latencies.cut_short("a", "m", waited_ms=waited_ms, first_event_ms=first_event_ms, input_tokens=100)
+
+
+def test_what_is_given_up_counts_as_those_that_took_longer(latencies: Latencies) -> None:
+    for ms in (100, 100, 100, 900):
+        answered(latencies, ms)
+    given_up(latencies, 400)
+
+    assert latencies.pace(A, 100, whole=False).ms == pytest.approx((100 * 3 + 900 * 2) / 5)
+
+
+def test_what_nothing_took_as_long_as_counts_as_twice_the_wait(latencies: Latencies) -> None:
+    answered(latencies, 100)
+    given_up(latencies, 700)
+
+    assert latencies.pace(A, 100, whole=False).ms == pytest.approx((100 + 1400) / 2)
+
+
+def test_what_was_not_waited_for_says_nothing(latencies: Latencies, clock) -> None:
+    """Nor does it make old measurements fresh."""
+    answered(latencies, 800)
+    clock.advance(3 * HALF_LIFE_S)
+    before = latencies.pace(A, 100, whole=False)
+    given_up(latencies, 30)
+    after = latencies.pace(A, 100, whole=False)
+
+    assert (after.ms, after.fresh) == (before.ms, False) == (800, False)
+    assert (after.tried_s, after.reliability) == (0, before.reliability)
+
+
+def test_of_a_stream_that_had_begun_the_first_content_is_known(latencies: Latencies) -> None:
+    answered(latencies, 100)  # and 1,000 to its end
+    given_up(latencies, 5_000, first_event_ms=300)
+
+    assert latencies.pace(A, 100, whole=False).ms == 200
+    assert latencies.pace(A, 100, whole=True).ms == pytest.approx((1_000 + 10_000) / 2)
+
+
+def test_a_target_whose_slow_answers_are_given_up_does_not_look_fast(latencies: Latencies) -> None:
+    """Half of its answers take 100 ms, half take ten seconds; nobody waits for more than a second."""
+    for _ in range(50):
+        answered(latencies, 100)
+        given_up(latencies, 1_000)
+
+    assert latencies.pace(A, 100, whole=False).ms > 1_000

@@ -97,3 +97,25 @@ def test_under_strain_those_that_fail_least_go_first(clock) -> None:
     told = fed(clock, A, B, C, rates={"a": 0.3, "b": 0.3})
 
     assert told.order([A, B, C], strained=True)[0] == C
+
+
+def test_streams_that_are_given_up_show_that_a_target_has_become_slow(clock) -> None:
+    """Whoever loses each race is never measured to its first event."""
+    told = fed(clock, A, B, rates={}, ms={"a": 200.0, "b": 200.0})
+    for _ in range(40):
+        told.cut_short("a", "m", 2_000.0)
+        told.seen("b", "m", failed=False, first_event_ms=200.0)
+        clock.advance(1)
+
+    assert told.order([A, B]) == [B, A]
+    assert "times as slow" in told.why(A)
+
+
+def test_streams_that_are_given_up_early_say_nothing(clock) -> None:
+    told = fed(clock, A, B, rates={}, ms={"a": 900.0, "b": 900.0})
+    for _ in range(50):
+        told.cut_short("a", "m", 100.0)
+        clock.advance(1)
+
+    assert told.order([A, B]) == [A, B]
+    assert told.ejected_of("a") == []

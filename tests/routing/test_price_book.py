@@ -91,6 +91,41 @@ def test_a_configured_price_has_ways_of_being_served() -> None:
     assert nanousd(book, "p", "m", usage, service_tier="priority", speed="fast") is None
 
 
+WORDS_OF_VENDORS = [
+    # what answers say of how they were served, and whether the list price of the model tells its cost
+    *(("openai", "gpt-5.2", {"service_tier": word}, True) for word in ("default", "auto", "flex", "priority", "fast")),
+    *(("openai", "gpt-5.2", {"service_tier": word}, False) for word in ("scale", "ultrafast", "of tomorrow")),
+    *(("anthropic", "claude-opus-5", {"service_tier": word}, True) for word in ("standard", "priority", "batch")),
+    ("anthropic", "claude-opus-5", {"service_tier": "standard_only"}, True),
+    *(("anthropic", "claude-opus-5", {"speed": word}, True) for word in ("standard", "fast", "FAST")),
+    *(("anthropic", "claude-opus-5", {"speed": word}, False) for word in ("ultrafast", "slow")),
+    *(("gemini", "gemini-2.5-pro", {"serviceTier": word}, True) for word in ("STANDARD", "flex")),
+    *(("gemini", "gemini-2.5-pro", {"serviceTier": word}, False) for word in ("priority", "deferred")),
+    ("vertex", "gemini-2.5-pro", {"trafficType": "ON_DEMAND"}, True),
+    ("vertex", "gemini-2.5-pro", {"trafficType": "PROVISIONED_THROUGHPUT"}, False),
+    *(("groq", "openai/gpt-oss-120b", {"service_tier": word}, True) for word in ("on_demand", "flex", "auto")),
+    ("groq", "openai/gpt-oss-120b", {"service_tier": "performance"}, False),
+    *(("openai", "gpt-5.2", {"service_tier": word}, True) for word in (None, "", 7)),
+]
+
+
+@pytest.mark.parametrize(("provider", "model", "raw", "known"), WORDS_OF_VENDORS)
+def test_a_way_of_being_served_that_no_rate_is_known_of_is_not_priced_as_the_standard(
+    provider: str, model: str, raw: dict[str, Any], known: bool
+) -> None:
+    cost = PriceBook().cost(provider, model, Usage(1000, 100, raw=raw), AT)
+
+    assert (cost is not None) is known
+
+
+def test_a_configured_price_may_say_what_an_unusual_tier_costs() -> None:
+    served = {"scale": Decimal(0)}
+    book = PriceBook({("p", "*"): (Tariff(Price.of({"input": "1", "output": "2"}), served),)})
+
+    assert nanousd(book, "p", "m", Usage(10, 10), service_tier="scale") == 0
+    assert nanousd(book, "p", "m", Usage(10, 10), service_tier="reserved") is None
+
+
 def test_what_is_free_is_free_however_it_is_served() -> None:
     book = PriceBook({("p", "*"): Price.of({"input": "0", "output": "0"})})
     usage = Usage(5, 5, 1, 2, raw={"service_tier": "priority", "server_tool_use": {"web_search_requests": 3}})

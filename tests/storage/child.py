@@ -9,10 +9,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from storage.budgets import Budgets, OverBudget
+from storage.budgets import Budget, Budgets, OverBudget
 from storage.cache import Cache
 from storage.db import Database
 from storage.errors import LedgerUnavailable, StorageError
+from storage.journal import Journal
 from storage.ledger import Ledger, OpenAttempt, OpenExchange, SettledAttempt, SettledExchange
 
 
@@ -70,6 +71,28 @@ async def budgeted(path: Path, prefix: str) -> None:
         await asyncio.gather(*(client(number) for number in range(16)))
 
 
+async def spill(path: Path, journal_path: str) -> None:
+    """Book for ever into a database that refuses it, against a budget; say what the journal has."""
+    journal = Journal(Path(journal_path))
+    async with Database(path) as db:
+        await journal.open()
+        ledger = Ledger(db, mode="relaxed", journal=journal)
+        budget = Budget("all", "global", 10**12, window="total")
+        await Budgets(db).put(budget)
+        await db.write(lambda connection: connection.execute("PRAGMA query_only = ON").fetchall())
+        count = 0
+        while True:
+            count += 1
+            name = f"s{count}"
+            attempt = OpenAttempt(name, 1, "p", "m", worst_nanousd=5000, budgets=(budget,))
+            await ledger.open(OpenExchange(name, "openai_chat", input_estimate=10), attempt)
+            await ledger.settle(SettledExchange(name, "ok"), SettledAttempt(name, 1, "ok", count, input_tokens=3))
+            while journal.waiting < 2 * count:
+                await asyncio.sleep(0)
+            await journal.lines()
+            print(name, count, flush=True)
+
+
 async def hold(path: Path, _: str) -> None:
     """Keep the database until standard input ends."""
     async with Database(path):
@@ -120,6 +143,7 @@ MODES = {
     "start": start,
     "start_without_rights": start_without_rights,
     "starve": starve,
+    "spill": spill,
 }
 
 if __name__ == "__main__":

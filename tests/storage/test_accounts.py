@@ -55,7 +55,9 @@ async def _random_rows(db: Database, clock, count: int) -> list[dict]:
         if rng.random() < 0.2:
             record.update(opened=replace(opened, cache="hit"), target=rng.choice(TARGETS), saved=rng.randrange(10**6))
             target = "/".join(record["target"])
-            hit = SettledExchange(name, "ok", target=target, saved_nanousd=record["saved"], input_tokens=5)
+            hit = SettledExchange(
+                name, "ok", target=target, saved_nanousd=record["saved"], input_tokens=5, output_tokens=3
+            )
             await ledger.record(record["opened"], hit)
             record["status"] = "ok"
             continue
@@ -104,6 +106,8 @@ def _by_hand(records: list[dict], group_by: tuple[str, ...]) -> dict[tuple, dict
             group["errors"] += record["status"] in ("failed", "interrupted")
             group["cache_hits"] += record["opened"].cache == "hit"
             group["saved_nanousd"] += record["saved"]
+            group["saved_input_tokens"] += 5 * (record["opened"].cache == "hit")
+            group["saved_output_tokens"] += 3 * (record["opened"].cache == "hit")
         for number, (target, attempt) in enumerate(record["attempts"], start=1):
             still_open = record["open"] and number == len(record["attempts"])
             for names in _group_names(record, target, group_by):

@@ -9,9 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from storage.accounts import Accounts
+from storage.bookings import OpenExchange, SettledExchange
 from storage.db import Database
 from storage.errors import TooNew
+from storage.ledger import Ledger
 from storage.migrations import MIGRATIONS, Migration, migrate
+from storage.rollups import Rollups
+from storage.verify import Verifier
 
 FIRST = Migration(1, "first", ("CREATE TABLE a (x)", "INSERT INTO a VALUES (1)"))
 SECOND = Migration(2, "second", ("CREATE TABLE b (y)",))
@@ -68,3 +73,22 @@ async def test_a_database_of_an_earlier_version_keeps_its_rows(tmp_path: Path) -
     async with Database(path) as db:
         found = await db.read(lambda c: c.execute("SELECT number FROM migrations ORDER BY number").fetchall())
     assert [row[0] for row in found] == [*(step.number for step in MIGRATIONS), 99]
+
+
+async def test_hits_of_before_count_the_tokens_that_they_saved(tmp_path: Path) -> None:
+    """Sums that were kept before they knew of such tokens are made anew."""
+    path, old = tmp_path / "old.db", MIGRATIONS[:20]
+    async with Database(path, steps=old) as db:
+        hit = SettledExchange("hit", "ok", input_tokens=5, output_tokens=3)
+        await Ledger(db).record(OpenExchange("hit", "d", cache="hit"), hit)
+        await db.write(lambda c: c.execute("UPDATE rollup_state SET folded_row = 1"))
+
+    async with Database(path) as db:
+        rollups = Rollups(db)
+        before = (await Accounts(db).costs()).total
+        await rollups.catch_up()
+        after = (await Accounts(db).costs()).total
+        report = await Verifier(db, rollups).run()
+
+    assert (before.saved_input_tokens, before.saved_output_tokens) == (5, 3)
+    assert (before, report.differences) == (after, [])

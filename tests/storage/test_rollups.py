@@ -39,7 +39,10 @@ class Traffic:
             await self.settle(self.open.pop(rng.randrange(len(self.open))))
         elif rng.random() < 0.2:
             name = self.name()
-            hit = SettledExchange(name, "ok", target="a/m1", saved_nanousd=rng.randrange(99), latency_ms=70_000.0)
+            hit = SettledExchange(
+                name, "ok", target="a/m1", saved_nanousd=rng.randrange(99), latency_ms=70_000.0,
+                input_tokens=rng.randrange(99), output_tokens=rng.randrange(99),
+            )  # fmt: skip
             await self.ledger.record(self.opened(name, "hit"), hit)
         else:
             name = self.name()

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
+from contextlib import closing
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
+from storage.accounts import Accounts
 from storage.budgets import Budget, Budgets
 from storage.db import Database
 from storage.ledger import Ledger, OpenAttempt, OpenExchange, SettledAttempt, SettledExchange
 from storage.rollups import Rollups
 from storage.verify import Report, Verifier
+
+T = TypeVar("T")
 
 BUDGETS = (Budget("all", "global", 10**12), Budget("p", "provider", 10**12, subject="p", window="hour", rolling=True))
 
@@ -56,6 +61,34 @@ async def test_a_sound_ledger_has_no_differences(db: Database, clock: Any) -> No
     assert report.days >= 1
 
 
+SMALL: dict[str, Any] = {"portion": 2, "whole_bytes": 0}
+"""Two exchanges at a time, and the file table by table."""
+
+
+async def test_nothing_is_read_so_long_that_the_log_cannot_be_emptied_in_between(db: Database, clock: Any) -> None:
+    await _books(db, clock)
+    busy: list[int] = []
+
+    class Watched(Database):
+        async def read(self, operation: Callable[[sqlite3.Connection], T]) -> T:
+            found = await db.read(operation)
+            busy.append(await _checkpoint(db))
+            return found
+
+    watched = Watched(db.path)
+    report = await Verifier(watched, Rollups(db, now=clock), **SMALL).run()
+    pages = [busy.append(await _checkpoint(db)) async for _ in Accounts(db).whole(limit=2)]
+
+    assert report.differences == []
+    assert (len(busy) > 30, set(busy), len(pages)) == (True, {0}, 6)
+
+
+async def _checkpoint(db: Database) -> int:
+    """Whether a read held it up."""
+    with closing(sqlite3.connect(db.path)) as connection:
+        return int(connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
+
+
 async def test_an_empty_ledger_is_sound(db: Database, clock: Any) -> None:
     assert (await _verified(db, clock)).sound
 
@@ -88,10 +121,13 @@ async def test_an_empty_ledger_is_sound(db: Database, clock: Any) -> None:
         ("UPDATE exchanges SET opened_us = 5 WHERE id = 'hit'", {"rollup"}, "exchanges is 1, should be 0"),
     ],
 )
-async def test_damage_is_told(db: Database, clock: Any, damage: str, kinds: set[str], told: str) -> None:
+@pytest.mark.parametrize("size", [{}, SMALL], ids=["at once", "in portions"])
+async def test_damage_is_told(
+    db: Database, clock: Any, damage: str, kinds: set[str], told: str, size: dict[str, Any]
+) -> None:
     await _books(db, clock)
     await db.write(lambda connection: connection.execute(damage).rowcount)
-    report = await _verified(db, clock, recompute=_three_for_each)
+    report = await _verified(db, clock, recompute=_three_for_each, **size)
 
     assert {each.kind for each in report.differences} == kinds
     assert any(told in str(each) for each in report.differences), [str(each) for each in report.differences]
@@ -113,7 +149,8 @@ async def test_a_broken_audit_log_is_a_difference(db: Database, clock: Any) -> N
     assert [(each.kind, each.found) for each in report.differences] == [("audit", "entry 7 was changed")]
 
 
-async def test_rows_that_point_to_nowhere_are_found(db: Database, clock: Any) -> None:
+@pytest.mark.parametrize("size", [{}, SMALL], ids=["at once", "in portions"])
+async def test_rows_that_point_to_nowhere_are_found(db: Database, clock: Any, size: dict[str, Any]) -> None:
     await _books(db, clock)
     connection = sqlite3.connect(db.path)
     connection.execute("INSERT INTO attempts (exchange, number, provider, model, started_us, ended_us, status)"
@@ -121,7 +158,20 @@ async def test_rows_that_point_to_nowhere_are_found(db: Database, clock: Any) ->
     connection.commit()
     connection.close()
 
-    assert [each.kind for each in (await _verified(db, clock)).differences] == ["integrity"]
+    assert [each.kind for each in (await _verified(db, clock, **size)).differences] == ["integrity"]
+
+
+@pytest.mark.parametrize("size", [{}, SMALL], ids=["at once", "in portions"])
+async def test_an_index_that_does_not_fit_its_table_is_found(db: Database, clock: Any, size: dict[str, Any]) -> None:
+    await _books(db, clock)
+    with closing(sqlite3.connect(db.path)) as connection, connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        changed = "UPDATE sqlite_schema SET sql = replace(sql, '(opened_us)', '(settled_us)') WHERE name = ?"
+        connection.execute(changed, ("exchanges_opened",))
+        connection.execute("PRAGMA schema_version = 1000")
+    report = await _verified(db, clock, **size)
+
+    assert "integrity" in {each.kind for each in report.differences}
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 
 import aiohttp
 import pytest
 
+from routing.hedging import ENOUGH
 from storage.budgets import Budget
 from tests.proxy.conftest import Serve
 from tests.proxy.serving import QUICK, Served, failing, provider, route, says, streams
@@ -17,6 +19,7 @@ COST = 10 * 1_000 + 5 * 2_000
 """Of one whole answer, in nano-dollars."""
 SOON = "race = { delay_ms = 40, max_extra = 1.0 }"
 NEVER = "race = { delay_ms = 60000 }"
+HANGS = Answer(hang=True)
 
 
 async def _racing(serve: Serve, upstream: Upstream, more: str = SOON) -> Served:
@@ -223,3 +226,95 @@ async def test_embeddings_of_a_racing_route_fail_over(serve: Serve, upstream: Up
     reply = await server.request("POST", "/v1/embeddings", body)
 
     assert (reply.status, reply.headers["x-modelport-target"]) == (200, "two/b")
+
+
+# --- what is learnt of those that are not waited for --------------------------------------------------------
+
+
+async def _fastest(server: Served) -> str:
+    """The target that the policy `latency` would ask first."""
+    body = {"model": "fast", "messages": [{"role": "user", "content": "Say hello"}], "modelport": {"policy": "latency"}}
+    reply = await server.request("POST", "/api/v1/routes/fast/explain", json.dumps(body).encode())
+    first: str = reply.json["candidates"][0]["target"]
+    return first
+
+
+async def _duel(serve: Serve, upstream: Upstream) -> Served:
+    """`one/a` has answered at once and hangs from now on, `two/b` takes its time."""
+    upstream.script("a", says(), HANGS)
+    upstream.script("b", replace(says("from b"), delay_head_s=0.1))
+    server = await serve(
+        provider("one", upstream),
+        provider("two", upstream),
+        route("fast", "one/a", "two/b", more='policy = "race"\nrace = { delay_ms = 300, max_extra = 1.0 }'),
+        QUICK,
+    )
+    for target in ("one/a", "two/b"):
+        assert (await server.ask(model=target)).status == 200
+    assert await _fastest(server) == "one/a"
+    return server
+
+
+async def test_who_loses_races_does_not_look_fast(serve: Serve, upstream: Upstream) -> None:
+    """Its row says how long it was waited for, and a restart knows it as well."""
+    server = await _duel(serve, upstream)
+    await server.row((await server.ask(model="fast")).id)
+    assert await _fastest(server) == "two/b"
+    await server.services.db.close()
+
+    again = await serve(
+        provider("one", upstream), provider("two", upstream), route("fast", "one/a", "two/b", more='policy = "race"')
+    )
+    assert await _fastest(again) == "two/b"
+
+
+async def test_whom_clients_do_not_wait_for_does_not_look_fast(serve: Serve, upstream: Upstream) -> None:
+    server = await _duel(serve, upstream)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(server.ask(model="one/a", user="impatient"), 0.8)
+    while (await server.rows())[-1]["status"] == "open":
+        await asyncio.sleep(0.01)
+
+    assert await _fastest(server) == "two/b"
+    aborted = await server.row((await server.rows())[-1]["id"])
+    assert (aborted["status"], aborted["attempts"][0]["status"]) == ("aborted", "aborted")
+
+
+async def test_an_outage_is_not_made_worse_by_races(serve: Serve, upstream: Upstream) -> None:
+    """Of ten requests that all targets fail, few are passed on to targets that fail, too."""
+    for model in ("a", "b", "c"):
+        upstream.script(model, failing(500))
+    server = await serve(
+        provider("one", upstream),
+        provider("two", upstream),
+        provider("three", upstream),
+        route("fast", "one/a", "two/b", "three/c", more=f'policy = "race"\n{NEVER}'),
+        QUICK,
+        "[breaker]\nfailures = 1000",
+    )
+    for number in range(10):
+        assert (await server.ask(model="fast", user=str(number))).status == 502
+    calls = [len(upstream.asked(model)) for model in ("a", "b", "c")]
+
+    assert sum(calls) <= 10 + 2 * 2 + 3
+
+
+async def test_a_target_that_runs_into_its_timeout_is_known_as_slow(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("a", HANGS)
+    upstream.script("b", says())
+    clocks = "timeouts = { connect_s = 2, first_event_s = 0.3, idle_s = 1, whole_answer_s = 0.3 }"
+    server = await serve(
+        provider("one", upstream, more=clocks),
+        provider("two", upstream),
+        route("fast", "one/a", "two/b", more=f'policy = "race"\n{NEVER}'),
+        QUICK,
+    )
+    hedging = server.services.hedging
+    for _ in range(ENOUGH):
+        hedging.came("one/a", 5.0, stream=False)
+    before = hedging.late_after_ms("one/a", stream=False, share=0.0)
+    for number in range(2):
+        assert (await server.ask(model="fast", user=str(number))).text == "Hello there"
+
+    assert before == 5.0
+    assert (hedging.late_after_ms("one/a", stream=False, share=0.0) or 0) >= 300

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from routing.auto.bandit import MODEL, Bandit, explored
+from routing.auto.bandit import MODEL, MOST_TRUST, TRUST, Bandit, explored
 
 T = 10_000
 Stream = Callable[[Random, int], list[float]]
@@ -65,6 +65,39 @@ def test_a_start_is_what_was_expected() -> None:
     picks = [Bandit().pick({"good": 0.9, "bad": 0.3}, Random(seed)) for seed in range(200)]
 
     assert picks.count("good") > 195
+
+
+def _short(chances: list[float], expected: list[float], trust: float, seed: int, length: int) -> float:
+    """What is earned on a short stream, by what its best target earns; the experts are expected to be so good."""
+    rng, bandit, earned = Random(seed), Bandit(), 0.0
+    alone = [0.0] * len(chances)
+    for _ in range(length):
+        rewards = [float(rng.random() < chance) for chance in chances]
+        alone = [a + b for a, b in zip(alone, rewards, strict=True)]
+        expert = bandit.pick({str(at): each for at, each in enumerate(expected)}, rng, trust)
+        earned += rewards[int(expert)]
+        bandit.learn(expert, rewards[int(expert)])
+    return earned / max(alone)
+
+
+def test_what_was_measured_before_makes_a_short_stream_a_good_one() -> None:
+    true = [0.8, 0.7, 0.6]
+    measured = [_short(true, true, MOST_TRUST, seed, 400) for seed in range(30)]
+    unmeasured = [_short(true, [0.5] * 3, TRUST, seed, 400) for seed in range(30)]
+
+    assert sum(measured) / 30 > 0.985
+    assert sum(measured) > sum(unmeasured)
+
+
+@pytest.mark.parametrize("expected", [[0.6, 0.7, 0.8], [0.5, 0.9, 0.5]])
+def test_expectations_that_come_true_for_nobody_are_soon_forgotten(expected: list[float]) -> None:
+    shares = [_short([0.8, 0.7, 0.6], expected, MOST_TRUST, seed, 4000) for seed in range(8)]
+
+    assert sum(shares) / 8 > 0.97
+
+
+def test_beliefs_of_before_expectations_were_kept_apart_are_read() -> None:
+    assert Bandit.unpacked({"a": [6.0, 2.0]}).mean("a") == pytest.approx(0.75)
 
 
 def test_an_outcome_of_an_unknown_expert_teaches_nothing() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
+from routing.consensus.answers import ABSENT, Answer, Mark
 from routing.consensus.calibration import TAUGHT, UNTAUGHT, calibrate
 from routing.consensus.fitting import Case, fit, shares, solve
+from routing.consensus.history import History
 from routing.consensus.schemas import Schema
 
 
@@ -98,3 +101,64 @@ def test_schema_tells_null_and_enumerations(name: str, null: bool, enumeration: 
 
 def test_schema_that_refers_to_itself_ends() -> None:
     assert not Schema({"$ref": "#"}).allows_null("")
+
+
+TYPED = {
+    "type": "object",
+    "properties": {
+        "kind": {"enum": ["wars", "art"]},
+        "year": {"type": "integer"},
+        "rate": {"type": ["number", "null"]},
+        "note": {"type": "string", "nullable": True},
+        "either": {"anyOf": [{"type": "string"}, {"type": "integer"}]},
+        "table": {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}},
+        "rows": {"type": "array", "items": {"type": "object", "properties": {"c": {}}, "required": ["c"]}},
+    },
+    "required": ["kind"],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "out"),
+    [
+        ("kind", "wars", False),
+        ("kind", "Europe", True),
+        ("kind", ABSENT, True),
+        ("year", ABSENT, False),
+        ("year", 1990, False),
+        ("year", 1990.0, False),
+        ("year", 1990.5, True),
+        ("year", "1990", True),
+        ("year", True, True),
+        ("rate", None, False),
+        ("rate", "5 %", True),
+        ("note", None, False),
+        ("either", 3, False),
+        ("either", 3.5, True),
+        ("table", [[1, 2], [3]], False),
+        ("table", [1, 2, 3], True),
+        ("table", Mark.LIST, False),
+        ("table", Mark.OBJECT, True),
+        ("rows[].c", ABSENT, True),
+        ("unknown", "anything", False),
+        ("", {}, False),
+        ("", [], True),
+    ],
+)
+def test_schema_tells_what_cannot_stand_there(name: str, value: Any, out: bool) -> None:
+    assert Schema(TYPED).rules_out(name, value) == out
+    assert not Schema(None).rules_out(name, value)
+
+
+def test_questions_that_all_answer_alike_say_little_of_a_target() -> None:
+    """It is wrong in half of what is disputed, however many easy questions there were besides."""
+    history = History()
+    for at in range(120):
+        odd = "wrong" if at < 20 else f"right {at}"
+        told = [Answer("t0", {"a": f"right {at}"}), Answer("t1", {"a": f"right {at}"}), Answer("odd", {"a": odd})]
+        history.observe(told)
+    history.refit()
+    reliability = history.learned.reliability
+
+    assert reliability.of("t0") > 0.95
+    assert reliability.of("odd") < 0.75

@@ -127,6 +127,20 @@ def test_state_survives_json() -> None:
     assert merge(answers, again).value == merge(answers, history).value
 
 
+def test_what_a_schema_rules_out_is_remembered_and_may_be_missing_in_older_states() -> None:
+    history = History()
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    history.observe([Answer("t0", {"a": 1}), Answer("t1", {"a": "one"})], Options(schema=schema))
+    stored = json.loads(json.dumps(history.to_json()))
+    again = History.from_json(stored)
+    for place in stored["ballots"][0][3]:
+        del place[6:]
+    older = History.from_json(stored)
+
+    assert [place.poll.out for place in again.ballots[0].places] == [frozenset({1})]
+    assert [place.poll.out for place in older.ballots[0].places] == [frozenset()]
+
+
 @pytest.mark.parametrize("stored", [{}, {"form": 0}, {"form": 99}])
 def test_state_of_another_form_is_forgotten(stored: dict[str, Any]) -> None:
     assert len(History.from_json(stored)) == 0

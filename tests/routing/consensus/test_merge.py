@@ -88,6 +88,45 @@ def test_enumerated_values_are_never_similar() -> None:
     assert merged(*values, schema=NULLABLE, method="jaro_winkler").value == {"b": "male"}
 
 
+@pytest.mark.parametrize("method", ["em", "majority", "jaro_winkler", "calibrated", "whole"])
+@pytest.mark.parametrize(
+    ("values", "value"),
+    [
+        (({"b": "Europe"}, {"b": "Europe"}, {"b": "male"}), {"b": "male"}),
+        (({}, {}, {"b": "female"}), {"b": "female"}),
+        (({"b": None}, {"b": None}, {"b": "male"}), {"b": "male"}),
+        (({"b": "Europe"}, {"b": "Europe"}, {"b": "Asia"}), {"b": "Europe"}),
+    ],
+)
+def test_what_the_schema_rules_out_loses_against_any_number_of_votes(values: Any, value: Any, method: str) -> None:
+    """Where it rules out everything the votes decide."""
+    schema = {"type": "object", "properties": {"b": {"enum": ["male", "female"]}}, "required": ["b"]}
+
+    assert merged(*values, schema=schema, method=method).value == value
+
+
+@pytest.mark.parametrize(
+    ("values", "agree"),
+    [
+        (("B", " b. "), True),
+        (("B", "C"), False),
+        (("1,000", 1000), True),
+        (({"a": "X"}, {"a": "x"}), True),
+        (({"a": 1}, {"a": 2}), False),
+        ((None, "B"), False),
+        ((None, "B", "b"), True),
+        ((True, 1), False),
+        (([1, "a"], [1.0, "A"]), True),
+    ],
+)
+def test_answers_agree_up_to_case_blanks_and_marks(values: Any, agree: bool) -> None:
+    """Then nobody who has answered has lost."""
+    found = merged(*values)
+    told = [f"t{at}" for at, value in enumerate(values) if value is not None]
+
+    assert (len(told) > 1 and not set(told) & set(found.losers)) == agree
+
+
 @pytest.mark.parametrize(
     ("values", "method", "words"),
     [

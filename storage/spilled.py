@@ -1,0 +1,74 @@
+"""Bookings that the database could not take: as lines of the journal, and done afterwards.
+
+An exchange whose process was killed is half in the database and half in the journal, and what was done already may
+be done once more: `replay` adds only what is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+from storage.bookings import Booking, OpenAttempt, OpenExchange, SettledAttempt, SettledExchange, What, perform
+from storage.budgets import Budget
+from storage.errors import Conflict
+from translators.losses import Loss
+
+_ORDER: Final[dict[What, int]] = {"record": 0, "open": 0, "open_attempt": 1, "settle_attempt": 2, "settle": 3}
+"""A booking that was refused at once comes before an older one that was refused later."""
+
+
+def encode(booking: Booking) -> bytes:
+    """One line, in ASCII: whatever a vendor's text holds comes back as it was."""
+    return json.dumps(booking._asdict(), default=asdict, separators=(",", ":")).encode()
+
+
+def decode(line: bytes) -> Booking:
+    """What `encode` was given, now late.
+
+    Raises:
+        ValueError: another version of modelport wrote it.
+    """
+    try:
+        said: dict[str, Any] = json.loads(line)
+        opened, leaving, settled = said["opened"], said["leaving"], said["settled"]
+        return Booking(
+            said["what"],
+            said["exchange_id"],
+            said["at_us"],
+            opened=OpenExchange(**opened) if opened else None,
+            leaving=OpenAttempt(**leaving | {"budgets": tuple(map(_budget, leaving["budgets"]))}) if leaving else None,
+            ended=tuple(SettledAttempt(**attempt) for attempt in said["ended"]),
+            settled=SettledExchange(**settled | {"losses": tuple(Loss(**loss) for loss in settled["losses"])})
+            if settled
+            else None,
+            is_late=True,
+        )
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"a booking that this version does not know: {error}") from error
+
+
+def by_exchange(bookings: Iterable[Booking]) -> list[list[Booking]]:
+    """Those of one exchange together, in the order of its life."""
+    found: dict[str, list[Booking]] = {}
+    for booking in bookings:
+        found.setdefault(booking.exchange_id, []).append(booking)
+    return [sorted(each, key=lambda booking: _ORDER[booking.what]) for each in found.values()]
+
+
+def replay(bookings: Sequence[Booking], connection: sqlite3.Connection) -> int:
+    """Do those of one exchange, as far as they are not done; how many cannot be, because the exchange is not there."""
+    missed = 0
+    for booking in bookings:
+        try:
+            perform(booking, connection)
+        except Conflict:
+            missed += 1
+    return missed
+
+
+def _budget(said: dict[str, Any]) -> Budget:
+    return Budget(**said | {"alerts": tuple(said["alerts"])})
