@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
-from typing import Any, Final
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
 
 from aiohttp.http import SERVER_SOFTWARE
 from typing_extensions import override
@@ -24,6 +26,7 @@ from proxy.asking import Asker, Begun, Committed
 from proxy.budgeting import Load
 from proxy.controls import Controls
 from proxy.delivery import WHOLE_HEADERS, booked, counted
+from proxy.envelopes import failure_headers
 from proxy.errors import Refused, for_client
 from proxy.exchange import Exchange
 from proxy.fast.heads import BEGINNING, END, PATH, Frame, Heads, admitted, frame
@@ -36,7 +39,9 @@ from proxy.setup import Key
 from routing.errors import AttemptFailed, NotSent
 from routing.targets import Target
 from storage.errors import LedgerUnavailable
-from translators.neutral import Request
+from storage.ledger import Status
+from translators.codec import dumps
+from translators.neutral import Failure, Request
 from translators.openai_chat import client
 from translators.tokens import estimate_request, family, rough, rough_request
 from translators.vaulted import only_words
@@ -175,12 +180,12 @@ class LaneConnection(Connection):
         given = False
         try:
             answer = await ride.answer()
-            if isinstance(answer, Opened) or answer is None:
-                given = True
-            else:
-                services.answered[PATH, 200] += 1
+            if isinstance(answer, Written):
+                services.answered[PATH, answer.status] += 1
                 services.shapes.ridden += 1
-                await self._write(answer)
+                await self._write(answer.data)
+            else:
+                given = True
         except Exception:
             log.exception("a handler failed")
             self.force_close()
@@ -231,6 +236,13 @@ class LaneConnection(Connection):
         super()._process_keepalive()
 
 
+class Written(NamedTuple):
+    """A whole answer: its status, and all of its bytes."""
+
+    status: int
+    data: bytes
+
+
 @dataclass(slots=True)
 class Ride:
     """One request on its way through the lane, to the *key* of its target."""
@@ -252,8 +264,8 @@ class Ride:
             self._request = client.parse_request(self.body)
         return self._request
 
-    async def answer(self) -> bytes | Opened | None:
-        """The whole answer as bytes; else the exchange with which the careful way goes on, None: with one of its own.
+    async def answer(self) -> Written | Opened | None:
+        """The whole answer; else the exchange with which the careful way goes on, None: with one of its own.
 
         An exchange that was opened and is not settled at the end is closed here, as far as its work came.
         """
@@ -262,33 +274,46 @@ class Ride:
         if metered is None:
             return None
         exchange = self._exchange(metered)
-        budget, breaker = services.retry_budget, services.breakers.of(shape.prepared.target)
-        budget.enter()
+        services.retry_budget.enter()
         committed: Committed | None = None
         opened: Opened | None = None
         try:
             committed = await self._asker(exchange).ask(
                 replace(shape.prepared, body=self.sent), self.key, exchange.deadline
             )
-            breaker.succeeded()
-            ring = shape.setup.rings[shape.prepared.target.provider]
-            ring.worked(self.key.index if self.key else 0, shape.prepared.target.model)
+            self._worked()
             return await self._delivered(exchange, committed, metered)
         except AttemptFailed as failed:
             opened = Opened(exchange, metered, self.started, Begun(exchange.attempts[-1], failed.failure))
             return opened
-        except (NotSent, LedgerUnavailable):
-            metered.cancel()
-            return None
+        except (NotSent, LedgerUnavailable) as error:
+            if committed is None:  # nothing was asked
+                metered.cancel()
+                return None
+            return self._withheld(error)
         finally:
-            budget.leave(counted=opened is None)
+            services.retry_budget.leave(counted=opened is None)
             if opened is None:
                 metered.close(free=False)
                 if exchange.attempts and not exchange.settled:
-                    services.spawn(services.settle_partial(exchange, committed, "aborted", None))
+                    gone = isinstance(sys.exception(), asyncio.CancelledError)
+                    status: Status = "aborted" if gone else "failed"
+                    services.spawn(services.settle_partial(exchange, committed, status, None))
 
-    async def _delivered(self, exchange: Exchange, committed: Committed, metered: Metered) -> bytes:
-        """The answer as bytes, when the books are closed."""
+    def _worked(self) -> None:
+        """Its target and key gave an answer."""
+        target, setup = self.shape.prepared.target, self.shape.setup
+        self.services.breakers.of(target).succeeded()
+        setup.rings[target.provider].worked(self.key.index if self.key else 0, target.model)
+
+    def _withheld(self, error: Exception) -> Written:
+        """What the client is told of an answer that could not be booked."""
+        failure = Failure("overloaded", str(error), 503, "ledger_unavailable", retry_after_s=1)
+        status, body = client.render_error(failure, self.id)
+        return Written(status, written(status, failure_headers(failure, self.id), dumps(body)))
+
+    async def _delivered(self, exchange: Exchange, committed: Committed, metered: Metered) -> Written:
+        """The answer, when the books are closed."""
         response = committed.response
         if response is None:
             raise AssertionError("what is asked for in one piece comes in one piece")
@@ -296,7 +321,8 @@ class Ride:
         tenant = self.shape.identity.tenant
         await booked(self.services, exchange, committed, response, tenant=tenant, request=request)
         headers = {**WHOLE_HEADERS, **committed.headers, **exchange.headers(final=True), **metered.headers()}
-        return written(headers, committed.payload or self._asked(self.request).whole(counted(committed, response)))
+        body = committed.payload or self._asked(self.request).whole(counted(committed, response))
+        return Written(200, written(200, headers, body))
 
     @property
     def load(self) -> Load:
@@ -374,8 +400,8 @@ def _goes_first(services: Services, shape: Shape, target: Target) -> bool:
     return len(targets) == 1 or services.steered(targets)[0] == target
 
 
-def written(headers: Mapping[str, str], body: bytes) -> bytes:
-    """A whole answer with status 200, as aiohttp would write it.
+def written(status: int, headers: Mapping[str, str], body: bytes) -> bytes:
+    """A whole answer, as aiohttp would write it.
 
     Raises:
         ValueError: a header would break the line.
@@ -383,8 +409,9 @@ def written(headers: Mapping[str, str], body: bytes) -> bytes:
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     if lines.count("\n") != len(headers) or lines.count("\r") != len(headers):
         raise ValueError("a header holds a line break")
+    first = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
     length = f"Content-Length: {len(body)}\r\nDate: {_date(int(time.time()))}\r\nServer: {SERVER_SOFTWARE}\r\n\r\n"
-    return b"HTTP/1.1 200 OK\r\n" + lines.encode() + length.encode() + body
+    return (first + lines + length).encode() + body
 
 
 _dates: dict[int, str] = {}

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from proxy.fast.heads import frame, read_head
 from proxy.fast.shapes import Edit, edit_between
+from storage.errors import LedgerUnavailable
 from tests.proxy.conftest import Serve
 from tests.proxy.serving import QUICK, Served, completion, failing, provider, question, route, says, serving, streams
 from tests.replay import Answer, Upstream
@@ -312,6 +313,25 @@ async def test_when_the_only_target_fails_the_client_is_told_as_ever(tmp_path: P
 
     assert told[0] == told[1]
     assert told[0][0] == 503
+
+
+async def test_an_answer_that_cannot_be_booked_is_withheld_and_not_asked_for_again(
+    serve: Serve, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream.script("m", says())
+    server = await serve(provider("one", upstream))
+    await known(server)
+
+    async def full(*_: object) -> bool:
+        raise LedgerUnavailable("the ledger cannot be written: the disk is full")
+
+    monkeypatch.setattr(server.services.ledger, "settle", full)
+    async with line(server) as client:
+        status, headers, body = await client.ask(request())
+
+    assert (status, json.loads(body)["error"]["code"]) == (503, "ledger_unavailable")
+    assert headers["retry-after"] == "1"
+    assert len(upstream.asked("m")) == 4
 
 
 async def test_a_client_that_leaves_is_felt_by_the_provider(serve: Serve, upstream: Upstream) -> None:

@@ -167,11 +167,12 @@ async def test_two_targets_are_no_cascade(serve: Serve, upstream: Upstream) -> N
 
 async def test_a_target_that_is_named_twice_does_not_agree_with_itself(serve: Serve, upstream: Upstream) -> None:
     _script(upstream, a=town(), b=town(people=1), c=town(city="Wien"))
-    server = await _cascading(serve, upstream)
-    wish = {"x-modelport-route": "town"}
-    reply = await server.ask(wish, model="town", models=["one/a", "one/a", "two/b", "three/c"], response_format=FORMAT)
+    priced = [provider(name, upstream) for name in ("one", "two", "three")]
+    section = route("twice", "one/a", "one/a", "two/b", "three/c", more='policy = "auto"\nauto = { mode = "cascade" }')
+    server = await serve(*priced, section, QUICK)
+    reply = await server.ask(model="twice", response_format=FORMAT)
 
-    assert reply.headers["x-modelport-attempts"] == "3"
+    assert (reply.headers["x-modelport-attempts"], len(upstream.asked("a"))) == ("3", 1)
 
 
 async def test_explain_says_who_would_be_asked_first(serve: Serve, upstream: Upstream) -> None:
