@@ -244,6 +244,8 @@ class Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
+        if isinstance(exc, ConnectionError):
+            raise exc  # the client has left: there is nobody to tell, and nothing to mend
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             log.error("a handler failed: %s", type(exc).__name__, exc_info=exc)
             failure = Failure(

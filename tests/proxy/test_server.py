@@ -6,8 +6,10 @@ import asyncio
 import json
 import logging
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from aiohttp import ClientConnectionResetError
 
 from proxy.app import App
 from proxy.server import Server
@@ -350,3 +352,16 @@ async def test_a_connection_that_has_asked_may_take_its_time(serve: Serve, upstr
     listener.close()
 
     assert reply.status == 200
+
+
+async def test_a_client_that_left_is_no_error_of_ours(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    """A write that finds the connection gone ends the request, and fills no log."""
+    server = await serve()
+    connection = Server(App(server.services).dispatch)()
+    request: Any = None
+
+    with pytest.raises(ClientConnectionResetError):
+        connection.handle_error(request, 500, ClientConnectionResetError("gone"))
+
+    assert caplog.text == ""
+    connection.connection_lost(None)

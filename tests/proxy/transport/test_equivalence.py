@@ -163,6 +163,7 @@ DIFFERENT: dict[str, object] = {
     "a body to HEAD": (200, {"content-length": "2"}, b""),
     # Nobody asked for another protocol; aiohttp hands the answer on with no body.
     "101": ("connection", 502),
+    "101 to nothing": ("connection", 502),
     # aiohttp takes a status below 100 for a final one.
     "status 042": ("connection", 502),
     # aiohttp bounds single lines alone: a megabyte of them gets through.
@@ -181,7 +182,8 @@ SHAPES_THAT_DIFFER: dict[str, Shape] = {
     "a body behind 204": Shape(b"HTTP/1.1 204 No Content\r\nX-A: 1\r\n\r\nnonsense"),
     "a body to HEAD": Shape(whole(b""), method="HEAD"),
     "101": Shape(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", "close"),
-    "status 042": Shape(b"HTTP/1.1 042 What\r\nContent-Length: 2\r\n\r\n{}", "close"),
+    "101 to nothing": Shape(b"HTTP/1.1 101 Switching Protocols\r\n\r\n"),
+    "status 042": Shape(b"HTTP/1.1 042 What\r\nContent-Length: 2\r\n\r\n{}"),
     "a head of 80 KB": Shape(whole(b"".join(b"X-%d: %b\r\n" % (n, b"x" * 8000) for n in range(10))), "close"),
 }
 
