@@ -10,13 +10,13 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
 from proxy.asked import Asked
-from proxy.backends.backend import Answer, Backend, BackendError, Call
+from proxy.backends.backend import Answer, Backend, BackendError, Call, Timeouts
 from proxy.conforming import must_be_checked, taken_out
 from proxy.continuing import Continued, can_continue
 from proxy.exchange import Attempt, Books, judged, rate_limit_headers
@@ -72,11 +72,13 @@ class Committed:
     """The wire of *live*, where the answer may take several calls."""
     deadline: float = math.inf
     """A moment of `time.monotonic()` at which a stream must have ended."""
-    _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+    _open: list[AbstractAsyncContextManager[Answer]] = field(default_factory=list)
 
     async def enter(self, sending: AbstractAsyncContextManager[Answer]) -> Answer:
         """Hold *sending* open until `close`."""
-        return await self._stack.enter_async_context(sending)
+        answer = await sending.__aenter__()
+        self._open.append(sending)
+        return answer
 
     def shares(self, response: Response) -> Sequence[Response]:
         """What each of *attempts* gave of *response*."""
@@ -88,7 +90,8 @@ class Committed:
 
     async def close(self) -> None:
         """Release the connection; before the end of the answer this cancels the work behind it."""
-        await self._stack.aclose()
+        while self._open:
+            await self._open.pop().__aexit__(None, None, None)
 
 
 class Asker:
@@ -178,11 +181,12 @@ class Asker:
             path=prepared.path,
             key=key.secret if key else None,
             headers=prepared.headers,
-            timeouts=replace(
-                clock,
-                first_event_s=min(clock.first_event_s, left_s),
-                whole_answer_s=min(clock.whole_answer_s, left_s),
-                total_s=min(clock.total_s, left_s),
+            timeouts=Timeouts(
+                clock.connect_s,
+                min(clock.first_event_s, left_s),
+                min(clock.whole_answer_s, left_s),
+                clock.idle_s,
+                min(clock.total_s, left_s),
             ),
         )
 
@@ -197,8 +201,8 @@ class Asker:
         """Commit to *answer*, whole or live."""
         left_s = max(0.001, deadline - self._now())
         wait_s = prepared.spec.timeouts.first_event_s - attempt.elapsed_ms() / 1000
-        pieces = Pieces(answer)
-        if prepared.stream and answer.status < 400 and await self._streams(answer, pieces, min(wait_s, left_s)):
+        pieces = Pieces(answer) if prepared.stream and answer.status < 400 else None
+        if pieces is not None and await self._streams(answer, pieces, min(wait_s, left_s)):
             live = committed.live or await self._new_live(pieces, prepared, committed)
             wait_s = prepared.spec.timeouts.first_event_s - attempt.elapsed_ms() / 1000
             wait_s = max(0.001, min(wait_s, left_s))
@@ -212,7 +216,7 @@ class Asker:
         else:
             try:
                 async with asyncio.timeout(left_s):
-                    raw = await pieces.read()
+                    raw = await (answer.read() if pieces is None else pieces.read())
             except TimeoutError as error:
                 raise AttemptFailed(Failure("timeout", "the answer did not end in time", 504)) from error
             if answer.status >= 400:

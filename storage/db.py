@@ -126,9 +126,13 @@ class Database:
         Raises:
             StorageError: SQLite's refusal, mapped; anything else that *operation* raises comes as it is.
         """
+        return await self.begin(operation)
+
+    def begin(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        """The same for those who wait in their own way. Raises StorageError if too many writes are waiting."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._working().submit(Job(operation, self._monotonic(), future))
-        return await future
+        return future
 
     def post(
         self,

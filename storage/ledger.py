@@ -44,6 +44,7 @@ from storage.budgets import OverBudget
 from storage.db import Database
 from storage.errors import Conflict, LedgerUnavailable, StorageError
 from storage.journal import Journal
+from storage.patience import Patience
 from storage.spilled import by_exchange, decode, encode, replay
 
 __all__ = ["CacheUse", "Ledger", "OpenAttempt", "OpenExchange", "SettledAttempt", "SettledExchange", "Status"]
@@ -80,6 +81,7 @@ class Ledger:
         self._db = db
         self._now = now
         self._deadline_s = deadline_s
+        self._patience = Patience(deadline_s)
         self.mode: Mode = mode
         self.journal = journal
         self._late: dict[str, Booking] = {}
@@ -204,8 +206,7 @@ class Ledger:
 
     async def _commit(self, booking: Booking) -> Booked | None:
         try:
-            async with asyncio.timeout(self._deadline_s):
-                booked = await self._db.write(partial(perform, booking))
+            booked = await self._patience.wait(self._db.begin(partial(perform, booking)))
         except StorageError as error:
             raise LedgerUnavailable(f"the ledger cannot be written: {error}") from error
         except (TimeoutError, asyncio.CancelledError) as error:

@@ -27,7 +27,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 GROUP: Final = 512
-"""Jobs in one transaction at most."""
+"""Jobs in one transaction; what one turn of the loop hands over stays together."""
 
 GATHER_S: Final = 0.02
 """How long jobs that nobody awaits may wait for company."""
@@ -73,7 +73,7 @@ class Job(Generic[T]):
         """Release whoever waits. On the event loop."""
         future, error = self._future, self.error
         if future is not None:
-            if future.cancelled():
+            if future.done():  # nobody waits any more
                 return
             if error is None:
                 future.set_result(self._result)  # type: ignore[arg-type]  # T may itself be optional
@@ -105,7 +105,9 @@ class Writer:
         self._loop = loop
         self._limit = limit
         self._monotonic = monotonic
-        self._queue: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[Job[Any]] | None] = queue.SimpleQueue()
+        self._handed: list[Job[Any]] = []
+        """What this turn of the loop has handed over: waking the thread costs more than most jobs."""
         self._pending = 0
         self._stopping = False
         self._working_since: float | None = None
@@ -132,12 +134,21 @@ class Writer:
         if self._pending >= self._limit:
             raise Unavailable(f"{self._path}: {self._pending} writes are waiting already")
         self._pending += 1
-        self._queue.put(job)
+        if not self._handed:
+            self._loop.call_soon(self._wake)
+        self._handed.append(job)
+
+    def _wake(self) -> None:
+        """Give the thread what was handed over."""
+        if self._handed:
+            handed, self._handed = self._handed, []
+            self._queue.put(handed)
 
     async def stop(self) -> None:
         """Write what waits, checkpoint, close the connection."""
         if not self._stopping:
             self._stopping = True
+            self._wake()
             self._queue.put(None)
         await asyncio.shield(self._stopped)
         self._thread.join()
@@ -167,23 +178,23 @@ class Writer:
 
     def _take(self) -> tuple[list[Job[Any]], bool]:
         """All jobs that wait, and whether to go on. None of them: the line has been quiet."""
-        jobs = self._queue
+        queued = self._queue
         batch: list[Job[Any]] = []
         timeout = IDLE_S if self._dirty else None
         hurry = False
         while len(batch) < GROUP:
-            if hurry and jobs.empty():
+            if hurry and queued.empty():
                 break
             try:
-                job = jobs.get(timeout=timeout)
+                jobs = queued.get(timeout=timeout)
             except queue.Empty:
                 break
-            if job is None:
+            if jobs is None:
                 return batch, False
             if not batch:
-                self._working_since = job.queued_at
-            batch.append(job)
-            hurry = hurry or job.awaited
+                self._working_since = jobs[0].queued_at
+            batch += jobs
+            hurry = hurry or any(job.awaited for job in jobs)
             timeout = max(0.0, batch[0].queued_at + GATHER_S - self._monotonic())
         return batch, True
 
@@ -266,10 +277,9 @@ class Writer:
         self._stopping = True
         late: list[Job[Any]] = []
         while not self._queue.empty():
-            job = self._queue.get()
-            if job is not None:
-                job.error = Unavailable(f"{self._path}: the database is closed")
-                late.append(job)
+            late += self._queue.get() or ()
+        for job in late:
+            job.error = Unavailable(f"{self._path}: the database is closed")
         self._checkpoint("TRUNCATE")
         self._connection.close()
         self._call(self._deliver, late)

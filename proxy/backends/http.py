@@ -43,22 +43,38 @@ class HttpAnswer:
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """The body as it comes, each piece within idle_s of the one before."""
-        encoding = self.headers.get("content-encoding", "identity").strip().lower()
         received = 0
         try:
-            inflater = None if encoding in {"", "identity"} else Inflater(encoding)
+            inflater = Inflater(self._encoding) if self._encoding else None
             while piece := await self._carried.piece():
                 for step in inflater.feed(piece) if inflater else (piece,):
-                    received += len(step)
-                    if received > self._max_bytes:
-                        raise broken("invalid_response", f"the answer is larger than {self._max_bytes} bytes", 502)
+                    received = self._within(received + len(step))
                     yield step
         except BadEncoding as error:
             raise broken("invalid_response", str(error), 502) from error
 
     async def read(self) -> bytes:
         """The whole body."""
-        return b"".join([piece async for piece in self.pieces()])
+        if self._encoding:
+            return b"".join([piece async for piece in self.pieces()])
+        pieces: list[bytes] = []
+        received = 0
+        while piece := await self._carried.piece():
+            received = self._within(received + len(piece))
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    @property
+    def _encoding(self) -> str:
+        """How the body is packed; empty where it is not."""
+        encoding = self.headers.get("content-encoding", "").strip().lower()
+        return "" if encoding == "identity" else encoding
+
+    def _within(self, received: int) -> int:
+        """*received*, unless that is more bytes than may be."""
+        if received > self._max_bytes:
+            raise broken("invalid_response", f"the answer is larger than {self._max_bytes} bytes", 502)
+        return received
 
 
 class HttpBackend:
