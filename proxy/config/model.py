@@ -618,7 +618,7 @@ class ListSettings(RateSettings):
             "ultrafast",
             "scale",
             "performance",
-            "provisioned",
+            "provisioned_throughput",
             "reserved",
             "deferred",
         ],

@@ -12,7 +12,7 @@ from typing import Any, Final
 _TRAFFIC: Final[Mapping[str, str]] = {
     "ON_DEMAND_PRIORITY": "priority",
     "ON_DEMAND_FLEX": "flex",
-    "PROVISIONED_THROUGHPUT": "provisioned",
+    "PROVISIONED_THROUGHPUT": "provisioned_throughput",
 }
 """Vertex' words."""
 

@@ -54,6 +54,9 @@ ERROR_STATUSES: Final = {400: {400}, 401: {502}, 429: {429}, 500: {500, 502, 503
 Loss = tuple[str, str, str]
 """Field, action, reason."""
 
+OF_ANSWERS: Final = ("choices[", "content[", "candidates[", "output[")
+"""How the places of an answer begin, by the client's dialect."""
+
 
 @dataclass(slots=True)
 class Seen:
@@ -93,7 +96,7 @@ class Bench:
                 self._check_trouble(cell, said, reply)
                 return seen
             assert reply.status == 200, reply.body
-            seen.losses += losses_of(reply)
+            seen.losses += told_of(cell, reply)
             facts = self._facts(cell, reply)
             check_facts(cell, facts, said)
             heard, raw = self._heard(cell, model)
@@ -127,10 +130,7 @@ class Bench:
             assert reply.headers["content-type"].startswith("application/json")
             return client.whole(reply.json)
         assert reply.headers["content-type"].startswith("text/event-stream")
-        frames = frames_of(reply.body)
-        receipt = receipt_of(frames)
-        assert [loss["field"] for loss in receipt["losses"]] == [name for name, _, _ in losses_of(reply)]
-        return client.streamed(frames)
+        return client.streamed(frames_of(reply.body))
 
     def _heard(self, cell: Cell, model: str) -> tuple[Heard, Any]:
         """What the vendor was asked last."""
@@ -160,6 +160,17 @@ class Bench:
 
 
 # --- what must be true ---------------------------------------------------------------------------
+
+
+def told_of(cell: Cell, reply: Reply) -> list[Loss]:
+    """All losses that the client is told of. A stream's receipt repeats its head, and adds what its answer has lost."""
+    ahead = losses_of(reply)
+    if not cell.stream:
+        return ahead
+    whole = [(loss["field"], loss["action"], loss["reason"]) for loss in receipt_of(frames_of(reply.body))["losses"]]
+    assert [name for name, _, _ in whole[: len(ahead)]] == [name for name, _, _ in ahead]
+    assert all(name.startswith(OF_ANSWERS) for name, _, _ in whole[len(ahead) :]), whole
+    return ahead + whole[len(ahead) :]
 
 
 def check_headers(reply: Reply, target: str) -> None:
