@@ -56,7 +56,7 @@ async def budgeted(path: Path, prefix: str) -> None:
                 last = 1
                 await asyncio.sleep(
                     number / 4000
-                )  # each provider takes its own time, so that no kill meets all at rest
+                )  # as providers do: no kill meets all at rest
                 if count % 3 == 0:
                     failed = SettledAttempt(name, 1, "failed", worst // 3)
                     await ledger.open_attempt(replace(attempt, number=2, provider="q"), failed)
