@@ -45,6 +45,11 @@ class Begun:
     attempt: Attempt
     failure: Failure
 
+    @property
+    def key(self) -> Mapping[Target, int]:
+        """Which key of which target it used."""
+        return {self.attempt.target: self.attempt.key_index or 0}
+
     def asked(self, target: Target, key_index: int | None) -> bool:
         """Whether it was made to *target* with that key."""
         return (self.attempt.target, self.attempt.key_index) == (target, key_index)

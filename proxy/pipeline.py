@@ -225,6 +225,7 @@ async def _committed(errand: Errand, exchange: Exchange, planned: Plan) -> Commi
         Refused: no target gave one; the books say so.
     """
     services, setup, route = errand.services, errand.setup, errand.route
+    opened = opened_by_lane(errand.incoming)
     recalled = await services.recalled(errand.incoming.tenant, errand.asked.request)
     job = Job(
         services,
@@ -233,7 +234,7 @@ async def _committed(errand: Errand, exchange: Exchange, planned: Plan) -> Commi
         errand.asked,
         exchange,
         planned.targets,
-        planned.prefer,
+        planned.prefer if opened is None else {**planned.prefer, **opened.begun.key},
         _load(errand.asked.request),
         partial(_attempter, errand, recalled),
         planned.together,

@@ -188,6 +188,16 @@ def splice(body: bytes, changes: Mapping[str, Any], parsed: Mapping[str, Any] | 
     return b"".join(pieces)
 
 
+def member_span(body: bytes, name: str) -> tuple[int, int] | None:
+    """Where the value of the top-level member *name* of *body*, a JSON object, begins and ends.
+
+    None where it has none, or where any member stands in it twice.
+    """
+    found = _member_spans(body)
+    spans = {key: (start, end) for key, _, start, end in found}
+    return spans.get(name) if len(spans) == len(found) else None
+
+
 def _member_spans(body: bytes) -> list[tuple[str, int, int, int]]:
     """(key, start of key, start of value, end of value) of each top-level member."""
     spans: list[tuple[str, int, int, int]] = []

@@ -30,7 +30,7 @@ from proxy.envelopes import failure_headers
 from proxy.errors import Refused, for_client
 from proxy.exchange import Exchange
 from proxy.fast.heads import BEGINNING, END, PATH, Frame, Heads, admitted, frame
-from proxy.fast.shapes import Opened, Opening, Shape, close_opened, has_turns, key_of, plain_object
+from proxy.fast.shapes import Found, Opened, Opening, Shape, close_opened
 from proxy.identity import Identity
 from proxy.metering import Metered
 from proxy.server import MAX_HEADER_BYTES, Connection, Server, new_id
@@ -40,7 +40,7 @@ from routing.errors import AttemptFailed, NotSent
 from routing.targets import Target
 from storage.errors import LedgerUnavailable
 from storage.ledger import Status
-from translators.codec import dumps
+from translators.codec import dumps, loads_object
 from translators.neutral import Failure, Request
 from translators.openai_chat import client
 from translators.tokens import estimate_request, family, rough, rough_request
@@ -143,9 +143,7 @@ class LaneConnection(Connection):
         self._waited()
         lane, services = self._lane, self._lane.services
         visitor = None if services.draining else lane.heads.visitor(services, found.head)
-        raw = data[found.body :]
-        body = plain_object(raw) if visitor else None
-        if visitor is None or body is None:
+        if visitor is None:
             self._give(data)
             return
         try:
@@ -153,14 +151,14 @@ class LaneConnection(Connection):
         except Refused:
             self._give(data)
             return
-        key = key_of(identity, body)
-        shape = lane.shapes.find(services, identity, key) if key else None
-        if key is None or shape is None or not (ride := _ride(services, shape, raw, body)):
-            self._give(data, Opening(key) if key else None)
+        known = lane.shapes.find(services, identity, data[found.body :])
+        ride = _ride(services, known, len(data) - found.body) if known else None
+        if ride is None:
+            self._give(data, Opening())
             return
         self.asked = True
         services.in_flight += 1
-        self._work = self._loop.create_task(self._answer(ride, key, data))
+        self._work = self._loop.create_task(self._answer(ride, data))
 
     def _give(self, data: bytes, foreword: Opening | None = None) -> None:
         """Let aiohttp answer one whole request; *foreword* goes with it."""
@@ -175,7 +173,7 @@ class LaneConnection(Connection):
 
     # --- one request
 
-    async def _answer(self, ride: Ride, key: tuple[str, bytes], data: bytes) -> None:
+    async def _answer(self, ride: Ride, data: bytes) -> None:
         services = self._lane.services
         given = False
         try:
@@ -194,7 +192,7 @@ class LaneConnection(Connection):
             services.in_flight -= 1
             self._work = None
         if given:
-            self._give(data, Opening(key, answer if isinstance(answer, Opened) else None))
+            self._give(data, Opening(answer if isinstance(answer, Opened) else None))
         elif self.transport is not None:
             self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
             self.transport.resume_reading()
@@ -249,19 +247,23 @@ class Ride:
 
     services: Services
     shape: Shape
-    raw: bytes
-    sent: bytes
-    body: Mapping[str, Any]
+    inner: bytes
+    """The conversation, as JSON."""
     key: Key | None
     id: str = field(default_factory=new_id)
     started: float = field(default_factory=time.perf_counter)
     _request: Request | None = None
 
     @property
+    def size(self) -> int:
+        """Bytes of its body."""
+        return len(self.inner) + len(self.shape.asked.before) + len(self.shape.asked.after)
+
+    @property
     def request(self) -> Request:
         """The request in the neutral form, which is hardly ever looked at."""
         if self._request is None:
-            self._request = client.parse_request(self.body)
+            self._request = client.parse_request(loads_object(self.shape.asked.of(self.inner)))
         return self._request
 
     async def answer(self) -> Written | Opened | None:
@@ -279,7 +281,7 @@ class Ride:
         opened: Opened | None = None
         try:
             committed = await self._asker(exchange).ask(
-                replace(shape.prepared, body=self.sent), self.key, exchange.deadline
+                replace(shape.prepared, body=shape.sent.of(self.inner)), self.key, exchange.deadline
             )
             self._worked()
             return await self._delivered(exchange, committed, metered)
@@ -346,7 +348,7 @@ class Ride:
             route=shape.route.name,
             cache="bypass",
             client_request_id=None,
-            input_estimate=rough(len(self.raw)),
+            input_estimate=rough(self.size),
             deadline=deadline,
             clean=setup.redactor.clean,
             seen=metered.watch(services.seen),
@@ -354,7 +356,10 @@ class Ride:
         )
 
     def _asked(self, request: Request) -> Asked:
-        return Asked(client, self.raw, self.body, request, NO_CONTROLS, int(time.time()), self.id.removeprefix("req_"))
+        # The client's bytes are in the prepared request already, and no answer is made from them.
+        return Asked(
+            client, b"", self.shape.options, request, NO_CONTROLS, int(time.time()), self.id.removeprefix("req_")
+        )
 
     def _asker(self, exchange: Exchange) -> Asker:
         setup = self.shape.setup
@@ -380,18 +385,17 @@ def _metered(services: Services, identity: Identity, load: Load) -> Metered | No
     return metered
 
 
-def _ride(services: Services, shape: Shape, raw: bytes, body: Mapping[str, Any]) -> Ride | None:
-    """*raw* on its way, if its target is well now and can surely take it."""
+def _ride(services: Services, found: Found, size: int) -> Ride | None:
+    """A request of *size* bytes on its way, if its target is well now and can surely take it."""
+    shape = found.shape
     target = shape.prepared.target
-    if len(raw) > shape.most_bytes or (shape.remembers and has_turns(body)):
+    if size > shape.most_bytes or (shape.remembers and found.has_turns):
         return None
-    sent = shape.edit.of(raw)
-    breaker = services.breakers.of(target)
-    if sent is None or not breaker.well or not _goes_first(services, shape, target):
+    if not services.breakers.of(target).well or not _goes_first(services, shape, target):
         return None
     ring = shape.setup.rings[target.provider]
     index = ring.take(target.model)
-    return None if index is None else Ride(services, shape, raw, sent, body, ring.keys[index])
+    return None if index is None else Ride(services, shape, found.inner, ring.keys[index])
 
 
 def _goes_first(services: Services, shape: Shape, target: Target) -> bool:

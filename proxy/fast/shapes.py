@@ -6,19 +6,19 @@ conversation is nothing but text, and short enough for the target to hold whatev
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from proxy.conforming import must_be_checked
 from proxy.controls import Controls
 from proxy.requestlog import wanted
 from proxy.server import Foreword
-from translators.codec import JsonError, dumps, loads_object
+from translators.codec import JsonError, loads, member_span
 
 if TYPE_CHECKING:
     from proxy.asking import Begun, Committed
+    from proxy.budgeting import BudgetBook
     from proxy.exchange import Exchange
     from proxy.identity import Identity
     from proxy.metering import Metered
@@ -31,64 +31,59 @@ if TYPE_CHECKING:
     from routing.targets import Names, Route
     from translators.neutral import Request
 
-REMEMBERED: Final = 1024
+TENANTS: Final = 1024
+EACH: Final = 16
+"""Shapes of one tenant; more than a program writes."""
 MOST_MESSAGES: Final = 10_000
 MOST_BYTES: Final = 256 * 1024
 """A larger body is parsed in a thread, in the careful way."""
 PLAIN_ROLES: Final = frozenset({"system", "user", "assistant"})
 MEMBERS: Final = frozenset({"role", "content"})
-_MODEL: Final = re.compile(rb'"model"(\s*:\s*)"[^"\\]*"')
 
 
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """What is changed of a client's bytes: *old*, which stands in them once, becomes *new*; *tail* goes in at the end.
+class Around(NamedTuple):
+    """The bytes of a body before and behind its conversation."""
 
-    An empty *old* changes nothing.
-    """
+    before: bytes
+    after: bytes
 
-    old: bytes
-    new: bytes
-    tail: bytes
+    def inner(self, raw: bytes) -> bytes | None:
+        """What stands between them in *raw*, which may be a conversation; None where *raw* is not of this kind."""
+        if not raw.startswith(self.before) or not raw.endswith(self.after):
+            return None
+        inner = raw[len(self.before) : len(raw) - len(self.after)]
+        return inner if inner[:1] == b"[" and inner[-1:] == b"]" else None
 
-    def of(self, raw: bytes) -> bytes | None:
-        """*raw* after the change; None where it is not written as it was the first time."""
-        if self.old:
-            if raw.count(b'"model"') != 1 or self.old not in raw:
-                return None
-            raw = raw.replace(self.old, self.new, 1)
-        if self.tail:
-            return raw[:-1] + self.tail + b"}" if raw.endswith(b"}") else None
-        return raw
+    def of(self, inner: bytes) -> bytes:
+        """A body around the conversation *inner*."""
+        return b"".join((self.before, inner, self.after))
 
 
-def edit_between(raw: bytes, sent: bytes, model: str) -> Edit | None:
-    """How *raw* became *sent*, for a target that calls the model *model*; None where more was done than an Edit can."""
-    changed, old, new = raw, b"", b""
-    if raw != sent and (found := _MODEL.search(raw)):
-        old, new = found[0], b'"model"' + found[1] + dumps(model)
-        old, new = (b"", b"") if old == new else (old, new)
-        changed = raw.replace(old, new, 1) if old else raw
-    tail = sent[len(changed) - 1 : -1] if len(sent) > len(changed) else b""
-    edit = Edit(old, new, tail)
-    return edit if edit.of(raw) == sent else None
+def around(raw: bytes) -> Around | None:
+    """What stands around the conversation of *raw*; None where any of its members is given twice."""
+    span = member_span(raw, "messages")
+    return Around(raw[: span[0]], raw[span[1] :]) if span else None
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
     """How requests of one shape by one *identity* are sent on. It holds as long as everything it follows from does.
 
-    *prepared* and *request* are those of the first one: their body, and their conversation, are another's.
+    *asked* is what stands around their conversation as the client writes it, *sent* as the target gets it. *prepared*,
+    *request* and *options* are those of the first one, without its conversation.
     """
 
     identity: Identity
     setup: Setup
     names: Names
     known: Known
+    book: BudgetBook
     route: Route
     prepared: Prepared
     request: Request
-    edit: Edit
+    options: Mapping[str, Any]
+    asked: Around
+    sent: Around
     most_bytes: int
     """A body of that many bytes surely fits into what the target can read."""
     allowed_s: float
@@ -103,7 +98,7 @@ class Shape:
             and setup is self.setup
             and setup.names is self.names
             and services.overlay.of(self.prepared.target.provider, self.prepared.target.model) is self.known
-            and not services.budget_book
+            and services.budget_book is self.book
         )
 
 
@@ -119,9 +114,8 @@ class Opened:
 
 @dataclass(slots=True)
 class Opening(Foreword):
-    """A whole, plain request for the careful way, which may learn its shape, or goes on with what was *opened*."""
+    """Of a whole request under a plain head, for the careful way: it may learn its shape, or goes on with *opened*."""
 
-    key: tuple[str, bytes]
     opened: Opened | None = None
 
 
@@ -137,64 +131,73 @@ def close_opened(services: Services, opened: Opened) -> None:
         services.spawn(services.settle_partial(opened.exchange, None, "aborted", None))
 
 
-def key_of(identity: Identity, body: Mapping[str, Any]) -> tuple[str, bytes] | None:
-    """The name of the shape of *body*, as *identity* sends it; None where its conversation is more than text."""
-    messages = body.get("messages")
+def plain_messages(messages: Any) -> bool:
+    """Whether a conversation is nothing but text."""
     if type(messages) is not list or not 0 < len(messages) <= MOST_MESSAGES:
-        return None
+        return False
     for message in messages:
         if type(message) is not dict or message.keys() != MEMBERS:
-            return None
+            return False
         if type(message["content"]) is not str or message["role"] not in PLAIN_ROLES:
-            return None
-    return identity.tenant, dumps({name: value for name, value in body.items() if name != "messages"})
+            return False
+    return True
 
 
-def has_turns(body: Mapping[str, Any]) -> bool:
-    """Whether a model has spoken in the plain conversation of *body*."""
-    return any(message["role"] == "assistant" for message in body["messages"])
+class Found(NamedTuple):
+    """A known *shape*, and the conversation in it: as JSON, and read."""
 
+    shape: Shape
+    inner: bytes
+    messages: list[dict[str, str]]
 
-def plain_object(raw: bytes) -> dict[str, Any] | None:
-    """The JSON object that *raw* is; None where the careful way has something to say about it."""
-    if len(raw) > MOST_BYTES:
-        return None
-    try:
-        return loads_object(raw)
-    except JsonError:
-        return None
+    @property
+    def has_turns(self) -> bool:
+        """Whether a model has spoken in it."""
+        return any(message["role"] == "assistant" for message in self.messages)
 
 
 class Shapes:
-    """The shapes that were learnt, by who sends them and what they are. *ridden* counts what the lane has answered."""
+    """The shapes that were learnt, by who sends them, newest first. *ridden* counts what the lane has answered."""
 
     def __init__(self) -> None:
         self.ridden = 0
-        self._known: dict[tuple[str, bytes], Shape] = {}
+        self._known: dict[str, list[Shape]] = {}
 
-    def find(self, services: Services, identity: Identity, key: tuple[str, bytes]) -> Shape | None:
-        """The shape *key*, if it is known and still holds."""
-        shape = self._known.get(key)
-        if shape is not None and not shape.holds(services, identity):
-            del self._known[key]
+    def find(self, services: Services, identity: Identity, raw: bytes) -> Found | None:
+        """The shape of *raw*, if it is known and still holds."""
+        for shape in self._known.get(identity.tenant, ()):
+            inner = shape.asked.inner(raw)
+            if inner is None:
+                continue
+            try:
+                messages = loads(inner)
+            except JsonError:
+                continue  # more than the conversation
+            if not plain_messages(messages):
+                return None
+            if shape.holds(services, identity):
+                return Found(shape, inner, messages)
+            self._known[identity.tenant].remove(shape)
             return None
-        return shape
+        return None
 
-    def learn(self, key: tuple[str, bytes], shape: Shape) -> None:
+    def learn(self, shape: Shape) -> None:
         """Remember *shape*."""
-        if len(self._known) >= REMEMBERED:
+        tenant = shape.identity.tenant
+        known = [each for each in self._known.pop(tenant, ()) if each.asked != shape.asked]
+        while len(self._known) >= TENANTS:
             del self._known[next(iter(self._known))]
-        self._known[key] = shape
+        self._known[tenant] = [shape, *known][:EACH]
 
     def __len__(self) -> int:
-        return len(self._known)
+        return sum(map(len, self._known.values()))
 
 
 def learn(errand: Errand, committed: Committed, exchange: Exchange) -> None:
     """Remember the shape of an ordinary request that the careful way has answered."""
     opening = errand.incoming.foreword
     if isinstance(opening, Opening) and (shape := shape_of(errand, committed, exchange)):
-        errand.services.shapes.learn(opening.key, shape)
+        errand.services.shapes.learn(shape)
 
 
 def shape_of(errand: Errand, committed: Committed, exchange: Exchange) -> Shape | None:
@@ -223,11 +226,13 @@ def shape_of(errand: Errand, committed: Committed, exchange: Exchange) -> Shape 
         and not exchange.more_headers
         and not must_be_checked(asked.request, prepared)
         and not wanted(setup.loaded.settings, identity, route.name)
-        and not services.budget_book
+        and plain_messages(asked.body.get("messages"))
+        and not services.budget_book.of(identity, identity.tags, route.name)
+        and not services.budget_book.of_provider(target.provider)
         and (gate is None or not gate.limited)
     )
-    edit = edit_between(asked.raw, prepared.body, target.model) if plain else None
-    if edit is None:
+    outer, sent = (around(asked.raw), around(prepared.body)) if plain else (None, None)
+    if outer is None or sent is None or sent.inner(prepared.body) != outer.inner(asked.raw):
         return None
     rules = prepared.rules
     return Shape(
@@ -235,10 +240,13 @@ def shape_of(errand: Errand, committed: Committed, exchange: Exchange) -> Shape 
         setup,
         setup.names,
         services.overlay.of(target.provider, target.model),
+        services.budget_book,
         route,
         replace(prepared, body=b""),
         replace(asked.request, messages=()),
-        edit,
+        {name: value for name, value in asked.body.items() if name != "messages"},
+        outer,
+        sent,
         min(MOST_BYTES, rules.context_tokens or MOST_BYTES),
         errand.time_allowed_s,
         setup.loaded.settings.memory.reasoning and rules.reasoning_replay != "never",
