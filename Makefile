@@ -47,6 +47,10 @@ check: test lint types layers ## everything that .ci/run checks
 test: .venv-dev/ready ## run the tests; ARGS="tests/routing -x"
 	@.venv-dev/bin/python -m pytest $(ARGS)
 
+.PHONY: test-careful
+test-careful: .venv-dev/ready ## run the tests without the fast lane; ARGS="tests/proxy -x"
+	@MODELPORT__SERVER__FAST_LANE=false .venv-dev/bin/python -m pytest $(ARGS)
+
 .PHONY: test-node
 test-node: .venv-dev/ready ## run the tests with the JavaScript SDK (needs Node.js and npm)
 	@.venv-dev/bin/python -m pytest -m node -rs $(ARGS)

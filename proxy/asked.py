@@ -31,7 +31,9 @@ class Asked:
     id: str
     """Unique, for answers whose vendor gives none; the dialect puts its prefix before it."""
     forward: Mapping[str, str] = field(default_factory=dict)
-    """Headers that a backend of the client's own dialect is sent as they came."""
+    """Headers that a backend of the client's own vendor is sent as they came."""
+    query: str = ""
+    """What such a backend's address gets behind its path."""
     wants_count: bool = False
     """Whether the dialect tells the size of the prompt before the vendor does."""
     stream_type: str = EVENT_STREAM

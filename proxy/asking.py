@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -24,7 +24,7 @@ from proxy.live import Live, Pieces
 from proxy.prepare import Prepared
 from proxy.setup import Key
 from proxy.unfencing import Unfencer, Watched
-from proxy.whole import read_whole
+from proxy.whole import read_whole, usage_seen
 from proxy.wire import Translated
 from routing.errors import AttemptFailed
 from routing.targets import Target
@@ -112,12 +112,13 @@ class Asker:
         report_losses: bool,
         unfences: bool,
         resumes: bool = False,
+        price: Callable[[Attempt, Response | None], Awaitable[None]],
         clean: Callable[[str, Failure], Failure],
         clean_text: Callable[[str], str],
         begun: Begun | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """*begun*: what came of the first call, which has been made already."""
+        """*begun*: what came of the first call, which has been made already; *price*: puts its cost on an attempt."""
         self._asked = asked
         self._begun = begun
         self._exchange = exchange
@@ -126,6 +127,7 @@ class Asker:
         self._report_losses = report_losses
         self._unfences = unfences
         self._resumes = resumes
+        self._price = price
         self._clean = clean
         self._clean_text = clean_text
         self._now = now
@@ -164,6 +166,8 @@ class Asker:
         except (BackendError, AttemptFailed) as error:
             await committed.close()
             failure = judged(error.failure, self._asked.controls, given - self._now())
+            if attempt.usage is not None:
+                await self._price(attempt, None)
             self._exchange.failed(attempt, failure)
             raise AttemptFailed(failure) from error
         except BaseException:
@@ -211,27 +215,46 @@ class Asker:
             live = committed.live or await self._new_live(pieces, prepared, committed)
             wait_s = prepared.spec.timeouts.first_event_s - attempt.elapsed_ms() / 1000
             wait_s = max(0.001, min(wait_s, left_s))
-            if committed.live is None:
-                await live.commit(wait_s)
-                committed.live = live
-            elif committed.continued is not None:
-                parser, restorer = prepared.dialect.StreamParser(prepared.rules), _restorer(prepared)
-                committed.continued.resume(parser, restorer, live.collector.response())
-                await live.go_on(pieces, wait_s)
+            try:
+                await self._commit(live, pieces, prepared, committed, wait_s)
+            except AttemptFailed:
+                attempt.usage = committed.continued.usage if committed.continued else live.collector.usage
+                raise
         else:
             try:
                 async with asyncio.timeout(left_s):
                     raw = await (answer.read() if pieces is None else pieces.read())
             except TimeoutError as error:
                 raise AttemptFailed(Failure("timeout", "the answer did not end in time", 504)) from error
-            if answer.status >= 400:
-                raise AttemptFailed(prepared.dialect.parse_error(answer.status, raw[:MAX_ERROR_BYTES], answer.headers))
-            response, payload = read_whole(raw, prepared, self._asked)
-            if committed.live is not None:
-                raise AttemptFailed(Failure("invalid_response", "expected the rest of a stream, found one object", 502))
-            committed.response, committed.payload = response, payload
-            attempt.usage = response.usage
+            try:
+                committed.response, committed.payload = self._whole(answer, raw, prepared, committed)
+            except AttemptFailed:
+                attempt.usage = usage_seen(raw, prepared)
+                raise
+            attempt.usage = committed.response.usage
         self._exchange.saw_first_event(attempt)
+
+    @staticmethod
+    async def _commit(live: Live, pieces: Pieces, prepared: Prepared, committed: Committed, wait_s: float) -> None:
+        """Read *live*, or the rest of it, which *pieces* are, up to its first content."""
+        if committed.live is None:
+            await live.commit(wait_s)
+            committed.live = live
+        elif committed.continued is not None:
+            parser, restorer = prepared.dialect.StreamParser(prepared.rules), _restorer(prepared)
+            committed.continued.resume(parser, restorer, live.collector.response())
+            await live.go_on(pieces, wait_s)
+
+    def _whole(
+        self, answer: Answer, raw: bytes, prepared: Prepared, committed: Committed
+    ) -> tuple[Response, bytes | None]:
+        """*raw* as the answer that it is; see `read_whole`."""
+        if answer.status >= 400:
+            raise AttemptFailed(prepared.dialect.parse_error(answer.status, raw[:MAX_ERROR_BYTES], answer.headers))
+        read = read_whole(raw, prepared, self._asked)
+        if committed.live is not None:
+            raise AttemptFailed(Failure("invalid_response", "expected the rest of a stream, found one object", 502))
+        return read
 
     @staticmethod
     async def _streams(answer: Answer, pieces: Pieces, wait_s: float) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -22,7 +22,7 @@ from proxy.conforming import Judged, asked_again, judged, mended, must_be_checke
 from proxy.continuing import Sequel, followed
 from proxy.controls import LossMode
 from proxy.errors import Refused, refused
-from proxy.exchange import Books
+from proxy.exchange import Attempt, Books
 from proxy.healing import Healer, Treatment
 from proxy.media import Fetch, Fetched
 from proxy.prepare import Prepared, dialect_for, differences, prepare, refuse_losses
@@ -30,7 +30,7 @@ from proxy.providers import ProviderSpec
 from proxy.setup import Key
 from proxy.structured import repair_request
 from proxy.whole import joined
-from routing.errors import AttemptFailed
+from routing.errors import AttemptFailed, Unfit
 from routing.targets import Target
 from storage.errors import LedgerUnavailable
 from translators.complaints import in_clients_words
@@ -70,6 +70,7 @@ class Attempter:
         continuations: int = 0,
         recalled: Mapping[bytes, Found] | None = None,
         fetch: Fetch,
+        price: Callable[[Attempt, Response | None], Awaitable[None]],
         clean: Callable[[str, Failure], Failure],
         clean_text: Callable[[str], str],
         whole: bool = False,
@@ -103,6 +104,7 @@ class Attempter:
             report_losses=losses != "ignore",
             unfences=structured.validate_answers,
             resumes=resumes,
+            price=price,
             clean=clean,
             clean_text=clean_text,
             begun=begun,
@@ -114,11 +116,14 @@ class Attempter:
 
         Raises:
             AttemptFailed: it gave no answer.
-            Refused, BadRequest: the request cannot be put to it, or a loss that the client refuses.
+            Unfit: the request cannot be put to it, or not without a loss that the client refuses.
             LedgerUnavailable: the attempt could not be booked, so it was not made.
         """
         treatment = Treatment(self._healer, self._asked.request, target, self._recalled)
-        prepared = await self._prepared(target, deadline, treatment)
+        try:
+            prepared = await self._prepared(target, deadline, treatment)
+        except (BadRequest, Refused) as error:
+            raise Unfit(_failure(error)) from error
         while True:
             question = _Question(self._asked.request, treatment.recalled)
             try:
@@ -149,13 +154,17 @@ class Attempter:
         """The request as the target may take it after all; None when there is nothing else to be said."""
         target = refused_one.target
         if self._tells_in_full(failure, target.provider) or treatment.try_again(failure, refused_one):
-            prepared = await self._prepared(target, deadline, treatment)
+            try:
+                prepared = await self._prepared(target, deadline, treatment)
+            except (BadRequest, Refused) as error:
+                treatment.failed()
+                raise Unfit(_failure(error), failure) from error
             if prepared.sent != refused_one.sent:
                 return prepared
         if self._asked.memory is None and treatment.may_render(failure, refused_one):
             try:
                 prepared = await self._prepared(target, deadline, treatment)
-            except BadRequest:
+            except (BadRequest, Refused):
                 return None  # the vendor's own words tell more
             if unlike := differences(prepared, refused_one):
                 treatment.renders(failure, refused_one, unlike)
@@ -406,6 +415,6 @@ def _failure(error: AttemptFailed | BadRequest | Refused | LedgerUnavailable) ->
         case AttemptFailed() | Refused():
             return error.failure
         case BadRequest():
-            return Failure("invalid_request", error.message, 400)
+            return Failure("invalid_request", error.message, 400, code=error.code, param=error.param)
         case LedgerUnavailable():
             return Failure("overloaded", str(error), 503)

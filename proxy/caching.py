@@ -28,6 +28,7 @@ from proxy.server import Incoming, new_id
 from proxy.services import Services
 from proxy.setup import Caching, Setup
 from proxy.stored import Stored, unpack
+from proxy.vendor_headers import ACCOUNT
 from routing.targets import Route
 from storage.cache import cache_key
 from storage.errors import StorageError
@@ -112,6 +113,7 @@ def place_of(setup: Setup, route: Route, identity: Identity, asked: Asked) -> Pl
     told = {"policy": controls.policy} if controls.policy else {}
     if controls.quality is not None:
         told["quality"] = f"{controls.quality:.3g}"
+    told.update((name, value) for name, value in asked.forward.items() if name in ACCOUNT)
     losses = controls.losses or route.losses
     question = None if once else _question(caching, route, identity, request, {**told, "losses": losses})
     if controls.idempotency_key is not None:

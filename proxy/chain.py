@@ -47,7 +47,7 @@ def resolve(setup: Setup, model: str, controls: Controls, identity: Identity) ->
     except TooManyTargets as error:
         raise refused(400, str(error), param="models") from error
     configured = not chain and name in setup.loaded.settings.routes
-    route = check_scope(identity, route, name, configured=configured)
+    route = check_scope(identity, route, name, configured=configured, providers=setup.specs)
     route = replace(route, policy=controls.policy) if controls.policy else route
     return replace(route, losses=identity.losses) if identity.losses else route
 

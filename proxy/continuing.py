@@ -350,6 +350,13 @@ class Continued(Translated):
         """The end of an answer that nothing continues."""
         return self._rendered(self.seam.release())
 
+    @property
+    def usage(self) -> Usage | None:
+        """What the vendor has reported of the present call, which may have given nothing yet."""
+        if self._so_far is None:
+            return self.seam.usage
+        return next((event.usage for event in reversed(self._waiting) if isinstance(event, UsageReport)), None)
+
     def paused(self, so_far: Response) -> Response:
         """*so_far* with the interruption that is held back."""
         finish = self.seam.finish

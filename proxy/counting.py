@@ -23,6 +23,7 @@ from proxy.prepare import dialect_for
 from proxy.server import Incoming
 from proxy.services import Services
 from proxy.setup import Key, Setup
+from proxy.vendor_headers import understood, with_query
 from routing.errors import AttemptFailed
 from routing.targets import Route, Target
 from storage.errors import LedgerUnavailable
@@ -87,10 +88,10 @@ async def _by_vendor(
         relayed = put.dialect.relay_request(put.raw, put.body, put.request, rules, target.model)
         short = Short(
             "count",
-            _path(setup, asked, target),
+            with_query(_path(setup, asked, target), asked.query),
             relayed.body,
             BACKENDS[own].parse_error,
-            {**rules.headers, **asked.forward},
+            {**rules.headers, **understood(asked.forward, spec, (own,))},
         )
         raw, made = await call(setup, exchange, target, key, deadline, short=short)
         made.cost_nanousd = 0

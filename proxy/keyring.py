@@ -12,7 +12,7 @@ import logging
 import secrets
 import string
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, Protocol
@@ -66,15 +66,24 @@ class Entry:
     key: Key
     identity: Identity
     meters: tuple[Meter, ...]
+    ends_us: int | None
+    """When it ends, in microseconds since 1970: at its own end or at that of a key that made it."""
 
 
-def why_not(key: Key, now: float) -> str | None:
-    """Why *key* does not get in; None when it does. *now* is Unix seconds."""
+def why_not(entry: Entry, now: float) -> str | None:
+    """Why a key does not get in; None when it does. *now* is Unix seconds."""
+    key = entry.key
     if key.revoked_us is not None:
         return f"the key {key.shown} ({key.name}) was revoked"
-    if key.expires_us is not None and key.expires_us <= now * 1_000_000:
-        return f"the key {key.shown} ({key.name}) expired at {moment(key.expires_us)}"
-    return None
+    if entry.ends_us is None or entry.ends_us > now * 1_000_000:
+        return None
+    told = f"the key {key.shown} ({key.name}) expired at {moment(entry.ends_us)}"
+    return told if entry.ends_us == key.expires_us else f"{told}, with the key that made it"
+
+
+def earliest_end_us(line: Iterable[Key]) -> int | None:
+    """When the first of some keys ends; None: none of them does. What was revoked binds by its end as before."""
+    return min((key.expires_us for key in line if key.expires_us is not None), default=None)
 
 
 class Keyring:
@@ -117,7 +126,7 @@ class Keyring:
         if found is None or not same:
             return None
         entry = self.entries[found.key]
-        reason = why_not(entry.key, self.now())
+        reason = why_not(entry, self.now())
         if reason is None and found.until_us is not None and found.until_us <= self.now() * 1_000_000:
             reason = f"the key was replaced; since {moment(found.until_us)} only {entry.key.shown} is valid"
         return entry, reason
@@ -143,7 +152,7 @@ class Keyring:
         return any(
             (anywhere or entry.identity.organisation is None)
             and not entry.identity.roles.isdisjoint(roles)
-            and why_not(entry.key, now) is None
+            and why_not(entry, now) is None
             for entry in self.entries.values()
         )
 
@@ -220,7 +229,8 @@ class Keyring:
             losses=next((settings.losses for settings in own if settings.losses), None),
             logs=next((settings.logs for settings in own if settings.logs is not None), None),
         )
-        return Entry(key, identity, tuple(meter for each in line if (meter := self._meter(each))))
+        meters = tuple(meter for each in line if (meter := self._meter(each)))
+        return Entry(key, identity, meters, earliest_end_us(line))
 
     def _given(self, key: Key) -> list[tuple[str, Settings]]:
         """What *key* was given, then its team, then its organisation; each with what messages call it."""
@@ -242,6 +252,24 @@ class Keyring:
         throttle.tokens_per_minute = limits.tokens_per_minute
         throttle.concurrent = limits.concurrent
         return Meter(f"the key {key.shown}", throttle)
+
+    def ends_us(self, key: Key) -> int | None:
+        """When *key*, which need not be in force yet, ends: no later than any of the keys that made it."""
+        maker = self.entries.get(key.maker)
+        return earliest_end_us([key, *self._line(maker)] if maker else [key])
+
+    def valid_heirs(self, key: Key) -> list[Key]:
+        """The keys that *key* or one of its making has made, and that get in."""
+        now = self.now()
+        return [
+            entry.key
+            for entry in self.entries.values()
+            if key.id in entry.identity.makers and why_not(entry, now) is None
+        ]
+
+    def _line(self, entry: Entry) -> list[Key]:
+        """The key of *entry* and those behind it, nearest first."""
+        return [entry.key, *(self.entries[key_id].key for key_id in entry.identity.makers)]
 
     def limits(self, key: Key) -> Limits:
         """How much *key* may ask."""

@@ -4,6 +4,10 @@ A URL from a request is an address that a stranger chose. So: http and https onl
 after resolution and connected to exactly as checked, bounded size and time, and a type that the bytes bear out.
 Redirects are followed a few times, each of them under the same guard; nothing of ours goes along: no cookie, no key.
 A fetch that fails is a 400 that names the part; nothing is left out in silence.
+
+No server is ever sent the address of a local file, and one that fetches nothing (`Rules.image_urls`,
+`Rules.file_urls`) is sent no address at all, whatever the kind of part or the dialect: what cannot be fetched for it
+is refused.
 """
 
 from __future__ import annotations
@@ -23,9 +27,10 @@ from proxy.backends.inflate import BadEncoding, Inflater
 from proxy.errors import refused
 from proxy.file_types import UNDECLARED, is_page, marked, type_of
 from proxy.late_tls import late_context
+from translators.addresses import addresses, is_local_file
 from translators.dialect import Rules
 from translators.losses import placed, result_placed
-from translators.neutral import Audio, Document, Image, Message, Part, Request, Source, ToolResult
+from translators.neutral import Audio, Document, Image, Message, Opaque, Part, Request, Source, ToolResult
 
 MAX_MEDIA_BYTES: Final = 20 * 1024 * 1024
 MAX_FILES: Final = 100
@@ -305,6 +310,46 @@ async def _parts(
 
 def _must_fetch(part: Image | Audio | Document, rules: Rules) -> bool:
     url = part.source.url
-    if url is None or (rules.image_url_prefixes and url.startswith(rules.image_url_prefixes)):
+    if url is None:
         return False
-    return bool(rules.image_url_prefixes) or not (rules.image_urls if isinstance(part, Image) else rules.file_urls)
+    if not (rules.image_urls if isinstance(part, Image) else rules.file_urls):
+        return True
+    return bool(rules.image_url_prefixes) and not url.startswith(rules.image_url_prefixes)
+
+
+_CARRIERS: Final = (Image, Audio, Document, Opaque, ToolResult)
+
+
+def refuse_addresses(request: Request, rules: Rules, dialect: str) -> None:
+    """Checks what is left of addresses in *request* once `inline_remote` is done, for a server of *dialect*.
+
+    Raises:
+        Refused: 400 naming the part: it holds the address of a local file, or any for a server that fetches nothing.
+    """
+    for index, message in enumerate(request.messages):
+        if any(isinstance(part, _CARRIERS) for part in message.parts):
+            _refuse_addresses(placed(message, index, request.dialect), request.dialect, rules, dialect)
+
+
+def _refuse_addresses(parts: Sequence[tuple[str, Part]], client: str, rules: Rules, dialect: str) -> None:
+    for place, part in parts:
+        if isinstance(part, ToolResult):
+            _refuse_addresses(result_placed(part, place, client), client, rules, dialect)
+            continue
+        # Servers of chat completions have no place for a file's address, and those beyond may say so themselves.
+        fetches = rules.image_urls or (rules.file_urls and not isinstance(part, Image))
+        for address in addresses(part, dialect):
+            if is_local_file(address):
+                raise refused(
+                    400,
+                    f"{place}: expected content, or an http or https URL, found the address of a local file",
+                    param=place,
+                    code="invalid_media_url",
+                )
+            if not fetches:
+                raise refused(
+                    400,
+                    f"{place}: expected the content as base64 or a data URL: the target is sent no address to fetch",
+                    param=place,
+                    code="invalid_media_url",
+                )

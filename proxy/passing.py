@@ -37,6 +37,7 @@ from proxy.scopes import check_scope
 from proxy.server import Incoming, read_body
 from proxy.services import Services
 from proxy.setup import Key, Setup
+from proxy.spelling import PASSED_ON, check_names
 from routing.errors import AttemptFailed
 from routing.pricing import usage_of_raw
 from routing.targets import Route, Target
@@ -66,8 +67,8 @@ MAX_ANSWER: Final = 16 * 1024**3
 NO_MODEL: Final = "-"
 """What the ledger says where no model is named."""
 
-SENT: Final = ("content-type", "accept", "openai-beta", "anthropic-beta", "anthropic-version", "range")
-"""Headers of the client that the provider gets. The client's own credentials are never among them."""
+SENT: Final = ("content-type", "accept", "range")
+"""Headers of the client that every provider gets; its vendor gets its own besides (`proxy.vendor_headers`)."""
 RETURNED: Final = ("content-type", "content-disposition", "content-range", "accept-ranges", "openai-processing-ms")
 
 UNTRUSTED: Final[Mapping[str, str]] = {
@@ -86,9 +87,27 @@ UNMETERED: Final = frozenset({"images", "audio"})
 """Their tokens are not all of one price, so that a price for text would be wrong: the cost stays unknown."""
 COUNTABLE: Final = frozenset({"chat", "completions", "embeddings", "moderations", "rerank", "responses"})
 """Those whose answers say what is billed; what the others cost, no budget can know before."""
+ONE_MODEL: Final = frozenset(
+    f"/v1/{path}"
+    for path in (
+        "audio/speech",
+        "audio/transcriptions",
+        "audio/translations",
+        "images/edits",
+        "images/generations",
+        "images/variations",
+        "moderations",
+        "ocr",
+        "rerank",
+    )
+)
+"""Where the model that a request names is the only one that it comes to. Files, batches, jobs and whatever is not known
+here may come to any model of the account."""
+KEPT_STATUSES: Final = frozenset({400, 404, 405, 409, 410, 412, 413, 415, 416, 422, 423, 428})
+"""What a vendor says of the things that it keeps, and not of the way to it: the client gets it as it is."""
 
-_CREDENTIALS: Final = frozenset({"key"})
-"""Words of a query that say who asks: they stay here."""
+_VERSIONED: Final = re.compile(r"/v[0-9][0-9a-z]*/?$")
+"""A base URL that ends in a version."""
 SLOWEST: Final = 16 * 1024
 """Bytes a second that an answer has to come with once its time is over: large files take long, dribbles do not."""
 MAYBE_STREAMS: Final = frozenset({"", "application/json", "text/plain", "application/octet-stream"})
@@ -201,13 +220,14 @@ async def _parcel(services: Services, incoming: Incoming, provider: str | None) 
         raise refused(400, "the path must not lead elsewhere (. or ..)", code="invalid_path")
     if "upgrade" in request.headers.get("Connection", "").lower():
         raise refused(501, f"{path[:200]}: WebSocket connections are not relayed", code="not_supported")
-    query = _query(request.rel_url.raw_query_string)
+    query = vendor_query(request.rel_url.raw_query_string, read=False)
     headers = {name: request.headers[name] for name in SENT if name in request.headers}
+    headers |= all_vendor_headers(request.headers)
     if request.can_read_body:
         headers.setdefault("content-type", "application/octet-stream")
     parcel = Parcel(
         request.method,
-        path + query,
+        with_query(path, query),
         headers,
         Controls(),
         claim_of(services, incoming),
@@ -232,12 +252,6 @@ def leads_elsewhere(step: str) -> bool:
     return step.partition(";")[0] in {".", ".."} or not step.isprintable() or "/" in step or "\\" in step
 
 
-def _query(raw: str) -> str:
-    """What the provider gets of the query."""
-    kept = [each for each in raw.split("&") if each and unquote(each.partition("=")[0]) not in _CREDENTIALS]
-    return f"?{'&'.join(kept)}" if kept else ""
-
-
 def _fields(body: bytes, *, needed: bool) -> dict[str, Any]:
     """The body's JSON. Where it is *needed* to find the provider, its `model` has to be readable.
 
@@ -250,6 +264,7 @@ def _fields(body: bytes, *, needed: bool) -> dict[str, Any]:
         if needed:
             raise refused(400, f"the request body: {error}", code="invalid_json") from error
         return {}  # the provider that was named may know what to do with it
+    check_names(body, fields, PASSED_ON)
     model = fields.get("model")
     if needed and model is not None and not isinstance(model, str):
         raise refused(400, f"model: expected a string, found {type_name(model)}", param="model", code="invalid_type")
@@ -433,8 +448,11 @@ class _Attempts:
             self.exchange.failed(attempt, failure)
             if self.parcel.objection is not None:
                 raise self.parcel.objection from error
-            if self.parcel.spent or (self.parcel.creates and error.failure.kind not in NOTHING_WAS_DONE):
-                raise Refused(for_client(error.failure, spec.name, self.setup.redactor)) from error
+            final = error.failure.status in VENDORS_WORD or (
+                self.parcel.creates and error.failure.kind not in NOTHING_WAS_DONE
+            )
+            if self.parcel.spent or final:
+                raise Refused(self._told(error.failure, spec)) from error
             raise AttemptFailed(failure) from error
         except BaseException:
             await stack.aclose()
@@ -443,6 +461,10 @@ class _Attempts:
         self.exchange.saw_first_event(attempt)
         return Passing(answer, attempt, stack)
 
+    def _told(self, failure: Failure, spec: ProviderSpec) -> Failure:
+        kept = failure.status in KEPT_STATUSES
+        return for_client(failure, spec.name, self.setup.redactor, kept=kept)
+
     def _call(self, target: Target, spec: ProviderSpec, key: Key | None, deadline: float) -> Call:
         parcel = self.parcel
         body = parcel.named(target.model) if target.model != NO_MODEL else parcel.named("")
@@ -450,27 +472,24 @@ class _Attempts:
         if parcel.rest is not None:
             parcel.spent = True
             upload = _joined(body, parcel.rest, parcel)
-        # The base URL of an OpenAI-compatible server ends in its version, whatever that is.
-        below = parcel.path.removeprefix("/v1") if spec.dialect.startswith("openai") else parcel.path
         return Call(
             model=target.model,
             body=b"" if upload else body,
             stream=False,
             method=parcel.method,
             upload=upload,
-            path=below,
+            path=_below(parcel.path, spec),
             key=key.secret if key else None,
-            headers=_understood(parcel.headers, spec),
+            headers=understood(parcel.headers, spec),
             timeouts=spec.timeouts,
             max_answer_bytes=MAX_ANSWER,
         )
 
 
-def _understood(headers: Mapping[str, str], spec: ProviderSpec) -> dict[str, str]:
-    """*headers* without those of another vendor."""
-    vendor = {"openai-": "openai", "anthropic-": "anthropic"}
-    foreign = tuple(prefix for prefix, stem in vendor.items() if not any(each.startswith(stem) for each in spec.speaks))
-    return {name: value for name, value in headers.items() if not (foreign and name.startswith(foreign))}
+def _below(path: str, spec: ProviderSpec) -> str:
+    """*path* below the base URL of *spec*. That of an OpenAI-compatible server stands for a version, whatever it is."""
+    versioned = spec.dialect.startswith("openai") or _VERSIONED.search(spec.base_url)
+    return path.removeprefix("/v1") if versioned else path
 
 
 async def _beginning(answer: Answer, most: int) -> bytes:

@@ -269,6 +269,7 @@ def _attempter(
         continuations=setup.loaded.settings.retry.continuations,
         recalled=recalled,
         fetch=services.media.fetch,
+        price=services.price,
         clean=lambda where, failure: for_client(failure, where, setup.redactor),
         clean_text=setup.redactor.clean,
         whole=whole or errand.renews,

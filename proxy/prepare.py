@@ -10,8 +10,9 @@ from typing import Any, Final
 from proxy.asked import Asked
 from proxy.controls import LossMode
 from proxy.errors import refused
-from proxy.media import Fetch, inline_remote
+from proxy.media import Fetch, inline_remote, refuse_addresses
 from proxy.providers import ProviderSpec
+from proxy.vendor_headers import understood, with_query
 from routing.targets import Target
 from translators.codec import REMOVED, dumps, loads_object, splice
 from translators.custom_tools import as_functions, custom_names
@@ -96,6 +97,7 @@ async def prepare(
     if request.dialect != spoken or not rules.image_urls or not may_relay:
         # What a client says in the vendor's own dialect the vendor takes; a server that fetches nothing still does not.
         request = await inline_remote(request, rules, fetch)
+    refuse_addresses(request, rules, spoken)
     if recalled:
         request = reattached(
             request, recalled, spoken, lambda origin: knows_again(origin, target, spoken), rules.reasoning_replay
@@ -117,15 +119,16 @@ def _relayed(way: _Way) -> Prepared:
     body = relayed.body
     if "stream" in asked.body and way.stream is not request.stream:
         body = splice(body, {"stream": False, "stream_options": REMOVED})
+    path = way.spec.path(way.spoken, way.target.model, stream=way.stream)
     return Prepared(
         way.target,
         way.spec,
         rules,
         SPOKEN[way.spoken],
-        way.spec.path(way.spoken, way.target.model, stream=way.stream),
+        with_query(path, asked.query),
         body,
         [*way.lost, *relayed.losses],
-        {**rules.headers, **asked.forward},
+        {**rules.headers, **understood(asked.forward, way.spec, (way.spoken,))},
         verbatim=True,
         stream=way.stream,
     )
@@ -153,16 +156,16 @@ def _rendered(way: _Way, request: Request) -> Prepared:
     if fan_out > 1:
         place = field_of(way.asked.request, "n")
         lost.append(Loss(place, "emulated", f"{spoken} gives one answer; it is asked {fan_out} times"))
-    forward = way.asked.forward if request.dialect == spoken else {}
+    path = way.spec.path(spoken, way.target.model, stream=stream)
     return Prepared(
         way.target,
         way.spec,
         rules,
         dialect,
-        way.spec.path(spoken, way.target.model, stream=stream),
+        with_query(path, way.asked.query if request.dialect == spoken else ""),
         dumps(rendered.body),
         lost,
-        {**rules.headers, **rendered.headers, **forward},
+        {**rules.headers, **rendered.headers, **understood(way.asked.forward, way.spec, (spoken,))},
         rendered.tool_names,
         custom,
         stream=stream,

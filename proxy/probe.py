@@ -64,6 +64,7 @@ async def probe(services: Services, spec: ProviderSpec) -> Mapping[str, Any]:
         healer=services.healer,
         structured=setup.loaded.settings.structured,
         fetch=services.media.fetch,
+        price=services.price,
         clean=lambda where, failure: for_client(failure, where, setup.redactor),
         clean_text=setup.redactor.clean,
     )

@@ -209,6 +209,7 @@ class Asking:
             structured=setup.structured(self.route.name),
             continuations=setup.loaded.settings.retry.continuations,
             fetch=self.services.media.fetch,
+            price=self.services.price,
             clean=lambda where, failure: for_client(failure, where, setup.redactor),
             clean_text=setup.redactor.clean,
         )

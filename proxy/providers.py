@@ -241,7 +241,7 @@ def _spec(
     elif own.enabled and backend == "http" and not base_url:
         addressless = f"no base_url: set {' or '.join(row.get('base_url_env', ()))}"
         why_off = f"{why_off}; {addressless}" if why_off else addressless
-    near = LOCAL_QUIRKS if not row and dialect == "openai_chat" and _is_local(base_url) else {}
+    near = LOCAL_QUIRKS if _is_local(base_url) else {}
     own_quirks = quirks({**near, **row.get("quirks", {}), **own.quirks})
     local_models = _local_models(own)
     return ProviderSpec(

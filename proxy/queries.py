@@ -393,7 +393,7 @@ def _own_limit(services: Services, incoming: Incoming) -> int | None:
 def _check_key(services: Services, incoming: Incoming) -> None:
     """Raises Refused: the key has been revoked or has expired while its query waited."""
     entry = services.keyring.entries.get(incoming.identity.key_id or "")
-    if entry is not None and (reason := why_not(entry.key, services.keyring.now())):
+    if entry is not None and (reason := why_not(entry, services.keyring.now())):
         raise refused(401, reason, kind="authentication", code="invalid_api_key")
 
 

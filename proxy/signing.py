@@ -93,7 +93,7 @@ class Signatures:
         entry = self._keyring.entries.get(signed.key_id)
         if entry is None or entry.key.signing is None:
             raise UnknownKey(f"{KEY}: no key of that id signs its requests", "invalid_signature")
-        if reason := why_not(entry.key, self._now()):
+        if reason := why_not(entry, self._now()):
             raise invalid_key(reason)
         secret = self._keyring.signing_secret(entry)
         if secret is None:

@@ -28,6 +28,7 @@ from translators.neutral import (
     Text,
     Thinking,
     Usage,
+    UsageReport,
 )
 
 LONGEST_PREFACE: Final = 400
@@ -197,7 +198,8 @@ class Watched(StreamRelay):
                 self._relay, self._decided = self._translated(), True
                 return self._relay.feed(b"".join(self._raw))
             case None:
-                return Relayed(b"", ())
+                # Told at once, as a call that breaks off here costs it; told again with all that is held back.
+                return Relayed(b"", [event for event in step.events if isinstance(event, UsageReport)])
 
     @override
     def end(self) -> Relayed:

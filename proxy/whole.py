@@ -23,7 +23,7 @@ def read_whole(raw: bytes, prepared: Prepared, asked: Asked) -> tuple[Response, 
         AttemptFailed: it is an error in disguise, or not an answer of the dialect.
     """
     try:
-        if raw.lstrip()[:5] in {b"data:", b"event"}:
+        if _is_stream(raw):
             return _collected(raw, prepared), None
         body = loads_object(raw)
         if failure := prepared.dialect.error_in(body):
@@ -41,10 +41,28 @@ def read_whole(raw: bytes, prepared: Prepared, asked: Asked) -> tuple[Response, 
     return Restorer(prepared.tool_names, prepared.custom).response(response), None
 
 
+def usage_seen(raw: bytes, prepared: Prepared) -> Usage | None:
+    """The tokens that *raw* tells, the body of an error or of what should have been an answer."""
+    if _is_stream(raw):
+        return _streamed(raw, prepared).usage
+    try:
+        return prepared.dialect.usage_in(loads_object(raw))
+    except JsonError:
+        return None
+
+
+def _is_stream(raw: bytes) -> bool:
+    return raw.lstrip()[:5] in {b"data:", b"event"}
+
+
+def _streamed(raw: bytes, prepared: Prepared) -> Response:
+    parser = prepared.dialect.StreamParser(prepared.rules)
+    return collect([*parser.feed(raw), *parser.close()])
+
+
 def _collected(raw: bytes, prepared: Prepared) -> Response:
     """The whole answer of a server that streams whether asked to or not."""
-    parser = prepared.dialect.StreamParser(prepared.rules)
-    response = collect([*parser.feed(raw), *parser.close()])
+    response = _streamed(raw, prepared)
     if response.failure:
         raise AttemptFailed(response.failure)
     return Restorer(prepared.tool_names, prepared.custom).response(response)

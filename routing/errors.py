@@ -9,6 +9,7 @@ RoutingError
 ├── BadRow              shipped or configured data is wrong (a rule, a price, a target): start-up stops
 ├── AttemptFailed       one attempt gave no answer; raised by the caller's attempt, consumed by the executor
 │   └── NotSent         it was not even made: something of ours forbids it (a budget, a limit); another target may do
+│       └── Unfit       the request cannot be put to this target, or not without a loss that its client refuses
 └── ChainExhausted      no target answered: the status of `failure`, with every attempt
 """
 
@@ -97,6 +98,17 @@ class AttemptFailed(RoutingError):
 
 class NotSent(AttemptFailed):
     """An attempt was not made, because of a rule of ours. It says nothing of the target; *failure* is the client's."""
+
+
+class Unfit(NotSent):
+    """The request cannot be put to this target as the client wants it. Asking it later is of no use.
+
+    *answered* is what the target said when it was asked in vain before that was known.
+    """
+
+    def __init__(self, failure: Failure, answered: Failure | None = None) -> None:
+        super().__init__(failure)
+        self.answered = answered
 
 
 class ChainExhausted(RoutingError):

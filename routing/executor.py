@@ -6,6 +6,8 @@ only a wait that the vendors themselves asked for is kept, and then the request 
 Moving on to another target or key costs no pause. Only the last target is asked a second time, after one.
 A target that our own limits keep closed for the moment is passed over, too; it is waited for, in its queue, only when
 no other one answers.
+A target that the request cannot be put to is as good as not there: what ends the chain is what the others do, and the
+request is at fault only where it fits none of them.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from random import Random
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from routing.breaker import Breaker, Breakers
-from routing.errors import AttemptFailed, ChainExhausted, NotSent
+from routing.errors import AttemptFailed, ChainExhausted, NotSent, Unfit
 from routing.limits import KeyRing
 from routing.retry import Patience, RetryBudget, action_for
 from routing.targets import Target
@@ -113,7 +115,7 @@ async def run(
 
     Raises:
         ChainExhausted: no target answered.
-        NotSent: nothing was asked, because a rule of ours forbids every target.
+        NotSent: nothing was asked, because a rule of ours forbids every target; Unfit: the request fits none of them.
     """
     walk = Walk(
         chain,
@@ -156,6 +158,7 @@ class Walk(Generic[T]):
     attempts: list[Attempted] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     forbidden: list[NotSent] = field(default_factory=list)
+    unfit: dict[Target, Unfit] = field(default_factory=dict)
     closed: list[tuple[Target, int]] = field(default_factory=list)
     """Targets and keys that our own limits kept closed when they were come to."""
 
@@ -170,7 +173,7 @@ class Walk(Generic[T]):
                 return result
             if isinstance(result, NotSent):
                 self.place += 1
-                step = self._next() or await self._turn()
+                step = self._next() or await self._turn() or (None if self.attempts else self._last_resort())
                 continue
             action = action_for(result, self.fallback_on)
             if action == "stop":
@@ -189,7 +192,14 @@ class Walk(Generic[T]):
             value = await self.attempt(target, ring.keys[index], self.deadline)
         except NotSent as forbidden:
             breaker.released()
-            self._note(target, forbidden)
+            if isinstance(forbidden, Unfit):
+                self.unfit[target] = forbidden
+                if forbidden.answered is None:
+                    self._skip(target, forbidden.failure)
+                else:
+                    self.attempts.append(Attempted(target, index, forbidden.answered, started, self.now()))
+            else:
+                self._note(target, forbidden)
             return forbidden
         except AttemptFailed as failed:
             self.attempts.append(Attempted(target, index, failed.failure, started, self.now()))
@@ -228,6 +238,8 @@ class Walk(Generic[T]):
                 raise ChainExhausted(result, self.attempts, self.skipped)
         if self.forbidden and not self.attempts:
             raise min(reversed(self.forbidden), key=_wait_s)
+        if self.unfit and self.unfit.keys() >= set(self.chain):
+            raise next(iter(self.unfit.values()))
         raise ChainExhausted(reported(self.attempts, self.skipped), self.attempts, self.skipped)
 
     def _next(self) -> Step | None:
@@ -265,7 +277,9 @@ class Walk(Generic[T]):
 
     def _note(self, target: Target, forbidden: NotSent) -> None:
         self.forbidden.append(forbidden)
-        failure = forbidden.failure
+        self._skip(target, forbidden.failure)
+
+    def _skip(self, target: Target, failure: Failure) -> None:
         self.skipped = [left for left in self.skipped if left.target is not target]
         self.skipped.append(Skipped(target, failure.message, failure.retry_after_s or 0.0, failure.kind))
 
@@ -295,6 +309,8 @@ class Walk(Generic[T]):
         """Nothing is usable: a target whose breaker would take a probe, else the first one; None if all must wait."""
         found: list[tuple[bool, int, int]] = []
         for place, target in enumerate(self.chain):
+            if target in self.unfit:
+                continue
             ring = self.key_rings[target.provider]
             index = ring.take(target.model)
             if index is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import orjson
@@ -21,6 +21,10 @@ _WIDE: Final = b"0" * 19
 """Digits of a whole number that may not fit into 64 bits."""
 _STEP: Final = 6
 """Whoever looks at every sixth byte sees at least three of any 19 in a row."""
+_MANY_NAMES: Final = 24
+"""More members than a request has: to look for each of them would take longer than to find them all."""
+_HIDDEN: Final = re.compile(rb"\\u00(?:3[0-9]|[46][1-9a-fA-F]|[57][0-9aA]|5[fF])")
+"""A letter, digit or underscore written as an escape, as no serializer does (some do so with `<`, `&` or a quote)."""
 
 
 class JsonError(ValueError):
@@ -196,6 +200,31 @@ def member_span(body: bytes, name: str) -> tuple[int, int] | None:
     found = _member_spans(body)
     spans = {key: (start, end) for key, _, start, end in found}
     return spans.get(name) if len(spans) == len(found) else None
+
+
+def repeated_name(body: bytes, parsed: Mapping[str, Any]) -> str | None:
+    """The first top-level name of *body*, a JSON object, that is given again, in whatever spelling; None: none is.
+
+    *parsed* is what *body* says to `loads_object`.
+    """
+    if dumps(parsed) == body or not _may_repeat(body, parsed):
+        return None
+    seen: set[str] = set()
+    for name, *_ in _member_spans(body):
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
+
+
+def _may_repeat(body: bytes, names: Collection[str]) -> bool:
+    """Whether it takes a look at the members of *body* to say that each of *names* is there once."""
+    if len(names) > _MANY_NAMES or not all(name.isascii() and name.isidentifier() for name in names):
+        return True
+    if b"\\u00" in body and _HIDDEN.search(body):
+        return True
+    quoted = [b'"%b"' % name.encode() for name in names]
+    return any(body.find(each) != body.rfind(each) for each in quoted)
 
 
 def _member_spans(body: bytes) -> list[tuple[str, int, int, int]]:

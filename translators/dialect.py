@@ -6,6 +6,7 @@
     parse_error(status, body, headers) -> Failure   render_error(failure, request_id) -> (status, dict)
                                                     unshown(response, to) -> losses
     error_in(body) -> Failure | None                StreamRenderer(to)
+    usage_in(body) -> Usage | None
     StreamParser(rules)                             relay_request, relay_response, StreamRelay: the verbatim way
     TAKES_N, TAKES_CUSTOM_TOOLS
 
@@ -274,3 +275,6 @@ class BackendDialect(Protocol):
 
     def error_in(self, body: Mapping[str, Any]) -> Failure | None:
         """The error that some servers put into an answer of status 200."""
+
+    def usage_in(self, body: Mapping[str, Any]) -> Usage | None:
+        """The tokens that *body* tells, be it an answer, a broken one or an error; None when it tells none."""

@@ -280,7 +280,7 @@ def list_all(server: Server, *, everything: bool, as_json: bool) -> None:
                 row.get("team") or row.get("organisation"),
                 ", ".join([*(row.get("routes") or ()), *(row.get("models") or ())]) or "everything",
                 _budget(table(row.get("budget"))),
-                row.get("expires_at"),
+                row.get("ends_at"),
                 row.get("last_used_at"),
             )
             for row in rows

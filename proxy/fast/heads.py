@@ -48,7 +48,8 @@ _NOT_ORDINARY: Final = frozenset(
     }
 )
 """What changes how a request is framed, or what becomes of it. `connection: keep-alive` says nothing new."""
-_CONTROLS: Final = "x-modelport-"
+_SPEAKS: Final = ("x-modelport-", "openai-")
+"""How headers begin that say something of the request to the proxy or to the vendor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def read_head(head: bytes) -> Mapping[str, str] | None:
         if found is None:
             return None
         name, value = found[1].decode().lower(), (found[2] or b"").decode()
-        if name in headers or name.startswith(_CONTROLS):
+        if name in headers or name.startswith(_SPEAKS):
             return None
         if name in _NOT_ORDINARY and (name, value.lower()) != ("connection", "keep-alive"):
             return None

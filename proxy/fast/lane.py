@@ -370,6 +370,7 @@ class Ride:
             continuations=0,
             report_losses=True,
             unfences=False,
+            price=self.services.price,
             clean=lambda where, failure: for_client(failure, where, setup.redactor),
             clean_text=setup.redactor.clean,
         )

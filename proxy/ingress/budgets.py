@@ -120,7 +120,8 @@ async def change_budget(services: Services, incoming: Incoming) -> web.StreamRes
 async def remove_budget(services: Services, incoming: Incoming) -> web.StreamResponse:
     """Remove a budget, and what it has counted. The ledger stays as it is."""
     old = (await _found(services, incoming)).budget
-    _check_made_here(old)
+    if not _is_left_over(services, old):
+        _check_made_here(old)
     entry = services.audit.entry(incoming.identity, "budget.removed", old.id, before=shown_budget(old))
     await services.budgets.remove(old.id, entry)
     await services.renew_budgets()
@@ -226,6 +227,22 @@ def _check_name(services: Services, name: str) -> None:
     """Raises Refused, 409: a budget of the configuration or of this API has that name."""
     if any(budget.name == name and budget.origin != "key" for budget in services.budget_book.every):
         raise refused(409, f"name: a budget is called {name!r} already", param="name", code="name_taken")
+
+
+def _is_left_over(services: Services, budget: Budget) -> bool:
+    """Whether a budget came with a key that was revoked, and binds none of its making that still gets in."""
+    entry = services.keyring.entries.get(budget.subject) if budget.origin == "key" else None
+    if entry is None or entry.key.revoked_us is None:
+        return False
+    heirs = services.keyring.valid_heirs(entry.key)
+    if heirs:
+        names = ", ".join(f"{heir.id} ({heir.name})" for heir in heirs[:5])
+        told = (
+            f"the key {budget.subject} was revoked, but the budget binds keys of its making: {names}; revoke these"
+            f" first, or take the budget from them with PATCH /api/v1/keys/{budget.subject} and budget null"
+        )
+        raise refused(409, told, code="budget_in_use")
+    return True
 
 
 def _check_made_here(budget: Budget) -> None:

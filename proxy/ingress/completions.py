@@ -20,6 +20,7 @@ from proxy.pipeline import answer
 from proxy.prompts import answer_each
 from proxy.server import Incoming
 from proxy.services import Services
+from proxy.vendor_headers import vendor_headers, vendor_query
 from translators.neutral import Request
 from translators.openai_text import DIALECT, client, split
 
@@ -38,7 +39,17 @@ async def text_completions(services: Services, incoming: Incoming) -> web.Stream
         controls = read_controls(incoming.http.headers, body)
         if controls.chain and body.get("model") is None:
             body["model"] = controls.chain[0]
-        return Asked(client, raw, body, read(body), controls, created=int(time.time()), id=incoming.answer_id)
+        return Asked(
+            client,
+            raw,
+            body,
+            read(body),
+            controls,
+            created=int(time.time()),
+            id=incoming.answer_id,
+            forward=vendor_headers(incoming.http.headers, "openai"),
+            query=vendor_query(incoming.http.rel_url.raw_query_string, read=True),
+        )
 
     whole = await read_question(services, incoming, asked)
     if is_one_text(whole.body.get("prompt")):

@@ -16,6 +16,7 @@ from proxy.ingress.questions import read_question
 from proxy.pipeline import answer
 from proxy.server import Incoming
 from proxy.services import Services
+from proxy.vendor_headers import vendor_query
 from translators.gemini import client, client_array
 
 METHODS: Final = ("generateContent", "streamGenerateContent", "countTokens")
@@ -49,6 +50,7 @@ async def generate(services: Services, incoming: Incoming) -> web.StreamResponse
             read_controls(incoming.http.headers, body),
             created=int(time.time()),
             id=incoming.answer_id,
+            query=vendor_query(incoming.http.rel_url.raw_query_string, read=True),
             stream_type=EVENT_STREAM if as_events else "application/json; charset=utf-8",
         )
 

@@ -23,7 +23,7 @@ from proxy.ingress.bodies import read_model
 from proxy.ingress.json import json_response
 from proxy.ingress.parameters import bad
 from proxy.ingress.places import Body, Dollars, Name, SettingsBody, changed, differences, shown_settings, with_warnings
-from proxy.keyring import Entry, moment, new_key, new_signing_secret, shown, why_not
+from proxy.keyring import Entry, moment, new_key, new_signing_secret, shown
 from proxy.server import Incoming
 from proxy.services import Services
 from storage.budgets import Budget, Unpriced
@@ -265,7 +265,7 @@ def _roles(body: KeyChange) -> tuple[str, ...]:
 def _expiry(services: Services, identity: Identity, body: KeyChange) -> int | None:
     """When a key ends: not after the key that makes or changes it."""
     own = services.keyring.entries.get(identity.key_id or "")
-    last = own.key.expires_us if own else None
+    last = own.ends_us if own else None
     if body.expires_at is None:
         return last
     at = _moment(body.expires_at)
@@ -341,8 +341,11 @@ def _shown(services: Services, key: Key, budget: Budget | None) -> dict[str, Any
     """A key for those who administer it. Its text is not in it."""
     ring = services.keyring
     status: Literal["active", "expired", "revoked"] = "active"
-    if why_not(key, ring.now()) is not None:
-        status = "revoked" if key.revoked_us is not None else "expired"
+    ends_us = ring.ends_us(key)
+    if key.revoked_us is not None:
+        status = "revoked"
+    elif ends_us is not None and ends_us <= ring.now() * 1_000_000:
+        status = "expired"
     return {
         "id": key.id,
         "name": key.name,
@@ -357,6 +360,7 @@ def _shown(services: Services, key: Key, budget: Budget | None) -> dict[str, Any
         "made_by": key.maker,
         "created_at": moment(key.created_us),
         "expires_at": _moment_or_none(key.expires_us),
+        "ends_at": _moment_or_none(ends_us),
         "revoked_at": _moment_or_none(key.revoked_us),
         "last_used_at": _moment_or_none(ring.used_us(key)),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from aiohttp import web
 
@@ -15,11 +15,9 @@ from proxy.ingress.questions import read_question
 from proxy.pipeline import answer
 from proxy.server import Incoming
 from proxy.services import Services
+from proxy.vendor_headers import vendor_headers, vendor_query
 from translators.anthropic import client
 from translators.neutral import Request
-
-FORWARDED: Final = ("anthropic-version", "anthropic-beta")
-"""Headers that a backend of the same dialect gets as they came (WIRE 44)."""
 
 
 async def messages(services: Services, incoming: Incoming) -> web.StreamResponse:
@@ -55,7 +53,8 @@ def _asker(
             controls,
             created=int(time.time()),
             id=incoming.answer_id,
-            forward={name: headers[name] for name in FORWARDED if name in headers},
+            forward=vendor_headers(headers, "anthropic"),
+            query=vendor_query(incoming.http.rel_url.raw_query_string, read=True),
             wants_count=True,
         )
 

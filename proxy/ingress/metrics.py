@@ -88,6 +88,8 @@ def _traffic(services: Services) -> Iterator[Metric]:
         requests.add_metric([path, str(status_code)], count)
     yield from (attempts, tokens, cost, unpriced, requests)
     yield CounterMetricFamily("modelport_exchanges", "Requests for which somebody was asked.", value=services.exchanges)
+    ridden = services.shapes.ridden
+    yield CounterMetricFamily("modelport_fast_lane_answers", "Requests that the fast lane has answered.", value=ridden)
     yield GaugeMetricFamily("modelport_in_flight", "Requests that are being answered.", value=services.in_flight)
 
 

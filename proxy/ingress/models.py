@@ -63,13 +63,15 @@ async def one_model(services: Services, incoming: Incoming) -> web.StreamRespons
         error = refused(405, f"GET is not possible on {path}; use POST", code="method_not_allowed")
         error.headers["allow"] = "POST"
         raise error
+    setup = services.setup
     try:
-        route = services.setup.names.resolve(name)
+        route = setup.names.resolve(name)
     except UnknownModel as error:
         raise refused(404, str(error), kind="not_found", code="model_not_found", param="model") from error
     except NoProvider as error:
         raise refused(503, str(error), kind="overloaded", code="no_provider", param="model") from error
-    check_scope(incoming.identity, route, name, configured=name in services.setup.loaded.settings.routes)
+    configured = name in setup.loaded.settings.routes
+    check_scope(incoming.identity, route, name, configured=configured, providers=setup.specs)
     return json_response(_shape(incoming).entry(services, name), incoming.id)
 
 
@@ -78,8 +80,10 @@ def _is_open(services: Services, incoming: Incoming, name: str) -> bool:
     if not incoming.identity.scopes:
         return True
     setup = services.setup
+    configured = name in setup.loaded.settings.routes
     try:
-        return may_ask(incoming.identity, setup.names.resolve(name), configured=name in setup.loaded.settings.routes)
+        route = setup.names.resolve(name)
+        return may_ask(incoming.identity, route, configured=configured, providers=setup.specs)
     except NoProvider:
         return False
 

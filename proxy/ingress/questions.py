@@ -10,6 +10,7 @@ from proxy.errors import refused
 from proxy.owning import check_question
 from proxy.server import Incoming, read_body
 from proxy.services import Services
+from proxy.spelling import check_names
 from translators.codec import JsonError, loads_object
 
 T = TypeVar("T")
@@ -39,6 +40,7 @@ def _parsed(raw: bytes, parse: Callable[[bytes, dict[str, Any]], T]) -> T:
         body = loads_object(raw)
     except JsonError as error:
         raise refused(400, f"the request body: {error}", code="invalid_json") from error
+    check_names(raw, body)
     for name, limit in MAX_ITEMS.items():
         value = body.get(name)
         if isinstance(value, list) and len(value) > limit:

@@ -35,6 +35,7 @@ from proxy.pipeline import answer
 from proxy.replaying import replay_stored
 from proxy.server import Incoming
 from proxy.services import Services
+from proxy.vendor_headers import vendor_headers, vendor_query
 from storage.errors import TooLarge
 from storage.responses import StoredResponse
 from translators.codec import loads, loads_object
@@ -74,7 +75,17 @@ async def _asked(services: Services, incoming: Incoming) -> Asked:
         if body.get("conversation") is not None:
             # What it says changes from one request to the next.
             controls = replace(controls, look_up=False, store=False, idempotency_key=None)
-        return Asked(client, raw, body, request, controls, created=int(time.time()), id=incoming.answer_id)
+        return Asked(
+            client,
+            raw,
+            body,
+            request,
+            controls,
+            created=int(time.time()),
+            id=incoming.answer_id,
+            forward=vendor_headers(incoming.http.headers, "openai"),
+            query=vendor_query(incoming.http.rel_url.raw_query_string, read=True),
+        )
 
     asked = await read_question(services, incoming, parse)
     wanted = asked.body.get("store") is not False and asked.body.get("conversation") is None

@@ -438,6 +438,7 @@ class KeyShown(_Given):
     made_by: str
     created_at: Moment
     expires_at: Moment | None
+    ends_at: Moment | None = Field(description="`expires_at`, or the end of a key that made it if that is earlier.")
     revoked_at: Moment | None
     last_used_at: Moment | None
 

@@ -48,9 +48,7 @@ targets = ["dead/none", "keyless/corner-model"]
 def row(name: str, dialect: str, upstream: Upstream, more: str = "") -> str:
     """A provider at the upstream. *more* is further TOML of the row."""
     # The upstream stands for the vendor, not for a server of one's own.
-    fetches = (
-        "" if "quirks" in more or dialect != "openai_chat" else "quirks = { image_urls = true, file_urls = true }\n"
-    )
+    fetches = "" if "quirks" in more else "quirks = { image_urls = true, file_urls = true }\n"
     return (
         f'[providers.{name}]\ndialect = "{dialect}"\nbase_url = "{upstream.url}{_PATH[dialect]}"\n'
         f'keys = ["env:UPSTREAM_KEY"]\ntimeouts = {{ connect_s = 2, first_event_s = 20, idle_s = 20, total_s = 60 }}\n'

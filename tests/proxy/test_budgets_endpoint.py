@@ -89,6 +89,34 @@ async def test_names_are_taken_once_and_budgets_of_others_are_changed_there(serv
     assert f"/api/v1/keys/{key['id']}" in keys.error["message"]
 
 
+async def test_the_budget_of_a_revoked_key_is_removed_when_it_binds_nobody(serve: Serve, upstream: Upstream) -> None:
+    """What was spent stays in the ledger; the keys that the revoked one has made are bound until they are revoked."""
+    upstream.script("m", says())
+    server = await serve(KEYS_ONLY, provider("one", upstream))
+    maker = await make(server, name="maker", roles=["admin"], budget={"limit_usd": "0.00003"})
+    child = await make(server, bearer(maker["key"]), name="child")
+    path = f"/api/v1/budgets/budget_{maker['id']}"
+    valid = await send(server, "DELETE", path)
+    await send(server, "DELETE", f"/api/v1/keys/{maker['id']}")
+    asked = [await server.ask(bearer(child["key"]), model="one/m", max_tokens=5) for _ in range(2)]
+    listed = await budgets(server)
+    binding = await send(server, "DELETE", path)
+    await send(server, "DELETE", f"/api/v1/keys/{child['id']}")
+    changed = await send(server, "PATCH", path, limit_usd=5)
+    removed = await send(server, "DELETE", path)
+    again = await send(server, "DELETE", path)
+    key = (await send(server, "GET", f"/api/v1/keys/{maker['id']}")).json
+    costs = (await send(server, "GET", f"/costs?key={child['id']}")).json
+    actions = [entry.action for entry in await server.services.audit.show(subject=f"budget_{maker['id']}")]
+
+    assert [reply.status for reply in (valid, binding, changed, removed, again)] == [409, 409, 409, 200, 404]
+    assert (valid.error["code"], binding.error["code"]) == ("budget_made_elsewhere", "budget_in_use")
+    assert f"{child['id']} (child)" in binding.error["message"]
+    assert [reply.status for reply in asked] == [200, 429]
+    assert listed["maker"]["spent_usd"] == costs["total"]["cost_usd"] == "0.000020000"
+    assert (key["budget"], await budgets(server), actions) == (None, {}, ["budget.removed"])
+
+
 async def test_who_reads_sees_the_budgets_of_their_place(serve: Serve, upstream: Upstream) -> None:
     server = await serve(KEYS_ONLY, provider("one", upstream))
     await make_places(server)

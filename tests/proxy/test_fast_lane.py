@@ -20,10 +20,23 @@ from proxy.fast.heads import frame, read_head
 from proxy.fast.shapes import Around, around
 from storage.errors import LedgerUnavailable
 from tests.proxy.conftest import Serve
-from tests.proxy.serving import QUICK, Served, completion, failing, provider, question, route, says, serving, streams
+from tests.proxy.serving import (
+    LANE,
+    QUICK,
+    Served,
+    completion,
+    failing,
+    provider,
+    question,
+    route,
+    says,
+    serving,
+    streams,
+)
 from tests.replay import Answer, Upstream
 
 OFF = "[server]\nfast_lane = false\n"
+pytestmark = pytest.mark.skipif(bool(LANE), reason="the suite runs without the lane")
 MASTER = "mp-master-0123456789abcdef"
 AUTH = f'[auth]\nmaster_key = "{MASTER}"\n'
 LIMITS = {"x-ratelimit-remaining-requests": "99", "x-ratelimit-limit-requests": "100"}
@@ -88,7 +101,10 @@ async def test_what_was_answered_before_takes_the_lane(serve: Serve, upstream: U
     async with line(server) as client:
         answers = [await client.ask(request()) for _ in range(4)]
 
+    metrics = await server.get("/metrics")
+
     assert server.services.shapes.ridden == 2  # the first shows its head, the second its shape
+    assert b"modelport_fast_lane_answers_total 2.0" in metrics.body
     assert {(status, body) for status, _, body in answers} == {(200, answers[0][2])}
     assert json.loads(answers[0][2]) == completion()
     kept = [{name: value for name, value in headers.items() if name not in GOES_WITH_TIME} for _, headers, _ in answers]

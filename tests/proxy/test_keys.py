@@ -8,6 +8,7 @@ import logging
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -737,6 +738,67 @@ async def test_a_key_makes_none_that_lives_longer(serve: Serve) -> None:
     assert child["expires_at"] == maker["expires_at"] == never.json["expires_at"]
     assert longer.status == 403
     assert shorter["expires_at"] < maker["expires_at"]
+
+
+@pytest.mark.parametrize("revoked", [False, True], ids=["expired", "revoked after"])
+async def test_a_key_ends_with_a_maker_that_is_given_an_end_later(serve: Serve, revoked: bool) -> None:
+    """Through all generations; by its own shape in the fast lane, too. An end that is lifted is lifted for all."""
+    server = await serve(KEYS_ONLY)
+    maker = await make(server, name="maker", roles=["admin"])
+    child = await make(server, bearer(maker["key"]), name="child", roles=["admin"])
+    grandchild = await make(server, bearer(child["key"]), name="grandchild", expires_at="4w")
+    path = f"/api/v1/keys/{maker['id']}"
+    end = (await send(server, "PATCH", path, expires_at="2d")).json["expires_at"]
+    if revoked:
+        await send(server, "DELETE", path)
+    rows = {row["name"]: row for row in (await send(server, "GET", "/api/v1/keys")).json["data"]}
+    ring = server.services.keyring
+    before = [(await server.ask(bearer(each["key"]), model="demo/echo")).status for each in (child, grandchild)]
+    usual, ring.now = ring.now, lambda: ring_time(end)
+    after = [await server.ask(bearer(each["key"]), model="demo/echo") for each in (child, grandchild)]
+    expired = {row["name"] for row in (await send(server, "GET", "/api/v1/keys?status=expired")).json["data"]}
+    ring.now = usual
+    await send(server, "PATCH", path, expires_at=None)
+    lifted = [(await server.ask(bearer(each["key"]), model="demo/echo")).status for each in (child, grandchild)]
+    own = (await send(server, "GET", f"/api/v1/keys/{grandchild['id']}")).json
+
+    assert (child["ends_at"], {row["ends_at"] for row in rows.values()}) == (None, {end})
+    assert (rows["child"]["expires_at"], rows["grandchild"]["expires_at"]) == (None, grandchild["expires_at"])
+    assert (before, lifted) == ([200, 200], [200, 200])
+    assert [reply.status for reply in after] == [401, 401]
+    assert f"(child) expired at {end}, with the key that made it" in after[0].error["message"]
+    assert expired == {"child", "grandchild"} | (set() if revoked else {"maker"})
+    assert own["ends_at"] == grandchild["expires_at"]
+
+
+def ring_time(moment: str) -> float:
+    """Unix seconds of what `expires_at` says, to the second: that moment and what it leaves out."""
+    return datetime.fromisoformat(moment).timestamp() + 1
+
+
+async def test_what_a_key_makes_ends_with_the_keys_behind_its_maker(serve: Serve) -> None:
+    """Also where the maker itself has no end of its own."""
+    server = await serve(KEYS_ONLY)
+    first = await make(server, roles=["admin"])
+    second = await make(server, bearer(first["key"]), roles=["admin"])
+    end = (await send(server, "PATCH", f"/api/v1/keys/{first['id']}", expires_at="2d")).json["expires_at"]
+    longer = await send(server, "POST", "/api/v1/keys", bearer(second["key"]), name="x", expires_at="3d")
+    third = await make(server, bearer(second["key"]))
+
+    assert (longer.status, longer.error["param"]) == (403, "expires_at")
+    assert third["expires_at"] == third["ends_at"] == end
+
+
+async def test_no_key_requires_keys_when_the_one_that_made_it_has_ended(serve: Serve) -> None:
+    server = await serve(WITH_MASTER)
+    maker = await make(server, roles=["admin"])
+    await make(server, bearer(maker["key"]), roles=["admin"])
+    await send(server, "PATCH", f"/api/v1/keys/{maker['id']}", expires_at="2d")
+    ring = server.services.keyring
+    before = ring.has_role("admin")
+    ring.now = lambda: 4e9
+
+    assert (before, ring.has_role("admin")) == (True, False)
 
 
 async def test_a_place_with_keys_is_not_removed(serve: Serve) -> None:

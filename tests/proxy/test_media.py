@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import gzip
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -31,6 +32,7 @@ from translators.neutral import Document, Image, Message, Request, Source, Text,
 
 PNG = b"\x89PNG\r\n\x1a\n0123"
 ENCODED = base64.b64encode(PNG).decode()
+JSON = {"content-type": "application/json"}
 
 
 def picture(body: bytes = PNG, kind: str = "image/png", status: int = 200, **how: Any) -> Answer:
@@ -496,3 +498,121 @@ async def test_nothing_to_fetch_is_the_same_request() -> None:
         raise AssertionError
 
     assert await inline_remote(request, rules_for("gemini", "gemini-3.8-flash"), fetch) is request
+
+
+# --- what a server of one's own is sent --------------------------------------------------------------
+
+SECRET = "http://10.1.2.3/SECRET.png"
+CHAT, MESSAGES, RESPONSES = "/v1/chat/completions", "/v1/messages", "/v1/responses"
+GENERATE = "/v1beta/models/one/m:generateContent"
+
+
+def chat_with(**part: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": [part, {"type": "text", "text": "x"}]}]}
+
+
+def responses_with(*items: Any) -> dict[str, Any]:
+    return {"store": False, "input": [{"role": "user", "content": "x"}, *items]}
+
+
+def messages_with(url: str) -> dict[str, Any]:
+    block = {"type": "image", "source": {"type": "url", "url": url}}
+    return {"max_tokens": 10, "messages": [{"role": "user", "content": [block]}]}
+
+
+def contents_with(url: str) -> dict[str, Any]:
+    return {"contents": [{"role": "user", "parts": [{"fileData": {"fileUri": url, "mimeType": "image/png"}}]}]}
+
+
+def input_image(url: str) -> dict[str, Any]:
+    return {"role": "user", "content": [{"type": "input_image", "image_url": url}]}
+
+
+ADDRESSED: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "a picture": ("openai_chat", CHAT, chat_with(type="image_url", image_url={"url": SECRET})),
+    "a film": ("openai_chat", CHAT, chat_with(type="video_url", video_url={"url": SECRET})),
+    "a film as a text": ("openai_chat", CHAT, chat_with(type="video_url", video_url=SECRET)),
+    "a sound": ("openai_chat", CHAT, chat_with(type="audio_url", audio_url={"url": SECRET})),
+    "a sound as data": (
+        "openai_chat",
+        CHAT,
+        chat_with(type="input_audio", input_audio={"data": SECRET, "format": "wav"}),
+    ),
+    "a picture of Responses": ("openai_chat", CHAT, chat_with(type="input_image", image_url=SECRET)),
+    "a file": ("openai_chat", CHAT, chat_with(type="file_url", file_url={"url": SECRET})),
+    "a kind of part that nobody knows": ("openai_chat", CHAT, chat_with(type="scan", parts=[{"scan_url": SECRET}])),
+    "in capitals": ("openai_chat", CHAT, chat_with(type="video_url", video_url={"url": " HTTP://10.1.2.3/SECRET.mp4"})),
+    "a path": ("openai_chat", CHAT, chat_with(type="video_url", video_url={"url": "/etc/SECRET"})),
+    "a screenshot": (
+        "openai_responses",
+        RESPONSES,
+        responses_with(
+            {"type": "computer_call", "call_id": "c", "id": "cu_1", "pending_safety_checks": [], "status": "completed"},
+            {"type": "computer_call_output", "call_id": "c", "output": {"type": "input_image", "image_url": SECRET}},
+        ),
+    ),
+    "Responses": ("openai_responses", RESPONSES, responses_with(input_image(SECRET))),
+    "Messages": ("anthropic", MESSAGES, messages_with(SECRET)),
+    "Gemini": ("gemini", GENERATE, contents_with(SECRET)),
+    "YouTube": ("gemini", GENERATE, contents_with("https://www.youtube.invalid/SECRET")),
+    "chat for Messages": ("anthropic", CHAT, chat_with(type="image_url", image_url={"url": SECRET})),
+    "chat for Responses": ("openai_responses", CHAT, chat_with(type="image_url", image_url={"url": SECRET})),
+}
+
+
+@pytest.mark.parametrize("case", ADDRESSED)
+async def test_a_server_of_ones_own_is_sent_no_address_whatever_carries_it(
+    serve: Serve, upstream: Upstream, case: str
+) -> None:
+    dialect, path, body = ADDRESSED[case]
+    server = await serve(QUICK, provider("one", upstream, dialect))
+
+    reply = await server.request("POST", path, json.dumps({"model": "one/m", **body}).encode(), JSON)
+
+    assert (reply.status, upstream.requests) == (400, []), reply.body
+    assert b"SECRET" not in reply.body
+
+
+FILES = {
+    "chat": ("openai_chat", CHAT, chat_with(type="image_url", image_url={"url": "file:///etc/passwd"})),
+    "a film": ("openai_chat", CHAT, chat_with(type="video_url", video_url={"url": "FILE:///etc/passwd"})),
+    "with blanks": ("openai_chat", CHAT, chat_with(type="image_url", image_url={"url": " fi\tle:///etc/passwd"})),
+    "Responses": ("openai_responses", RESPONSES, responses_with(input_image("file:///etc/passwd"))),
+    "Messages": ("anthropic", MESSAGES, messages_with("file:///etc/passwd")),
+    "Gemini": ("gemini", GENERATE, contents_with("file:///etc/passwd")),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+async def test_no_server_is_sent_the_address_of_a_file_not_even_one_that_may_fetch(
+    serve: Serve, upstream: Upstream, case: str
+) -> None:
+    dialect, path, body = FILES[case]
+    fetches = "quirks = { image_urls = true, file_urls = true }"
+    server = await serve(QUICK, provider("one", upstream, dialect, more=fetches))
+
+    reply = await server.request("POST", path, json.dumps({"model": "one/m", **body}).encode(), JSON)
+
+    assert (reply.status, upstream.requests) == (400, []), reply.body
+    assert "local file" in reply.error["message"]
+
+
+WORDS: dict[str, dict[str, Any]] = {
+    "a data URL": chat_with(type="video_url", video_url={"url": "data:video/mp4;base64,AAAA"}),
+    "content": chat_with(type="input_audio", input_audio={"data": "AAAA", "format": "wav"}),
+    "a text": chat_with(type="text", text=f"Look at {SECRET}"),
+    "a file's text": chat_with(type="document", source={"type": "text", "data": f"{SECRET} is a link"}),
+}
+
+
+@pytest.mark.parametrize("case", WORDS)
+async def test_content_and_words_reach_a_server_of_ones_own_as_they_are(
+    serve: Serve, upstream: Upstream, case: str
+) -> None:
+    upstream.script("m", says())
+    server = await serve(QUICK, provider("one", upstream))
+
+    reply = await server.ask(model="one/m", **WORDS[case])
+
+    (asked,) = upstream.asked("m")
+    assert (reply.status, asked.json["messages"]) == (200, WORDS[case]["messages"])

@@ -218,3 +218,17 @@ async def test_what_is_remembered_of_signatures_is_bounded_and_ends(serve: Serve
 
     assert [error.value.failure.status for error in (full, replayed)] == [429, 401]
     assert MOST_REMEMBERED > 2
+
+
+async def test_a_signing_key_ends_with_the_key_that_made_it(serve: Serve) -> None:
+    server = await serve(KEYS_ONLY)
+    server.services.keyring.sealer = Reversing()
+    maker = await make(server, roles=["admin"])
+    child = await make(server, bearer(maker["key"]), name="child", signing=True)
+    before = await _ask(server, _headers(child))
+    soon = await send(server, "PATCH", f"/api/v1/keys/{maker['id']}", expires_at=time.time() + 1)
+    server.services.gate.signatures._now = lambda: time.time() + 2
+    after = await _ask(server, _headers(child, away_s=2))
+
+    assert (before.status, soon.status, after.status) == (200, 200, 401)
+    assert "(child) expired at" in after.error["message"]

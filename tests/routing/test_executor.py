@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from routing.breaker import Breakers
-from routing.errors import AttemptFailed, ChainExhausted, NotSent
+from routing.errors import AttemptFailed, ChainExhausted, NotSent, Unfit
 from routing.executor import Attempted, Outcome, run
 from routing.limits import KeyRing
 from routing.retry import Patience, RetryBudget, action_for

@@ -4,7 +4,7 @@ from typing import Final
 
 from translators.anthropic.error import error_in, parse_error
 from translators.anthropic.request import render_request
-from translators.anthropic.response import parse_response
+from translators.anthropic.response import parse_response, usage_in
 from translators.anthropic.stream import StreamParser
 
 TAKES_N: Final = False
@@ -21,4 +21,5 @@ __all__ = [
     "parse_error",
     "parse_response",
     "render_request",
+    "usage_in",
 ]

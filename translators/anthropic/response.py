@@ -66,13 +66,12 @@ def parse_response(body: Mapping[str, Any]) -> Response:
     reason = finish_reason(body.get("stop_reason"), parts)
     if (refusal := refusal_of(body)) is not None:
         parts.append(refusal)
-    usage = body.get("usage")
     return Response(
         id=_text(body.get("id")),
         model=_text(body.get("model")),
         created=0,
         choices=(Choice(parts=tuple(parts), finish_reason=reason, native=finish_native(body)),),
-        usage=usage_of(usage) if isinstance(usage, dict) else None,
+        usage=usage_in(body),
         native=message_native(body),
     )
 
@@ -175,6 +174,12 @@ def message_native(message: Mapping[str, Any]) -> Native:
         return NO_NATIVE
     fields = {name: value for name, value in message.items() if name not in _MESSAGE_FIELDS and value is not None}
     return {NAME: fields} if fields else NO_NATIVE
+
+
+def usage_in(body: Mapping[str, Any]) -> Usage | None:
+    """The usage of a message; None when it has none that can be read."""
+    raw = body.get("usage")
+    return usage_of(raw) if isinstance(raw, dict) else None
 
 
 def usage_of(raw: Mapping[str, Any]) -> Usage | None:

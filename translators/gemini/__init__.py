@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from translators.gemini.chunks import usage_in
 from translators.gemini.error import error_in, parse_error
 from translators.gemini.request import render_request
 from translators.gemini.response import parse_response
@@ -21,4 +22,5 @@ __all__ = [
     "parse_error",
     "parse_response",
     "render_request",
+    "usage_in",
 ]

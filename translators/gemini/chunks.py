@@ -337,6 +337,12 @@ def _unix_s(time: Any) -> int:
         return 0
 
 
+def usage_in(body: _Json) -> Usage | None:
+    """The usage of an answer; None when it has none that can be read."""
+    raw = body.get("usageMetadata")
+    return parse_usage(raw) if isinstance(raw, dict) and raw else None
+
+
 def parse_usage(raw: _Json) -> Usage | None:
     """usageMetadata; None when its counts are missing or cannot be any.
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from translators.assemble import collect
 from translators.errors import BadAnswer
-from translators.gemini.chunks import ChunkReader, parse_usage, start_of
+from translators.gemini.chunks import ChunkReader, start_of, usage_in
 from translators.gemini.finish import finish_reason
 from translators.neutral import Choice, Event, Response, Text
 
@@ -62,10 +62,8 @@ def _plain_answer(body: Mapping[str, Any], new_id: Callable[[], str]) -> Respons
         return None
     if not isinstance(ended, str) or ended not in _PLAIN_ENDS or type(index) is not int:
         return None
-    usage = body.get("usageMetadata")
     begin = start_of(body, new_id)
     choice = Choice(
         (Text(text),), finish_reason(ended, called=False), index, native={"gemini": {"finishReason": ended}}
     )
-    counts = parse_usage(usage) if isinstance(usage, dict) and usage else None
-    return Response(begin.id, begin.model, begin.created, (choice,), counts, native=begin.native)
+    return Response(begin.id, begin.model, begin.created, (choice,), usage_in(body), native=begin.native)

@@ -20,6 +20,7 @@ from translators.llamacpp.answer import parse_response
 from translators.llamacpp.error import error_in, parse_error
 from translators.llamacpp.request import render_request
 from translators.llamacpp.stream import StreamParser
+from translators.openai_chat.usage import usage_in
 
 TAKES_N: Final = False
 
@@ -34,4 +35,5 @@ __all__ = [
     "parse_error",
     "parse_response",
     "render_request",
+    "usage_in",
 ]

@@ -31,7 +31,7 @@ from translators.openai_chat.relay import StreamRelay, relay_request, relay_resp
 from translators.openai_chat.request import parse_request, uses_functions
 from translators.openai_chat.response import parse_response, render_response
 from translators.openai_chat.stream import StreamParser
-from translators.openai_chat.usage import parse_usage, render_usage
+from translators.openai_chat.usage import parse_usage, render_usage, usage_in
 
 TAKES_N: Final = True
 """Whether one request can ask for several choices."""
@@ -57,5 +57,6 @@ __all__ = [
     "render_request",
     "render_response",
     "render_usage",
+    "usage_in",
     "uses_functions",
 ]

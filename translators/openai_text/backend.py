@@ -11,6 +11,7 @@ from translators.dialect import Rendered, Rules
 from translators.errors import Unsupported
 from translators.neutral import Request
 from translators.openai_chat.error import error_in, parse_error
+from translators.openai_chat.usage import usage_in
 from translators.openai_text.response import parse_response
 from translators.openai_text.stream import StreamParser
 
@@ -25,6 +26,7 @@ __all__ = [
     "parse_error",
     "parse_response",
     "render_request",
+    "usage_in",
 ]
 
 

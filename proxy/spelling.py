@@ -1,0 +1,65 @@
+"""The names at the top level of a request: each is given once, and spelled as whoever acts on it spells it.
+
+Bodies are sent on as they came, so that a server which takes the first of two values, or does not tell `Model` from
+`model`, would read another request than the one that was checked here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from proxy.errors import refused
+from translators.codec import repeated_name
+
+PASSED_ON: Final = frozenset({"model", "modelport", "stream"})
+"""What is acted on of a body that is passed on unread."""
+ASKED: Final = PASSED_ON | frozenset(
+    {
+        "background",
+        "best_of",
+        "cachedContent",
+        "contents",
+        "conversation",
+        "functions",
+        "generationConfig",
+        "input",
+        "instructions",
+        "max_completion_tokens",
+        "max_output_tokens",
+        "max_tokens",
+        "messages",
+        "models",
+        "n",
+        "previous_response_id",
+        "prompt",
+        "store",
+        "stream_options",
+        "system",
+        "systemInstruction",
+        "tool_choice",
+        "tools",
+    }
+)
+"""What is acted on of a question to a model, in any dialect: what is asked, of whom, and how much it may cost."""
+_FOLDED: Final[Mapping[frozenset[str], Mapping[str, str]]] = {
+    names: {name.casefold(): name for name in names} for names in (PASSED_ON, ASKED)
+}
+
+
+def check_names(raw: bytes, body: Mapping[str, Any], acted_on: frozenset[str] = ASKED) -> None:
+    """Look at the names of *raw*, which says *body*.
+
+    Raises:
+        Refused: 400 for one that is given twice, escaped or not, or that differs from one of *acted_on* (ASKED or
+            PASSED_ON) by case alone, as Unicode folds it.
+    """
+    if (twice := repeated_name(raw, body)) is not None:
+        told = f"{twice[:200]}: given twice; readers differ on which one counts, so send it once"
+        raise refused(400, told, param=twice[:200], code="repeated_name")
+    folded = _FOLDED[acted_on]
+    for name in body:
+        meant = folded.get(name.casefold(), name)
+        if meant != name:
+            told = f"{name[:200]}: expected {meant}; some servers do not tell them apart, so it is not sent on"
+            raise refused(400, told, param=name[:200], code="misspelled_name")
