@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote
@@ -80,12 +80,15 @@ _PASSING_STATUSES: Final = frozenset({408, 409, 425})
 """Client-error statuses that pass by themselves: the client has done nothing wrong."""
 
 
-def for_client(failure: Failure, where: str, redactor: Redactor) -> Failure:
-    """*failure* of the provider *where*, in our words and without secrets."""
+def for_client(failure: Failure, where: str, redactor: Redactor, final: Set[int] = frozenset()) -> Failure:
+    """*failure* of the provider *where*, in our words and without secrets.
+
+    *final*: statuses that are the provider's word on the client's request, beside those that always are.
+    """
     message = redactor.clean(failure.message)[:MAX_MESSAGE]
     param = redactor.clean(failure.param) if failure.param else None
     code: str | None
-    if failure.kind not in _UPSTREAM and failure.status in _PASSING_STATUSES:
+    if failure.kind not in _UPSTREAM and failure.status in _PASSING_STATUSES - final:
         failure = replace(failure, kind="timeout" if failure.status == 408 else "server")
     if failure.kind in _UPSTREAM:
         status, code = _UPSTREAM[failure.kind]
@@ -93,7 +96,7 @@ def for_client(failure: Failure, where: str, redactor: Redactor) -> Failure:
         if failure.kind == "connection" and failure.status == 504:
             status = 504
     else:
-        status = failure.status if failure.status in _KEPT_STATUSES else 400
+        status = failure.status if failure.status in _KEPT_STATUSES | final else 400
         code = redactor.clean(failure.code) if failure.code else None
     return replace(
         failure,

@@ -4,7 +4,8 @@
                                                                      --refused---> forgotten
 400 about a signature      --------> asked again without the conversation's signed reasoning
 400 to a client's own bytes -------> asked again as the model's rules would have it, if they say otherwise;
-                                     --answered--> remembered, and from then on not relayed where they say otherwise
+                                     --answered--> remembered, and from then on not relayed where they say otherwise;
+                                                   forgotten, if a value or a combination was the client's mistake
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from proxy.prepare import Prepared
+from proxy.prepare import Prepared, wishes
 from routing.catalog import Known, Overlay
 from routing.healing import Lesson, understood
 from routing.targets import Target
+from routing.unrelayed import lasting
 from translators.neutral import Failure, Request
 from translators.vaulted import Found, keys_wanted
 
@@ -110,9 +112,9 @@ class Treatment:
 
     def renders(self, failure: Failure, prepared: Prepared, unlike: frozenset[str]) -> None:
         """It is sent what its rules make of the request, which differs from the client's bytes in *unlike*."""
-        names = _blamed(failure, unlike)
-        reason = f"the target's rules are followed where a client's own {', '.join(names)} was refused"
-        self._learn(Lesson({"not_relayed": names}, names[0], reason), failure, prepared)
+        if names := lasting(failure, unlike, wishes(prepared)):
+            reason = f"the target's rules are followed where a client's own {', '.join(names)} was refused"
+            self._learn(Lesson({"not_relayed": names}, names[0].partition("=")[0], reason), failure, prepared)
 
     def _learn(self, lesson: Lesson, failure: Failure, prepared: Prepared) -> None:
         """Let *lesson* be in force, and have it kept once it has worked."""
@@ -139,14 +141,3 @@ class Treatment:
         for taught in self._unproven:
             log.warning("%s: %s (learned from its own refusal)", taught.target.name, taught.lesson.reason)
             self.healer.keep(taught)
-
-
-def _blamed(failure: Failure, unlike: frozenset[str]) -> list[str]:
-    """Those of *unlike* that the refusal speaks of; all of them where it speaks of none."""
-    words = set(re.findall(r"[a-z]+", f"{failure.param or ''} {failure.message}".lower().replace("_", "")))
-    return sorted(name for name in unlike if _last_word(name) in words) or sorted(unlike)
-
-
-def _last_word(place: str) -> str:
-    """The name at the end of a place (`messages[].cache_control`), as `_blamed` compares them."""
-    return place.rpartition(".")[2].removesuffix("[]").replace("_", "").lower()

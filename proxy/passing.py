@@ -33,11 +33,12 @@ from proxy.owning import Claim, claim_of, values_of
 from proxy.providers import ProviderSpec
 from proxy.records import Passed, Record, of_passing
 from proxy.requestlog import wanted
-from proxy.scopes import check_scope
+from proxy.scopes import check_account, check_scope
 from proxy.server import Incoming, read_body
 from proxy.services import Services
 from proxy.setup import Key, Setup
 from proxy.spelling import PASSED_ON, check_names
+from proxy.vendor_headers import all_vendor_headers, understood, vendor_query, with_query
 from routing.errors import AttemptFailed
 from routing.pricing import usage_of_raw
 from routing.targets import Route, Target
@@ -103,8 +104,8 @@ ONE_MODEL: Final = frozenset(
 )
 """Where the model that a request names is the only one that it comes to. Files, batches, jobs and whatever is not known
 here may come to any model of the account."""
-KEPT_STATUSES: Final = frozenset({400, 404, 405, 409, 410, 412, 413, 415, 416, 422, 423, 428})
-"""What a vendor says of the things that it keeps, and not of the way to it: the client gets it as it is."""
+ABOUT_THINGS: Final = frozenset({405, 409, 410, 412, 415, 416, 423, 428})
+"""What a vendor says of a thing that it keeps, as it stands: asking again changes nothing, and nobody else has it."""
 
 _VERSIONED: Final = re.compile(r"/v[0-9][0-9a-z]*/?$")
 """A base URL that ends in a version."""
@@ -131,6 +132,8 @@ class Parcel:
     """The body's JSON, when it is an object."""
     form_model: re.Pattern[bytes] | None = None
     """Finds the field `model` of a form."""
+    one_model: bool = False
+    """Whether *model*, read where the provider reads it, is the only model that this can come to."""
     spent: bool = False
     """Whether *rest* has been sent to somebody and cannot be sent again."""
     objection: Refused | None = None
@@ -144,6 +147,12 @@ class Parcel:
     def creates(self) -> bool:
         """Whether a second try could make something twice: a file, a batch, a job."""
         return self.method not in {"GET", "HEAD", "DELETE"} and self.topic not in REPEATABLE
+
+    def ended_by(self, failure: Failure) -> bool:
+        """Whether nobody is to be asked any more after *failure*."""
+        if self.spent or (failure.kind == "invalid_request" and failure.status in ABOUT_THINGS):
+            return True
+        return self.creates and failure.kind not in NOTHING_WAS_DONE
 
     @property
     def free(self) -> bool:
@@ -233,16 +242,19 @@ async def _parcel(services: Services, incoming: Incoming, provider: str | None) 
         claim_of(services, incoming),
         model=request.rel_url.query.get("model"),
     )
+    scoped = any(scope.models or scope.routes for scope in incoming.identity.scopes)
     kind = request.content_type
     if kind == "application/json" and request.can_read_body:
         parcel.body = await read_body(request, services.max_body, BODY_S)
         parcel.fields = _fields(parcel.body, needed=provider is None)
         if isinstance(model := parcel.fields.get("model"), str):
             parcel.model = model
-    elif request.can_read_body and (provider or parcel.model or kind != "multipart/form-data"):
+            parcel.one_model = path in ONE_MODEL and "models" not in parcel.fields
+    elif request.can_read_body and (kind != "multipart/form-data" or ((provider or parcel.model) and not scoped)):
         parcel.rest = aiter(_uploaded(incoming, services.max_body, 0))
     elif request.can_read_body:
-        await _find_form_model(parcel, incoming, services.max_body)
+        parcel.one_model = await _find_form_model(parcel, incoming, services.max_body) and path in ONE_MODEL
+    parcel.one_model = parcel.one_model and "model" not in request.rel_url.query
     parcel.controls = read_controls(request.headers, {"modelport": parcel.fields.get("modelport")})
     return parcel
 
@@ -317,8 +329,8 @@ def grown(size: int, searched: int) -> bool:
     return size - searched >= searched // 8
 
 
-async def _find_form_model(parcel: Parcel, incoming: Incoming, limit: int) -> None:
-    """Read a form until its field `model` is there; what follows stays to be streamed.
+async def _find_form_model(parcel: Parcel, incoming: Incoming, limit: int) -> bool:
+    """Whether a form has a field `model`, which becomes the parcel's: read until it is there, the rest to be streamed.
 
     The SDKs write it before the files; a form that has it last is read whole. It is looked for only when the form has
     `grown`, so that a form in small pieces costs no more than one in large ones.
@@ -338,6 +350,7 @@ async def _find_form_model(parcel: Parcel, incoming: Incoming, limit: int) -> No
     if pattern and found:
         parcel.model = found[1].decode("utf-8", "replace")
         parcel.rest = _with_one_model(rest, pattern, bytes(begun[found.end() - 2 :]))
+    return found is not None
 
 
 async def _with_one_model(rest: AsyncIterator[bytes], pattern: re.Pattern[bytes], tail: bytes) -> AsyncIterator[bytes]:
@@ -359,6 +372,7 @@ async def _with_one_model(rest: AsyncIterator[bytes], pattern: re.Pattern[bytes]
 
 def _route(setup: Setup, parcel: Parcel, provider: str | None, incoming: Incoming) -> Route:
     """Where the parcel goes: the provider of the header, else what offers the model."""
+    asked = f"{parcel.method} {parcel.path.partition('?')[0]}"
     if provider is not None:
         spec = setup.specs.get(provider)
         if spec is None or not spec.enabled:
@@ -373,16 +387,19 @@ def _route(setup: Setup, parcel: Parcel, provider: str | None, incoming: Incomin
         model = parcel.model.removeprefix(f"{provider}/") if parcel.model else NO_MODEL
         target = Target(provider, model)
         route = Route(target.name, "failover", (target,))
-        return check_scope(incoming.identity, route, target.name, configured=False)
+        if not parcel.one_model:
+            return check_account(incoming.identity, route, asked)
+        return check_scope(incoming.identity, route, target.name, configured=False, providers=setup.specs)
     if parcel.model:
-        return resolve(setup, parcel.model, parcel.controls, incoming.identity)
+        route = resolve(setup, parcel.model, parcel.controls, incoming.identity)
+        return route if parcel.one_model else check_account(incoming.identity, route, asked)
     known = ", ".join(each.name for each in setup.enabled)
     hint = (
         "to have it passed on, name a model (`model` in the JSON body, the form or the query), "
         f"or a provider (the header {PROVIDER_HEADER}: one of {known})"
     )
-    told = f"there is nothing at {parcel.method} {parcel.path[:200]}; {hint}"
-    raise refused(404, told, kind="not_found", code="unknown_url")
+    nothing = f"there is nothing at {parcel.method} {parcel.path[:200]}; {hint}"
+    raise refused(404, nothing, kind="not_found", code="unknown_url")
 
 
 def _new_exchange(services: Services, setup: Setup, incoming: Incoming, parcel: Parcel, route: Route) -> Exchange:
@@ -448,11 +465,8 @@ class _Attempts:
             self.exchange.failed(attempt, failure)
             if self.parcel.objection is not None:
                 raise self.parcel.objection from error
-            final = error.failure.status in VENDORS_WORD or (
-                self.parcel.creates and error.failure.kind not in NOTHING_WAS_DONE
-            )
-            if self.parcel.spent or final:
-                raise Refused(self._told(error.failure, spec)) from error
+            if self.parcel.ended_by(error.failure):
+                raise Refused(for_client(error.failure, spec.name, self.setup.redactor, ABOUT_THINGS)) from error
             raise AttemptFailed(failure) from error
         except BaseException:
             await stack.aclose()
@@ -460,10 +474,6 @@ class _Attempts:
         self.exchange.target = target
         self.exchange.saw_first_event(attempt)
         return Passing(answer, attempt, stack)
-
-    def _told(self, failure: Failure, spec: ProviderSpec) -> Failure:
-        kept = failure.status in KEPT_STATUSES
-        return for_client(failure, spec.name, self.setup.redactor, kept=kept)
 
     def _call(self, target: Target, spec: ProviderSpec, key: Key | None, deadline: float) -> Call:
         parcel = self.parcel

@@ -14,6 +14,7 @@ from proxy.media import Fetch, inline_remote, refuse_addresses
 from proxy.providers import ProviderSpec
 from proxy.vendor_headers import understood, with_query
 from routing.targets import Target
+from routing.unrelayed import unrelayed
 from translators.codec import REMOVED, dumps, loads_object, splice
 from translators.custom_tools import as_functions, custom_names
 from translators.dialect import BackendDialect, Rules
@@ -22,7 +23,7 @@ from translators.errors import BadRequest
 from translators.losses import Loss, field_of
 from translators.neutral import Request, ToolCall, ToolResult
 from translators.outward import for_others
-from translators.vaulted import Found, reattached
+from translators.vaulted import Found, reattached, taken_off
 from translators.wishes import real_wishes
 
 
@@ -47,7 +48,7 @@ class Prepared:
     fan_out: int = 1
     """How many requests it takes to get as many choices as the client wants."""
     unlike: frozenset[str] = frozenset()
-    """For which `Rules.not_relayed` the client's bytes were not sent as they came."""
+    """Because of which `Rules.not_relayed` the client's bytes were not sent as they came."""
 
     @property
     def sent(self) -> tuple[str, bytes, Mapping[str, str]]:
@@ -57,7 +58,11 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """Where a request goes, and how. *lost* is what was lost before it was put into words for the target."""
+    """Where a request goes, and how.
+
+    *lost* is what was lost before it was put into words for the target, *unread* the parts that lost what another
+    provider signed: the words for the target may say more of them.
+    """
 
     asked: Asked
     target: Target
@@ -66,6 +71,7 @@ class _Way:
     spoken: str
     stream: bool
     lost: Sequence[Loss]
+    unread: Sequence[Loss] = ()
 
 
 async def prepare(
@@ -92,16 +98,18 @@ async def prepare(
     remembered: Sequence[Loss] = ()
     if asked.memory:
         asked, remembered = asked.memory.facing(asked, spec, spoken, may_relay=may_relay)
-    way = _Way(asked, target, spec, rules, spoken, asked.request.stream and not whole, remembered)
     request = asked.request
     if request.dialect != spoken or not rules.image_urls or not may_relay:
         # What a client says in the vendor's own dialect the vendor takes; a server that fetches nothing still does not.
         request = await inline_remote(request, rules, fetch)
     refuse_addresses(request, rules, spoken)
+    unread: Sequence[Loss] = ()
     if recalled:
-        request = reattached(
+        returned = reattached(
             request, recalled, spoken, lambda origin: knows_again(origin, target, spoken), rules.reasoning_replay
         )
+        unread, request = taken_off(request, returned, spoken), returned
+    way = _Way(asked, target, spec, rules, spoken, asked.request.stream and not whole, remembered, unread)
     if may_relay and request is asked.request and request.dialect == spoken and ids_fit(request):
         relayed = _relayed(way)
         unlike = _unlike(way, relayed) if rules.not_relayed and not asked.memory else frozenset()
@@ -153,6 +161,8 @@ def _rendered(way: _Way, request: Request) -> Prepared:
     stream = way.stream and fan_out == 1
     rendered = dialect.render_request(replace(request, model=way.target.model, n=n, stream=stream), rules)
     lost.extend(rendered.losses)
+    said = {loss.field for loss in lost}
+    lost.extend(loss for loss in way.unread if not any(f"{field}.".startswith(f"{loss.field}.") for field in said))
     if fan_out > 1:
         place = field_of(way.asked.request, "n")
         lost.append(Loss(place, "emulated", f"{spoken} gives one answer; it is asked {fan_out} times"))
@@ -179,7 +189,7 @@ def _unlike(way: _Way, relayed: Prepared) -> frozenset[str]:
         rendered = _rendered(way, way.asked.request)
     except BadRequest:
         return frozenset()  # the vendor's own words will tell more
-    return differences(rendered, relayed) & way.rules.not_relayed
+    return unrelayed(way.rules.not_relayed, differences(rendered, relayed), wishes(relayed))
 
 
 _SPOKEN: Final = frozenset(
@@ -197,14 +207,15 @@ def differences(rendered: Prepared, relayed: Prepared) -> frozenset[str]:
     Fields of the body beside the conversation (`thinking`, `output_config.effort`), and what only *rendered* has lost,
     by its place without positions (`messages[].cache_control`). A field that is `false` asks nothing.
     """
-    one, other = _wishes(loads_object(rendered.body)), _wishes(loads_object(relayed.body))
+    one, other = wishes(rendered), wishes(relayed)
     fields = {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)}
     lost = {_POSITIONS.sub("[]", loss.field) for loss in set(rendered.losses) - set(relayed.losses)}
     return frozenset(fields | lost)
 
 
-def _wishes(body: Mapping[str, Any]) -> dict[str, Any]:
-    """What *body* asks beside the conversation, by name."""
+def wishes(prepared: Prepared) -> dict[str, Any]:
+    """What is asked beside the conversation, by name."""
+    body = loads_object(prepared.body)
     found = {name: value for name, value in body.items() if value and name not in _SPOKEN | _ROOMS}
     for room in _ROOMS & body.keys():
         if isinstance(inside := body[room], dict):

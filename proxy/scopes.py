@@ -23,9 +23,7 @@ MOST_NAMED: Final = 12
 """Globs that a refusal names."""
 
 
-def check_scope(
-    identity: Identity, route: Route, asked: str, *, configured: bool, providers: Iterable[str]
-) -> Route:
+def check_scope(identity: Identity, route: Route, asked: str, *, configured: bool, providers: Iterable[str]) -> Route:
     """*route* with the targets that *identity* may ask. *configured*: it is one of the configuration's, by its name.
 
     *providers* are the names of all that there are, also of those that are off.
@@ -91,9 +89,7 @@ def _within(
     if not scope.models:
         return targets
     bare = [glob for glob in scope.models if not _speaks_of(glob, providers)]
-    return tuple(
-        target for target in targets if _matches(scope.models, target.name) or _matches(bare, target.model)
-    )
+    return tuple(target for target in targets if _matches(scope.models, target.name) or _matches(bare, target.model))
 
 
 def _speaks_of(glob: str, providers: Iterable[str]) -> bool:

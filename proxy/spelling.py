@@ -13,7 +13,7 @@ from proxy.errors import refused
 from translators.codec import repeated_name
 
 PASSED_ON: Final = frozenset({"model", "modelport", "stream"})
-"""What is acted on of a body that is passed on unread."""
+"""What is acted on of a body that is passed on unread. Its other names are the vendor's, and checked for ids."""
 ASKED: Final = PASSED_ON | frozenset(
     {
         "background",
@@ -51,15 +51,15 @@ def check_names(raw: bytes, body: Mapping[str, Any], acted_on: frozenset[str] = 
     """Look at the names of *raw*, which says *body*.
 
     Raises:
-        Refused: 400 for one that is given twice, escaped or not, or that differs from one of *acted_on* (ASKED or
-            PASSED_ON) by case alone, as Unicode folds it.
+        Refused: 400 for one that differs from one of *acted_on* (ASKED or PASSED_ON) by case alone, as Unicode folds
+            it, and for one that is given twice, escaped or not; with PASSED_ON that has to be one of these.
     """
-    if (twice := repeated_name(raw, body)) is not None:
+    among = PASSED_ON if acted_on is PASSED_ON else None
+    if (twice := repeated_name(raw, body, among)) is not None:
         told = f"{twice[:200]}: given twice; readers differ on which one counts, so send it once"
         raise refused(400, told, param=twice[:200], code="repeated_name")
     folded = _FOLDED[acted_on]
     for name in body:
-        meant = folded.get(name.casefold(), name)
-        if meant != name:
+        if name not in acted_on and (meant := folded.get(name.casefold())):
             told = f"{name[:200]}: expected {meant}; some servers do not tell them apart, so it is not sent on"
             raise refused(400, told, param=name[:200], code="misspelled_name")

@@ -6,7 +6,7 @@ A row replaces a field; mappings are merged. Quirks speak for a server, whatever
 their `modalities` restrict, the rest replaces. The list and the lessons speak for one model of one provider and stand
 in an `Overlay`; what they refuse adds, the rest replaces.
 
-Model ids are compared in one spelling, see `plain`.
+Model ids are compared in one spelling, see `plain`; a tuned model has the rules of its base, see `base_of`.
 """
 
 from __future__ import annotations
@@ -163,6 +163,22 @@ def plain(model: str) -> str:
     return _CLAUDE_NUMBER_FIRST.sub(r"claude-\2-\1", name.replace(".", "-"))
 
 
+_TUNED = re.compile(
+    r"^ft:(?P<base>[^:]+):.*"  # ft:gpt-5.5:acme::7p4lURel (OpenAI), ft:open-mistral-7b:587a6b29:20260514:7e (Mistral)
+    r"|^(?P<deployed>.+)\.ft-[0-9a-f]{8,}(?:-.*)?$"  # gpt-4o-mini-2024-07-18.ft-0123456789abcdef (Azure)
+)
+
+
+def base_of(model: str) -> str:
+    """The model that *model* was tuned from, where its name says so; else *model* itself.
+
+    A tuned model takes what its base takes; what it costs is its own.
+    """
+    name = model.lower().rpartition("/")[2]
+    tuned = _TUNED.match(name)
+    return (tuned["base"] or tuned["deployed"]) if tuned else model
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One row of rules.toml, ready to be applied. *source* says where the facts come from, *date* (ISO) as of when."""
@@ -232,8 +248,8 @@ def defaults_of(dialect: str) -> Rules:
 
 
 def rows_of(dialect: str, model: str) -> list[Row]:
-    """The rows that speak of *model*, in the order in which they apply."""
-    name = plain(model)
+    """The rows that speak of *model*, or of what it was tuned from, in the order in which they apply."""
+    name = plain(base_of(model))
     return [row for row in rows()[1] if row.dialect == dialect and row.pattern.match(name)]
 
 

@@ -4,6 +4,7 @@
 
 Nothing is learned from words that name no parameter, from a parameter that the request does not hold, from a value
 that is the client's own mistake, nor about what carries the request's meaning: model, messages, tools, stream.
+What is refused beside something else is learned only where Rules can say beside what, and then as no more than that.
 A lesson always changes the rules; that it also changes the bytes is for the sender to see.
 
 The wordings are recorded answers, or quoted in the issues of the projects that met them.
@@ -17,10 +18,10 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Final, get_args
 
 from routing.catalog import merged, with_changes
-from routing.refusals import QUOTES, names_in, neutral, path_of, words_of
+from routing.refusals import QUOTES, names_in, neutral, path_of, unconditional, words_of
 from translators.dialect import Rules
 from translators.neutral import Effort, Failure, Request, ToolCall
-from translators.openai_chat.quirks import VISIBLE, thinks
+from translators.openai_chat.quirks import VISIBLE, thinking_is_on, thinks
 from translators.openai_responses.includes import ENCRYPTED
 from translators.openai_responses.items import DIALECT as RESPONSES
 
@@ -102,18 +103,21 @@ def understood(failure: Failure, request: Request, rules: Rules, lessons: Change
     case = _Case(failure, words_of(failure), request, rules, lessons or {})
     known = False
     for pattern, read in _PHRASES:
-        if match := pattern.search(case.words):
+        if match := pattern.search(case.words if read in _CONDITIONAL else case.plain):
             known = True
             if lesson := _certain(read(match, case), case):
                 return lesson
     if known or failure.status == 404:
         return None
-    return (_certain(_efforts(case), case) if _EFFORT_REFUSED.search(case.words) else None) or _of_named(case)
+    return (_certain(_efforts(case), case) if _EFFORT_REFUSED.search(case.plain) else None) or _of_named(case)
 
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """One refusal: what the vendor said, in all its places, about which request."""
+    """One refusal: what the vendor said, in all its places, about which request.
+
+    *plain* is what it said of a parameter alone, not of one beside another.
+    """
 
     failure: Failure
     words: str
@@ -121,8 +125,10 @@ class _Case:
     rules: Rules
     lessons: Change
     thinks: bool = field(init=False)
+    plain: str = field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "plain", unconditional(self.words))
         object.__setattr__(self, "thinks", thinks(self.request, self.rules))
 
 
@@ -242,11 +248,13 @@ def _while_thinking(match: re.Match[str], case: _Case) -> Lesson | None:
     if name not in _SAMPLING or not _is_sent(name, case):
         return None
     reason = f"the model takes no {name} while it thinks"
-    if case.thinks:
+    if case.thinks or thinking_is_on(case.request.reasoning):
         return Lesson({"refuses_while_thinking": [name]}, name, reason)
     if _says_nothing_of_reasoning(case.request) and case.rules.dialect == "openai_chat":
         return Lesson({"refuses_while_thinking": [name], "thinks_by_default": True}, name, reason)
-    return Lesson({"refuses": [name]}, name, reason)
+    if case.request.reasoning is None:
+        return Lesson({"refuses": [name]}, name, reason)  # it thinks unasked, whatever its rules say
+    return None  # it was told not to think, or how: what the vendor speaks of is not known
 
 
 def _output_limit(match: re.Match[str], case: _Case) -> Lesson | None:
@@ -416,10 +424,13 @@ _PHRASES: Final[tuple[tuple[re.Pattern[str], _Reader], ...]] = (
     ),
     # As "`temperature` may only be set to 1 when thinking is enabled.", "`top_p` must be greater than or equal to 0.95
     # or unset when thinking is enabled." (Anthropic)
+    # As "Unsupported parameter: 'temperature' is not supported when reasoning effort is 'high'." (OpenAI)
     (
         _phrase(
-            r"(?P<name>temperature|top_p|top_k)<q> (?:may only be set to|must be|is not (?:supported|compatible))"
-            r"[^`]{0,60}when thinking is (?:enabled|on|adaptive)"
+            r"(?P<name>temperature|top_p|top_k|(?:top_)?logprobs|(?:presence|frequency)_penalty|logit_bias|stop)<q>"
+            r" (?:may only be set to|must be|is not (?:supported|compatible|allowed))[^`]{0,60}"
+            r"when (?:thinking is (?:enabled|on|adaptive)"
+            rf"|reasoning(?:[._ ]effort)?<q> is (?!<q>none)(?:set|on|enabled|<q>(?:{_WORD})\b))"
         ),
         _while_thinking,
     ),
@@ -475,6 +486,10 @@ _PHRASES: Final[tuple[tuple[re.Pattern[str], _Reader], ...]] = (
     ),
 )
 """Refusals that are more than `this parameter is not taken`, in the order in which they are tried."""
+_CONDITIONAL: Final = frozenset(
+    {_responses, _forced, _effort_cap, _while_thinking, _one_of_two, _no_schema_beside_tools, _replay, _always_thinks}
+)
+"""Readers that learn of a combination no more than that; the others are not shown what a combination refuses."""
 
 
 _EFFORT_REFUSED: Final = _phrase(

@@ -1,7 +1,7 @@
 """What a vendor's refusal says: its words, wherever they stand, and the parameters that they name.
 
 A name comes as the vendor writes it (`presencePenalty`, `body.store`, `messages[3].name`); `path_of` and `neutral`
-bring it into one spelling. Words that refuse a combination (`x is not supported when y`) name nothing.
+bring it into one spelling. A sentence that refuses a combination (`x is not supported when y`) names nothing.
 """
 
 from __future__ import annotations
@@ -27,6 +27,12 @@ _CONDITION: Final = (
     r"|with (?!this|the\b|your|current|model)))"
 )
 """What follows a refusal of a combination: that says nothing of the parameter alone."""
+_CONDITIONAL: Final = re.compile(
+    r"\b(?:when|whenever|while|unless|together|alongside|in (?:combination|conjunction)|along with|as well as"
+    r"|if (?!you|this|your)|both\b|mutually exclusive|without)\b",
+    re.IGNORECASE,
+)
+_SENTENCE: Final = re.compile(r".+?(?:(?<=[.;!?])\s+|\n+|\Z)", re.DOTALL)
 
 _NAMED: Final = tuple(
     re.compile(pattern.replace("<q>", QUOTES).replace("<name>", rf"(?P<name>{_NAME})"), re.IGNORECASE)
@@ -104,16 +110,32 @@ _PREFIXES: Final = ("body.", "generation_config.", "parameters.")
 
 def names_in(failure: Failure, words: str) -> Iterator[str]:
     """The parameters that are refused, as the vendor calls them."""
-    if failure.param and (failure.code in _PARAM_CODES or _ONLY_VALUE.search(failure.message)):
+    says_param = failure.code in _PARAM_CODES or _ONLY_VALUE.search(failure.message)
+    if failure.param and says_param and unconditional(failure.message) == failure.message:
         yield failure.param
     yield from _forbidden_extras(failure.raw)
     inside = {match["name"] for match in _INSIDE_MESSAGES.finditer(words)}
     yield from (f"messages.{name}" for name in inside)
     for pattern in _NAMED:
-        for match in pattern.finditer(words):
+        for match in pattern.finditer(unconditional(words)):
             path = match.groupdict().get("path")
             if match["name"] not in inside:
                 yield f"{path}.{match['name']}" if path else match["name"]
+
+
+def sentences(words: str) -> list[str]:
+    """What *words* says, one statement each, with the blanks after it; dots within names and numbers end none."""
+    return _SENTENCE.findall(words)
+
+
+def is_conditional(sentence: str) -> bool:
+    """Whether it refuses something only beside something else (`x is not supported when y is set`)."""
+    return _CONDITIONAL.search(sentence) is not None
+
+
+def unconditional(words: str) -> str:
+    """*words* without the sentences that are conditional."""
+    return "".join(each for each in sentences(words) if not is_conditional(each))
 
 
 def neutral(name: str, rules: Rules) -> str | None:

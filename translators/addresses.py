@@ -31,6 +31,11 @@ def addresses(part: Part, dialect: str) -> Iterator[str]:
                 yield part.source.url
             elif _begins_like_one(part.source.data):
                 yield str(part.source.data)
+            for name, beside in part.native.get(dialect, {}).items():
+                leaf = name.rpartition(".")[2]
+                if leaf in _WITHIN and isinstance(beside, str) and _is_link(beside):
+                    yield beside
+                yield from _named(leaf, beside)
         case Opaque() if part.dialect == dialect:
             yield from _within(part.value)
         case _:

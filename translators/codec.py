@@ -202,16 +202,16 @@ def member_span(body: bytes, name: str) -> tuple[int, int] | None:
     return spans.get(name) if len(spans) == len(found) else None
 
 
-def repeated_name(body: bytes, parsed: Mapping[str, Any]) -> str | None:
+def repeated_name(body: bytes, parsed: Mapping[str, Any], among: Collection[str] | None = None) -> str | None:
     """The first top-level name of *body*, a JSON object, that is given again, in whatever spelling; None: none is.
 
-    *parsed* is what *body* says to `loads_object`.
+    *parsed* is what *body* says to `loads_object`. Names that are not *among* those may be repeated; None: none may.
     """
     if dumps(parsed) == body or not _may_repeat(body, parsed):
         return None
     seen: set[str] = set()
     for name, *_ in _member_spans(body):
-        if name in seen:
+        if name in seen and (among is None or name in among):
             return name
         seen.add(name)
     return None
@@ -223,8 +223,14 @@ def _may_repeat(body: bytes, names: Collection[str]) -> bool:
         return True
     if b"\\u00" in body and _HIDDEN.search(body):
         return True
-    quoted = [b'"%b"' % name.encode() for name in names]
-    return any(body.find(each) != body.rfind(each) for each in quoted)
+    return any(_may_be_members(body, b'"%b"' % name.encode()) for name in names)
+
+
+def _may_be_members(body: bytes, quoted: bytes) -> bool:
+    """Whether *quoted* stands in *body* more than once, but for where it is surely a value."""
+    if body.find(quoted) == body.rfind(quoted):
+        return False
+    return body.count(quoted) - sum(body.count(quoted + mark) for mark in (b",", b"}", b"]")) > 1
 
 
 def _member_spans(body: bytes) -> list[tuple[str, int, int, int]]:

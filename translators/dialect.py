@@ -87,7 +87,8 @@ class Rules:
     """The vendor defines the dialect: its answers are relayed without mending."""
     not_relayed: frozenset[str] = frozenset()
     """Fields of its own dialect that the server has refused as a client wrote them, though these rules say them
-    otherwise (`thinking`, `messages[].cache_control`): a request in which they do is rendered, not relayed."""
+    otherwise (`thinking`, `messages[].cache_control`): a request in which they do is rendered, not relayed. With a word
+    (`thinking=adaptive`) only where the field holds it."""
     rename: Mapping[str, str] = field(default_factory=dict)
     """Request body fields that this server calls otherwise."""
     extra_body: Mapping[str, Any] = field(default_factory=dict)
@@ -110,7 +111,8 @@ class Rendered:
 
 
 class StreamParser(Protocol):
-    """Bytes of a vendor's stream to events. Equal bytes give equal events, wherever they are cut.
+    """Bytes of a vendor's stream to events. Equal bytes give equal events, wherever they are cut, but for ids that the
+    vendor left out.
 
     The first event is Start. After `close` at least one of these is true: every choice has a Finish,
     or the last event is a Failure (kind `invalid_response` when the stream was cut).

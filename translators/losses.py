@@ -58,6 +58,7 @@ _CLIENT_FIELDS: Final[Mapping[str, Mapping[str, str]]] = {
         "output.schema": "response_format.json_schema.schema",
         "output.strict": "response_format.json_schema.strict",
         "output.description": "response_format.json_schema.description",
+        "output.name": "response_format.json_schema.name",
         "include_usage": "stream_options.include_usage",
     },
     "openai_completions": {
@@ -74,6 +75,7 @@ _CLIENT_FIELDS: Final[Mapping[str, Mapping[str, str]]] = {
         "output.schema": "text.format.schema",
         "output.strict": "text.format.strict",
         "output.description": "text.format.description",
+        "output.name": "text.format.name",
         "verbosity": "text.verbosity",
     },
     "anthropic": {
@@ -324,10 +326,24 @@ _CARRIERS: Final[Mapping[str, str]] = {
     "openai_responses": "encrypted_content",
 }
 """The field in which a client of a dialect brings another vendor's fields: `translators.sealed`."""
-_NAMES_ONLY: Final[Mapping[str, frozenset[str]]] = {"openai_responses": frozenset({"id", "status"})}
-"""What its server calls a thing that it stored, and what became of it: nothing that another could be told."""
-_HALF_KNOWN: Final = frozenset({"metadata", "output_config", "source", "text", "tool_choice"})
+_NAMES_ONLY: Final[Mapping[str, frozenset[str]]] = {"openai_responses": frozenset({"id"})}
+"""What its server calls a thing that it stored: nothing that another could be told."""
+_HALF_KNOWN: Final = frozenset(
+    {
+        "file",
+        "image_url",
+        "input_audio",
+        "metadata",
+        "output_config",
+        "response_format",
+        "source",
+        "text",
+        "tool_choice",
+    }
+)
 """Objects of which the native fields hold the unknown half."""
+_INSIDE: Final = {"response_format": "json_schema", "text": "format"}
+"""Those with another one inside of them, of which that is true as well."""
 
 
 GIVEN_TWICE: Final = "max_completion_tokens counts where both are given"
@@ -371,14 +387,33 @@ def native_losses(place: str, native: Native, target: str, client: str = "") -> 
                     yield Loss(place, "emulated", "a search result is sent as text")
                     continue
                 full = native_field(client or dialect, place, dialect, name)
-                for field in _unknown_halves(full, name, value):
+                for field in unknown_halves(full, name, value):
                     yield Loss(field, "dropped", f"{target} has no such field")
 
 
-def _unknown_halves(full: str, name: str, value: Any) -> list[str]:
-    if name in _HALF_KNOWN and isinstance(value, dict) and "type" not in value:
-        return [f"{full}.{inner}" for inner in value]
-    return [full]
+def unknown_halves(full: str, name: str, value: Any) -> list[str]:
+    """The places of what is unknown in the native field *name*, which the client calls *full*."""
+    if name not in _HALF_KNOWN or not isinstance(value, dict) or "type" in value:
+        return [full]
+    places: list[str] = []
+    for inner, found in value.items():
+        if _INSIDE.get(name) == inner and isinstance(found, dict) and "type" not in found:
+            places += [f"{full}.{inner}.{word}" for word in found]
+        else:
+            places.append(f"{full}.{inner}")
+    return places
+
+
+def both_halves(known: Mapping[str, Any], unknown: Mapping[str, Any]) -> dict[str, Any]:
+    """An object as its client wrote it: what was read of it, and the rest that its native fields hold."""
+    whole = dict(known)
+    for name, rest in unknown.items():
+        mine = whole.get(name)
+        if isinstance(mine, Mapping) and isinstance(rest, Mapping):
+            whole[name] = both_halves(mine, rest)
+        else:
+            whole.setdefault(name, rest)
+    return whole
 
 
 def request_native_losses(request: Request, target: str) -> list[Loss]:

@@ -3,6 +3,7 @@
     remember(request, response)         what to keep of an answer, by key
     keys_wanted(request)                what to ask for when the conversation comes back
     reattached(request, found, ...)     the conversation with what was found
+    taken_off(before, after, dialect)   what a client sent of it and no longer stands there
 
 Pure functions: who keeps the values, for whom and how long, is not said here. A key's value is either empty (a
 signature, of which only the origin matters) or a turn: its thoughts in their places between calls and texts, as JSON.
@@ -24,6 +25,7 @@ from itertools import zip_longest
 from typing import Any, Final, Literal, Protocol
 
 from translators.codec import JsonError, dumps, loads_object
+from translators.losses import Loss, placed
 from translators.made_ids import is_made
 from translators.neutral import (
     Audio,
@@ -232,6 +234,27 @@ def reattached(
     )
     changed = any(new is not old for new, old in zip(messages, request.messages, strict=True))
     return replace(request, messages=messages) if changed else request
+
+
+def taken_off(before: Request, after: Request, dialect: str) -> list[Loss]:
+    """What `reattached` took off of *before* that its client sent, and that no other place of *after* holds."""
+    if after is before:
+        return []
+    kept = {
+        signature
+        for message in after.messages
+        for part in message.parts
+        for spoken, signature in _signatures(part)
+        if spoken == dialect
+    }
+    losses: list[Loss] = []
+    for index, (old, new) in enumerate(zip(before.messages, after.messages, strict=True)):
+        if old is new:
+            continue
+        for place, part in placed(old, index, before.dialect):
+            if any(spoken == dialect and signature not in kept for spoken, signature in _signatures(part)):
+                losses.append(Loss(place, "dropped", "another provider signed or encrypted it, and reads it alone"))
+    return losses
 
 
 @dataclass(slots=True)

@@ -501,3 +501,54 @@ async def test_a_local_model_is_asked_for_one_choice_after_the_other(serve: Serv
     assert [choice["message"]["content"] for choice in reply.json["choices"]] == ["answer 1", "answer 2", "answer 3"]
     assert (local.calls, local.most) == (3, 1)
     assert reply.json["usage"]["completion_tokens"] == 9
+
+
+STRICT = 'losses = "reject"'
+SEEDED = {"model": "r", "seed": 1, "max_tokens": 9}
+
+
+@pytest.mark.parametrize(("status", "told"), [(500, 502), (429, 429), (503, 503)])
+async def test_the_trouble_of_the_target_that_can_say_it_is_not_the_clients(
+    serve: Serve, upstream: Upstream, status: int, told: int
+) -> None:
+    """The other target of the route cannot say the seed: every attempt is told, and why it made none."""
+    upstream.script("good", failing(status))
+    two = provider("two", upstream, "anthropic")
+    server = await serve(QUICK, provider("one", upstream), two, route("r", "one/good", "two/m", more=STRICT))
+
+    first, second = await server.ask(**SEEDED), await server.ask(**SEEDED)
+
+    assert (first.status, second.status) == (told, told)
+    assert first.headers["x-modelport-attempts"] == "1"
+    assert f"one/good: {status}" in first.error["message"]
+    assert "two/m: not tried, seed: would be dropped for two/m" in first.error["message"]
+    assert upstream.asked("m") == []
+
+
+async def test_a_loss_that_one_target_makes_sends_to_the_next(serve: Serve, upstream: Upstream) -> None:
+    """Also where it only shows when the target refuses the field."""
+    refusal = failing(400, "Unsupported parameter: 'seed'", param="seed", code="unsupported_parameter")
+    upstream.script("picky", refusal)
+    upstream.script("good", says())
+    both, alone_route = route("r", "one/picky", "one/good", more=STRICT), route("s", "one/picky", more=STRICT)
+    server = await serve(QUICK, provider("one", upstream), both, alone_route)
+
+    replies = [await server.ask(model="r", seed=seed) for seed in range(2)]
+    alone = await server.ask(model="s", seed=2)
+
+    assert [(reply.status, reply.text) for reply in replies] == [(200, "Hello there")] * 2
+    assert [len(upstream.asked(model)) for model in ("picky", "good")] == [3, 2]
+    assert (alone.status, alone.error["param"]) == (400, "seed")
+    assert server.services.overlay.of("one", "picky").lessons == {}
+
+
+async def test_a_tuned_model_is_asked_where_its_base_is(serve: Serve, upstream: Upstream) -> None:
+    """WIRE 104: tools beside reasoning go to the Responses endpoint."""
+    upstream.script("ft:gpt-5.5:acme::x", failing(400))
+    both = 'also_speaks = ["openai_responses"]'
+    server = await serve(QUICK, provider("one", upstream, more=both))
+    tools = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
+
+    await server.ask(model="one/ft:gpt-5.5:acme::x", tools=tools)
+
+    assert [asked.path for asked in upstream.asked("ft:gpt-5.5:acme::x")] == ["/v1/responses"]

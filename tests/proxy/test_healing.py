@@ -218,6 +218,105 @@ async def test_what_holds_the_conversation_is_never_left_out(serve: Serve, name:
         assert len(upstream.requests) == 1
 
 
+# --- one client's mistake is nobody else's ------------------------------------------------------------
+
+MISTAKES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "a budget too small": (
+        "thinking.enabled.budget_tokens: Input should be greater than or equal to 1024",
+        {"thinking": {"type": "enabled", "budget_tokens": 10}},
+        {"thinking": {"type": "enabled", "budget_tokens": 2000}},
+    ),
+    "a budget over the limit": (
+        "`max_tokens` must be greater than `thinking.budget_tokens`. Please consult our documentation",
+        {"thinking": {"type": "enabled", "budget_tokens": 9000}},
+        {"thinking": {"type": "enabled", "budget_tokens": 2000}},
+    ),
+    "a temperature beside thinking": (
+        "`temperature` may only be set to 1 when thinking is enabled.",
+        {"thinking": {"type": "enabled", "budget_tokens": 2000}, "temperature": 0.5},
+        {"temperature": 0.5},
+    ),
+    "a temperature while thinking is off": (
+        "`temperature` may only be set to 1 when thinking is enabled.",
+        {"thinking": {"type": "enabled", "budget_tokens": 2000}, "temperature": 0.5},
+        {"thinking": {"type": "disabled"}, "temperature": 0.5},
+    ),
+    "a word that there is not": (
+        "service_tier: Input should be 'auto' or 'standard_only'",
+        {"service_tier": "gold"},
+        {"service_tier": "auto"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+async def test_anothers_request_is_relayed_after_ones_mistake(serve: Serve, name: str) -> None:
+    """Byte for byte, without a loss, and also where losses are refused."""
+    words, wrong, right = MISTAKES[name]
+    refusal = Answer.json({"type": "error", "error": {"type": "invalid_request_error", "message": words}}, 400)
+    with Upstream(lambda asked: refusal if wrong.items() <= asked.json.items() else Answer.json(message())) as upstream:
+        server = await serve(QUICK, provider("one", upstream, "anthropic"))
+
+        async def ask(fields: dict[str, Any], headers: dict[str, str] | None = None) -> Reply:
+            body = {"model": "one/alias", "max_tokens": 4000, "messages": [{"role": "user", "content": "hi"}], **fields}
+            return await server.request("POST", "/v1/messages", json.dumps(body).encode(), headers or {})
+
+        await ask(right)
+        before = upstream.requests[-1].json
+        await ask(wrong)
+        after = await ask(right)
+        strict = await ask(right, {"x-modelport-losses": "reject"})
+
+        assert [(reply.status, reply.headers.get("x-modelport-losses")) for reply in (after, strict)] == [
+            (200, None)
+        ] * 2
+        assert [asked.json for asked in upstream.requests[-2:]] == [before, before]
+
+
+async def test_who_refuses_losses_is_told_the_mistake_and_not_what_mending_would_lose(serve: Serve) -> None:
+    refusal = {"type": "invalid_request_error", "message": MISTAKES["a budget too small"][0]}
+    with Upstream(lambda _asked: Answer.json({"type": "error", "error": refusal}, 400)) as upstream:
+        server = await serve(QUICK, provider("one", upstream, "anthropic"))
+        body = {"model": "one/alias", "max_tokens": 4000, "messages": [{"role": "user", "content": "hi"}],
+                **MISTAKES["a budget too small"][1]}  # fmt: skip
+
+        reply = await server.request(
+            "POST", "/v1/messages", json.dumps(body).encode(), {"x-modelport-losses": "reject"}
+        )
+
+        assert (reply.status, len(upstream.requests)) == (400, 1)
+        assert "greater than or equal to 1024" in reply.error["message"]
+
+
+BESIDE: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "a prediction": (
+        "Unsupported parameter: 'prediction' is not supported when 'n' is greater than 1.",
+        {"prediction": {"type": "content", "content": "x"}, "n": 2},
+        {"prediction": {"type": "content", "content": "x"}},
+    ),
+    "a temperature": (
+        "Unsupported parameter: 'temperature' is not supported when reasoning effort is 'high'.",
+        {"temperature": 0.3, "reasoning_effort": "high"},
+        {"temperature": 0.3, "reasoning_effort": "none"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+async def test_what_is_refused_beside_something_else_is_taken_without_it(serve: Serve, name: str) -> None:
+    """Though the vendor gives the code of a parameter that it never takes."""
+    words, wrong, right = BESIDE[name]
+    refusal = failing(400, words, param=next(iter(wrong)), code="unsupported_parameter")
+    with Upstream(lambda asked: refusal if wrong.items() <= asked.json.items() else says()) as upstream:
+        server = await serve(QUICK, provider("one", upstream))
+        await server.ask(model="one/m", **wrong)
+
+        reply = await server.ask(model="one/m", **right)
+
+        assert (reply.status, reply.headers.get("x-modelport-losses")) == (200, None)
+        assert right.items() <= upstream.requests[-1].json.items()
+
+
 # --- a client's own words that its vendor refuses ----------------------------------------------------
 
 ADAPTIVE = {"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}}
@@ -257,7 +356,7 @@ async def test_what_the_rules_had_to_say_is_said_at_once_the_next_time(tmp_path:
 
         attempts = [reply.headers["x-modelport-attempts"] for reply in (first, second, third, plain)]
         assert attempts == ["2", "1", "1", "1"]
-        assert lesson.change == {"not_relayed": ["thinking"]}
+        assert lesson.change == {"not_relayed": ["thinking=adaptive"]}
         assert (lesson.evidence, lesson.http_status) == (NOT_ADAPTIVE, 400)
         assert [asked.json["thinking"]["type"] for asked in upstream.requests] == [
             "adaptive", "enabled", "enabled", "enabled", "enabled",
@@ -277,7 +376,7 @@ async def test_such_a_lesson_is_shown_and_can_be_forgotten(serve: Serve) -> None
         again = await to_claude(server, **ADAPTIVE)
 
         rule = shown.json["data"][0]["rules"]["not_relayed"]
-        assert rule["value"] == ["thinking"]
+        assert rule["value"] == ["thinking=adaptive"]
         assert (rule["from"][0]["kind"], rule["from"][0]["evidence"]) == ("learned", NOT_ADAPTIVE)
         assert gone.json == {"forgotten": 1}
         assert again.headers["x-modelport-attempts"] == "2"

@@ -394,6 +394,12 @@ async def test_remote_parts_are_replaced_where_they_stand() -> None:
     assert changed.messages[1].parts[1] == Image(Source(media_type="image/png", data="AA=="))
     assert await inline_remote(request, Rules(), fetch) is request
 
+    asked.clear()
+    await inline_remote(request, Rules(image_urls=False, file_urls=False, image_url_prefixes=("https://own/",)), fetch)
+    assert "https://own/x" in {url for url, _, _ in asked}, (
+        "a server that fetches nothing does not fetch its own either"
+    )
+
 
 def with_picture(url: str) -> list[dict[str, Any]]:
     parts = [{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": {"url": url}}]
@@ -538,6 +544,11 @@ ADDRESSED: dict[str, tuple[str, str, dict[str, Any]]] = {
         CHAT,
         chat_with(type="input_audio", input_audio={"data": SECRET, "format": "wav"}),
     ),
+    "a sound's address beside it": (
+        "openai_chat",
+        CHAT,
+        chat_with(type="input_audio", input_audio={"data": "AAAA", "format": "wav", "url": SECRET}),
+    ),
     "a picture of Responses": ("openai_chat", CHAT, chat_with(type="input_image", image_url=SECRET)),
     "a file": ("openai_chat", CHAT, chat_with(type="file_url", file_url={"url": SECRET})),
     "a kind of part that nobody knows": ("openai_chat", CHAT, chat_with(type="scan", parts=[{"scan_url": SECRET}])),
@@ -554,7 +565,6 @@ ADDRESSED: dict[str, tuple[str, str, dict[str, Any]]] = {
     "Responses": ("openai_responses", RESPONSES, responses_with(input_image(SECRET))),
     "Messages": ("anthropic", MESSAGES, messages_with(SECRET)),
     "Gemini": ("gemini", GENERATE, contents_with(SECRET)),
-    "YouTube": ("gemini", GENERATE, contents_with("https://www.youtube.invalid/SECRET")),
     "chat for Messages": ("anthropic", CHAT, chat_with(type="image_url", image_url={"url": SECRET})),
     "chat for Responses": ("openai_responses", CHAT, chat_with(type="image_url", image_url={"url": SECRET})),
 }

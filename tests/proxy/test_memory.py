@@ -99,3 +99,66 @@ async def test_a_client_of_another_dialect_carries_it_itself(serve: Serve) -> No
         await server.request("POST", "/v1/messages", json.dumps({**asked, "messages": back}).encode())
 
         assert upstream.requests[1].json["contents"][1]["parts"][0] == signed
+
+
+SEALED = {"type": "reasoning", "id": "rs_1a2b3c4d5e", "summary": [], "encrypted_content": "ZW5jcnlwdGVk"}
+SEALED_CALL = {"type": "function_call", "call_id": "call_9a8b7c6d5e", "name": "weather", "arguments": "{}"}
+SIGNED_PART = {"functionCall": {"name": "weather", "args": {}}, "thoughtSignature": "c2lnbmVkLWJ5LWdvb2dsZQ=="}
+
+
+def of_responses(*output: dict[str, Any]) -> Answer:
+    counts = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
+    return Answer.json(
+        {"id": "resp_1", "object": "response", "status": "completed", "model": "m", "output": output, "usage": counts}
+    )
+
+
+def of_google(*parts: dict[str, Any]) -> Answer:
+    return Answer.json({"candidates": [{"content": {"role": "model", "parts": parts}, "finishReason": "STOP"}]})
+
+
+async def test_encrypted_reasoning_that_another_provider_cannot_read_is_said(serve: Serve, upstream: Upstream) -> None:
+    """Though both speak one dialect."""
+    said = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Mild."}]}
+    upstream.script("m", in_turn(of_responses(SEALED, SEALED_CALL), of_responses(said)))
+    server = await serve(
+        QUICK, provider("one", upstream, "openai_responses"), provider("two", upstream, "openai_responses")
+    )
+    asked = [{"role": "user", "content": "Weather?"}]
+    result = {"type": "function_call_output", "call_id": SEALED_CALL["call_id"], "output": "mild"}
+
+    async def send(model: str, items: list[Any], **headers: str) -> Any:
+        body = json.dumps({"model": model, "store": False, "input": items}).encode()
+        return await server.request("POST", "/v1/responses", body, {"content-type": "application/json", **headers})
+
+    first = await send("one/m", asked)
+    again = [*asked, *first.json["output"], result]
+    refused = await send("two/m", again, **{"x-modelport-losses": "reject"})
+    second = await send("two/m", again)
+
+    assert (refused.status, refused.error["param"]) == (400, "input[1]")
+    assert (second.status, second.headers["x-modelport-losses"].partition("=")[0]) == (200, "input[1]")
+    assert len(upstream.asked("m")) == 2
+
+
+async def test_a_thought_signature_that_another_provider_cannot_read_is_said(serve: Serve, upstream: Upstream) -> None:
+    """And a client of Gemini that writes no ids has none written."""
+    upstream.script("m", in_turn(of_google(SIGNED_PART), of_google({"text": "Mild."})))
+    server = await serve(QUICK, provider("one", upstream, "gemini"), provider("two", upstream, "gemini"))
+    asked = {"role": "user", "parts": [{"text": "Weather?"}]}
+    result = {"role": "user", "parts": [{"functionResponse": {"name": "weather", "response": {"output": "mild"}}}]}
+
+    async def send(model: str, contents: list[Any], **headers: str) -> Any:
+        path = f"/v1beta/models/{model}:generateContent"
+        body = json.dumps({"contents": contents}).encode()
+        return await server.request("POST", path, body, {"content-type": "application/json", **headers})
+
+    first = await send("one/m", [asked])
+    again = [asked, first.json["candidates"][0]["content"], result]
+    refused = await send("two/m", again, **{"x-modelport-losses": "reject"})
+    second = await send("two/m", again)
+
+    assert (refused.status, second.status) == (400, 200)
+    assert second.headers["x-modelport-losses"].startswith("contents[1].parts[0]=dropped")
+    assert upstream.asked("m")[1].json["contents"][1]["parts"] == [{"functionCall": SIGNED_PART["functionCall"]}]
+    assert upstream.asked("m")[1].json["contents"][2]["parts"] == result["parts"]

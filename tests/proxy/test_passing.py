@@ -388,6 +388,47 @@ async def test_a_vendors_error_comes_in_our_words(serve: Serve) -> None:
         assert (refused.status, refused.error["code"]) == (502, "upstream_auth")
 
 
+@pytest.mark.parametrize("status", [405, 409, 410, 412, 415, 416, 423, 428])
+@pytest.mark.parametrize("dialect", ["openai_chat", "anthropic", "gemini"])
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+async def test_what_a_vendor_says_of_a_thing_keeps_its_status(
+    serve: Serve, status: int, dialect: str, method: str
+) -> None:
+    """And is the last word: neither the provider nor another is asked again."""
+    with Upstream(lambda _asked: failing(status, "already cancelled")) as upstream:
+        server = await serve(
+            provider("one", upstream, dialect, more="models = ['m']"),
+            provider("two", upstream, dialect, more="models = ['m']"),
+            route("both", "one/m", "two/m"),
+        )
+        reply = await server.request(method, "/v1/batches", b'{"model":"both"}', JSON)
+
+        assert (reply.status, reply.error["message"]) == (status, "one: already cancelled")
+        assert len(upstream.requests) == 1
+        assert (await server.rows())[-1]["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("dialect", "base", "sent"),
+    [
+        ("gemini", "", "/v1/rerank"),
+        ("gemini", "/v1beta", "/v1beta/rerank"),
+        ("gemini", "/v1alpha", "/v1alpha/rerank"),
+        ("anthropic", "", "/v1/rerank"),
+        ("anthropic", "/v1", "/v1/rerank"),
+        ("anthropic", "/v2", "/v2/rerank"),
+        ("openai_chat", "/v1", "/v1/rerank"),
+        ("openai_chat", "/api", "/api/rerank"),
+    ],
+)
+async def test_no_version_is_doubled(serve: Serve, dialect: str, base: str, sent: str) -> None:
+    with Upstream(lambda _asked: Answer.json({})) as upstream:
+        server = await serve(provider("one", upstream.url + base, dialect, more="models = ['m']"))
+        await server.request("POST", "/v1/rerank", b'{"model":"one/m"}', JSON)
+
+        assert [asked.path for asked in upstream.requests] == [sent]
+
+
 async def test_a_broken_answer_breaks_off_for_the_client_too(serve: Serve) -> None:
     """And is booked as interrupted."""
     cut = Answer(200, {"content-type": "audio/mpeg"}, b"x" * 90_000, split=1000, stop_at=50_000, end="reset")

@@ -13,7 +13,7 @@ from proxy.backends.backend import Timeouts
 from proxy.config import load
 from proxy.config.model import AUTH_SCHEMES
 from proxy.config.shipped import dialects, rows
-from proxy.providers import EmbeddingWay, Limits, ProviderSpec, call_url, providers
+from proxy.providers import LOCAL_QUIRKS, EmbeddingWay, Limits, ProviderSpec, call_url, providers
 from routing.pricing import Price, Tariff
 from translators.dialect import Rules
 from translators.embeddings import EMBEDDERS, EmbeddingRules
@@ -105,7 +105,16 @@ def test_servers_on_this_machine_are_never_sent_addresses_of_pictures() -> None:
     """WIRE 127: the proxy fetches remote pictures itself."""
     local = {name for name, row in ROWS if "127.0.0.1" in row.get("base_url", "")}
 
-    assert {name for name, row in ROWS if row.get("quirks", {}).get("image_urls") is False} == local
+    for quirk in LOCAL_QUIRKS:
+        assert {name for name, row in ROWS if row.get("quirks", {}).get(quirk) is False} == local
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:8000", "http://10.0.0.7/v1", "http://gpu.internal/v1"])
+@pytest.mark.parametrize("name", ["openai", "anthropic", "gemini"])
+def test_neither_are_those_that_were_moved_to_a_private_address(tmp_path: Path, name: str, address: str) -> None:
+    moved = spec(tmp_path, name, f'[providers.{name}]\nbase_url = "{address}"\n')
+
+    assert not any(getattr(moved.rules("m"), quirk) for quirk in LOCAL_QUIRKS)
 
 
 @pytest.mark.parametrize(

@@ -227,7 +227,7 @@ async def test_a_signing_key_ends_with_the_key_that_made_it(serve: Serve) -> Non
     child = await make(server, bearer(maker["key"]), name="child", signing=True)
     before = await _ask(server, _headers(child))
     soon = await send(server, "PATCH", f"/api/v1/keys/{maker['id']}", expires_at=time.time() + 1)
-    server.services.gate.signatures._now = lambda: time.time() + 2
+    server.services.signatures._now = lambda: time.time() + 2
     after = await _ask(server, _headers(child, away_s=2))
 
     assert (before.status, soon.status, after.status) == (200, 200, 401)

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import pytest
 
-from routing.catalog import NO_QUIRKS, checked, plain, read_rows, rows, rules_for
+from routing.catalog import NO_QUIRKS, base_of, checked, plain, read_rows, rows, rules_for
 from routing.errors import BadRow
 from translators.anthropic import render_request
 from translators.openai_chat import parse_request
@@ -278,6 +278,28 @@ def test_llamacpp_in_process_takes_text_and_pictures_that_come_with_the_request(
     rules = rules_for("llamacpp", "tiny")
 
     assert (rules.modalities, rules.thinking, rules.image_urls) == ({"text", "image"}, "none", False)
+
+
+@pytest.mark.parametrize(
+    ("tuned", "base"),
+    [
+        ("ft:gpt-5.5:acme::x", "gpt-5.5"),
+        ("ft:gpt-5.5-2026-04-23:acme:shop:7p4lURel", "gpt-5.5"),
+        ("openai/ft:o4-mini-2025-04-16:acme::x", "o4-mini"),
+        ("FT:GPT-4o-mini-2024-07-18:acme::x", "gpt-4o-mini"),
+        ("gpt-4o-mini-2024-07-18.ft-0123456789abcdef0123456789abcdef", "gpt-4o-mini"),
+    ],
+)
+def test_a_tuned_model_takes_what_its_base_takes(tuned: str, base: str) -> None:
+    """Not at its base's price, which it does not have."""
+    assert rules_for("openai_chat", tuned) == rules_for("openai_chat", base)
+    assert rules_for("openai_chat", tuned) != rules_for("openai_chat", "unheard-of")
+    assert plain(tuned) != plain(base)
+
+
+@pytest.mark.parametrize("model", ["ft:", "ft:gpt-5.5", "soft:gpt-5.5:x", "gpt-5.5.ft-x", "left-ft:gpt-5.5:x"])
+def test_what_only_looks_tuned_is_a_model_of_its_own(model: str) -> None:
+    assert base_of(model) == model
 
 
 def test_an_unknown_model_of_a_compatible_server_is_taken_for_conformant() -> None:

@@ -520,3 +520,75 @@ async def test_a_failing_target_is_not_gone_on_to_when_the_budget_is_used_up(clo
     outcome = await world.run(A, B, C)
 
     assert (outcome.value, world.calls) == ("c", ["a:0", "c:0"])
+
+
+# --- targets that the request does not fit
+
+UNFIT = Failure("invalid_request", "seed: would be dropped", 400, "loss_rejected")
+
+
+def unfit_at(world: World, *places: str, answered: Failure | None = None) -> Any:
+    """What *world* does, but at *places*, which the request cannot be put to; *answered*: what those said first."""
+
+    async def attempt(target: Target, key: str | None, deadline: float) -> str:
+        if target.provider in places:
+            raise Unfit(UNFIT, answered)
+        return await world.attempt(target, key, deadline)
+
+    return attempt
+
+
+async def test_a_request_that_fits_no_target_is_its_clients(clock) -> None:
+    world = World(clock, {"a": ["ok"], "b": ["ok"]})
+    with pytest.raises(Unfit) as raised:
+        await world.run(A, B, attempt=unfit_at(world, "a", "b"))
+
+    assert (raised.value.failure, world.calls) == (UNFIT, [])
+    assert {world.breakers.of(target).state for target in (A, B)} == {"closed"}
+
+
+async def test_a_target_that_it_does_not_fit_is_passed_over(clock) -> None:
+    world = World(clock, {"a": ["ok"], "b": ["ok"]})
+
+    assert (await world.run(A, B, attempt=unfit_at(world, "a"))).value == "b"
+
+
+@pytest.mark.parametrize(("fault", "status"), [("500", 500), ("429", 429), ("refused", 502)])
+async def test_the_failure_of_a_target_that_it_fits_is_told(clock, fault: str, status: int) -> None:
+    """Every attempt, and why the other one was none."""
+    world = World(clock, {"a": [fault], "b": ["ok"]})
+    error = await world.exhausted(A, B, attempt=unfit_at(world, "b"), patience=Patience(repeats=0))
+
+    assert error.failure.status == status
+    assert "b/m: not tried, seed: would be dropped" in str(error)
+
+
+@pytest.mark.parametrize("rests", ["breaker", "key"])
+async def test_the_only_target_that_it_fits_is_asked_as_if_it_stood_alone(clock, rests: str) -> None:
+    """A breaker, or a key that is thought to be bad, does not leave the others to speak for it."""
+    world = World(clock, {"a": ["401", "ok"] if rests == "key" else ["ok"], "b": ["ok"]})
+    if rests == "key":
+        await world.exhausted(A)
+    else:
+        world.open(A)
+
+    assert (await world.run(A, B, attempt=unfit_at(world, "b"))).value == "a"
+
+
+async def test_a_wait_that_the_vendor_asked_for_is_told_though_others_do_not_fit(clock) -> None:
+    world = World(clock, {"a": ["429+60"], "b": ["ok"]})
+    await world.exhausted(A)
+    world.calls.clear()
+    error = await world.exhausted(A, B, attempt=unfit_at(world, "b"))
+
+    assert (error.failure.kind, error.failure.retry_after_s, world.calls) == ("rate_limit", 60, [])
+
+
+async def test_a_target_that_was_asked_in_vain_is_an_attempt(clock) -> None:
+    """It refused a field that the client will not do without; what ends the chain is the other one's trouble."""
+    world = World(clock, {"a": ["ok"], "b": ["500"]})
+    refusing = unfit_at(world, "a", answered=FAILURES["400"])
+    error = await world.exhausted(A, B, attempt=refusing, patience=Patience(repeats=0))
+
+    assert [(made.target, made.failure) for made in error.attempts] == [(A, FAILURES["400"]), (B, FAILURES["500"])]
+    assert error.failure == FAILURES["500"]

@@ -104,7 +104,9 @@ TAUGHT: dict[str, Case] = {
     "openai: tools, reasoning by itself": (CHAT, openai_error(TO_RESPONSES, "reasoning_effort"), {"tools": TOOLS}, {"responses": "reasoning_with_tools", "thinks_by_default": True}),
     "openai: tools even without": (CHAT, openai_error(TO_RESPONSES, "reasoning_effort"), {"tools": TOOLS, "reasoning_effort": "none"}, {"responses": "tools"}),
     "azure": (CHAT, openai_error("Unrecognized request argument supplied: parallel_tool_calls"), {"tools": TOOLS, "parallel_tool_calls": False}, {"refuses": ["parallel_tool_calls"]}),
+    "openai: beside an effort": (CHAT, openai_error("Unsupported parameter: 'temperature' is not supported when reasoning effort is 'high'.", "temperature", "unsupported_parameter"), {"temperature": 0.3, **HIGH}, {"refuses_while_thinking": ["temperature"]}),
     # Anthropic
+    "anthropic: thinking by itself": (BUDGET, "`temperature` may only be set to 1 when thinking is enabled.", {"temperature": 0.5}, {"refuses": ["temperature"]}),
     "anthropic: deprecated": (ADAPTIVE, "`temperature` is deprecated for this model.", {"temperature": 0.2}, {"refuses": ["temperature"]}),
     "anthropic: extra": (ADAPTIVE, "top_k: Extra inputs are not permitted", {"top_k": 5}, {"refuses": ["top_k"]}),
     "anthropic: adaptive": (BUDGET, '"thinking.type.enabled" is not supported for this model. Use "thinking.type.adaptive" and "output_config.effort" to control thinking behavior.', HIGH, {"thinking": "adaptive", "efforts": ["none", *NO_MORE]}),
@@ -241,6 +243,11 @@ MEANINGLESS: dict[str, tuple[Rules, Any, int]] = {
     "a message's extra": (CHAT, {"detail": [{"type": "extra_forbidden", "loc": ["body", "messages", 0, "user", "metadata"], "msg": "Extra inputs are not permitted"}]}, 422),
     "content": (ADAPTIVE, "messages.65.content.1.tool_use.text: Extra inputs are not permitted", 400),
     "a combination": (CHAT, "temperature is not supported when top_p is set", 400),
+    "a combination, with its code": (CHAT, openai_error("Unsupported parameter: 'seed' is not supported when 'n' is greater than 1.", "seed", "unsupported_parameter"), 400),
+    "a native field beside another": (CHAT, openai_error("Unsupported parameter: 'store' is not supported when 'n' is greater than 1.", "store", "unsupported_parameter"), 400),
+    "a schema beside a stream": (CHAT, openai_error("Invalid parameter: 'response_format' of type 'json_schema' is not supported when streaming.", "response_format"), 400),
+    "log probabilities beside several answers": (CHAT, "logprobs are not supported together with n.", 400),
+    "an effort beside tools": (CHAT, "'reasoning_effort' 'high' is not supported while tools are given.", 400),
     "only beside another": (CHAT, openai_error("Invalid value: 'parallel_tool_calls' is only allowed when 'tools' are specified.", "parallel_tool_calls"), 400),
     "a user": (CHAT, "Your user is not allowed to sample", 403),
     "an account": (CHAT, openai_error("Your organization must be verified to stream this model.", "stream", "unsupported_value"), 400),
@@ -267,6 +274,14 @@ def test_nothing_is_learned_from(name: str) -> None:
     rules, error, status = MEANINGLESS[name]
 
     assert understood(refused(rules, error, status), asked(**EVERYTHING), rules) is None
+
+
+def test_a_model_that_was_told_not_to_think_is_not_known_to_think() -> None:
+    """What thinks then, and whether it would without being told, cannot be told from the words."""
+    words = "`temperature` may only be set to 1 when thinking is enabled."
+    request = asked(temperature=0.5, reasoning_effort="none")
+
+    assert understood(refused(BUDGET, words), request, BUDGET) is None
 
 
 def test_a_native_field_of_another_dialect_was_never_sent() -> None:

@@ -54,9 +54,7 @@ async def budgeted(path: Path, prefix: str) -> None:
             try:
                 await ledger.open(OpenExchange(name, "openai_chat", input_estimate=10), attempt)
                 last = 1
-                await asyncio.sleep(
-                    number / 4000
-                )  # as providers do: no kill meets all at rest
+                await asyncio.sleep(number / 4000)  # as providers do: no kill meets all at rest
                 if count % 3 == 0:
                     failed = SettledAttempt(name, 1, "failed", worst // 3)
                     await ledger.open_attempt(replace(attempt, number=2, provider="q"), failed)

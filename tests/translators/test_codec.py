@@ -1,5 +1,6 @@
 """JSON in and out, and edits that leave every other byte alone."""
 
+import json
 from typing import Any
 
 import orjson
@@ -17,6 +18,7 @@ from translators.codec import (
     loads,
     loads_exact,
     loads_object,
+    repeated_name,
     splice,
     type_name,
 )
@@ -179,3 +181,54 @@ def test_a_number_is_exact_wherever_it_stands(digits: int, before: int) -> None:
     text = f'{{"{"k" * before}":{number}}}'
 
     assert loads_object(text) == loads_exact(text) == {"k" * before: number}
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        (r'{"model":"a","model":"b"}', "model"),
+        (r'{"model": "a", "n": 1, "model" : "a"}', "model"),
+        ('{\n "model"\n: "a",\n "model"\t: "b"\n}', "model"),
+        (r'{"model":"a","mod\u0065l":"b"}', "model"),
+        (r'{"mod\u0065l":"a","model":"b"}', "model"),
+        (r'{"\u006dodel":"a","mode\u006C":"b"}', "model"),
+        (r'{"max_tokens":1,"max\u005ftokens":2}', "max_tokens"),
+        (r'{"max_tokens":1,"max\u005Ftokens":2}', "max_tokens"),
+        (r'{"a/b":1,"a\/b":2}', "a/b"),
+        (r'{"a\tb":1,"a\u0009b":2}', "a\tb"),
+        (r'{"a\"":1,"a\"":2}', 'a"'),
+        (r'{"é":1,"\u00e9":2}', "é"),
+        (r'{"":1, "":2}', ""),
+        (r'{"n":1,"n":1,"x":"\"n\":"}', "n"),
+        (r'{"user": 1, "a": ["user", {"b": "user"}], "user": 2}', "user"),
+        (r'{"messages": [{"role": "user"}], "model": "a", "stream": true, "messages": []}', "messages"),
+        ("{" + ", ".join(f'"a{number}": 1' for number in range(40)) + ', "a7": 2}', "a7"),
+        (r'{"model": "a", "tools": [{"model": "b"}], "text": "\u0065 \"model\": "}', None),
+        (r'{"user": "user", "a": ["user"], "b": {"user": "user"}}', None),
+        (r'{"a": {"model": 1, "model": 2}, "model": 3}', None),
+        (r'{"model": "a", "Model": "b"}', None),
+        (r'{"number": 123456789012345678901234567890, "n": 1e5}', None),
+        (r"{}", None),
+    ],
+)
+def test_a_name_that_is_given_twice_is_found_in_every_spelling(body: str, name: str | None) -> None:
+    raw = body.encode()
+
+    assert repeated_name(raw, loads_object(raw)) == name
+
+
+SPELT = st.sampled_from([r"model", r"mod\u0065l", r"n", r"\u006e", r"a\/b", r"a/b", r"\u00e9", "é", r"a\"", r"Model"])
+SAID = st.sampled_from(["1", '"n"', r'"\"n\":"', '{"n":1}', '["model","n"]', r'"\u0022n\u0022:"', r'"\\u006e"'])
+
+
+@given(st.lists(st.tuples(SPELT, st.sampled_from([":", ": ", " :", "\n:\n"]), SAID), max_size=5), st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_a_repeated_name_is_found_as_a_reader_of_pairs_finds_it(
+    members: list[tuple[str, str, str]], spaced: bool
+) -> None:
+    body = (", " if spaced else ",").join(f'"{name}"{colon}{value}' for name, colon, value in members)
+    raw = b"{%b}" % body.encode()
+    names = [name for name, _ in json.loads(raw, object_pairs_hook=list)]
+    wanted = next((name for at, name in enumerate(names) if name in names[:at]), None)
+
+    assert repeated_name(raw, loads_object(raw)) == wanted

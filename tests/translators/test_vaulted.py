@@ -17,6 +17,7 @@ from translators import anthropic, gemini, openai_chat
 from translators.assemble import collect
 from translators.dialect import Rules
 from translators.errors import BadAnswer
+from translators.losses import placed
 from translators.neutral import (
     Choice,
     Failure,
@@ -33,7 +34,7 @@ from translators.neutral import (
     ToolResult,
 )
 from translators.vault_keys import call_key, is_unique, signature_key, text_key
-from translators.vaulted import keys_wanted, reattached, remember
+from translators.vaulted import keys_wanted, reattached, remember, taken_off
 
 SHARED = Path(os.environ.get("MODELPORT_SHARED") or Path(__file__).resolve().parents[3] / "shared")
 
@@ -398,6 +399,21 @@ def test_what_says_nothing_but_its_signature_goes_whole() -> None:
     seal = Text("", native={"gemini": {"thoughtSignature": "sig"}})
     shelf.keep(_asked(), (Text("Warm."), seal), "gemini")
     assert _foreign(shelf, _asked(_turn(Text("Warm."), seal)), "gemini").messages[1].parts == (Text("Warm."),)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_each_part_that_loses_a_signature_is_told_and_no_other(dialect: str) -> None:
+    shelf = Shelf()
+    answer = (_signed(dialect), CALL)
+    shelf.keep(_asked(), answer, dialect)
+    before = _asked(_turn(Text("Let me see."), *answer))
+    bare = _asked(_turn(CALL))
+
+    after = _foreign(shelf, before, dialect)
+    told = [loss.field for loss in taken_off(before, after, dialect)]
+    assert told == [place for place, part in placed(before.messages[1], 1, before.dialect) if part is answer[0]]
+    assert taken_off(before, shelf.back(before, dialect, lambda origin: True), dialect) == []
+    assert taken_off(bare, shelf.back(bare, dialect, lambda origin: True), dialect) == []
 
 
 def test_a_calls_signature_is_taken_off_and_its_other_fields_stay() -> None:

@@ -62,7 +62,7 @@ def relay_request(raw: bytes, body: Mapping[str, Any], request: Request, rules: 
 def _refused(body: Mapping[str, Any], request: Request, rules: Rules) -> dict[str, str]:
     """The fields that the target answers with 400, each with the reason."""
     reasons = {_WIRE_NAMES.get(name, name): "the target refuses it" for name in sorted(rules.refuses)}
-    if rules.refuses_while_thinking and (rules.thinking == "effort" or _thinks(body)):
+    if rules.refuses_while_thinking and _thinks(body, rules):
         for name in sorted(rules.refuses_while_thinking):
             if not taken_while_thinking(request, name):
                 reasons.setdefault(_WIRE_NAMES.get(name, name), "the target refuses it while thinking")
@@ -74,9 +74,12 @@ def _refused(body: Mapping[str, Any], request: Request, rules: Rules) -> dict[st
     return found
 
 
-def _thinks(body: Mapping[str, Any]) -> bool:
-    thinking = body.get("thinking")
-    return isinstance(thinking, dict) and thinking.get("type") != "disabled"
+def _thinks(body: Mapping[str, Any], rules: Rules) -> bool:
+    """Whether *body* asks for thinking, or for an effort of a model that takes nothing else to think."""
+    thinking, config = body.get("thinking"), body.get("output_config")
+    if isinstance(thinking, dict):
+        return thinking.get("type") != "disabled"
+    return rules.thinking == "effort" and isinstance(config, dict) and config.get("effort") is not None
 
 
 def _without_own(messages: Sequence[Any], rules: Rules, losses: list[Loss]) -> list[Any] | None:

@@ -19,8 +19,9 @@ from translators.anthropic.turns import Turns
 from translators.codec import dumps_text
 from translators.dialect import Rendered, Rules
 from translators.json_schema import anthropic_output_schema
+from translators.labels import labelled
 from translators.losses import Loss, field_of, field_of_wire, native_losses, request_native_losses
-from translators.neutral import OutputFormat, Request
+from translators.neutral import Request
 from translators.tool_choices import without_unmet_choice
 
 FALLBACK_MAX_TOKENS: Final = 4096
@@ -193,24 +194,13 @@ def _output(
             return {"format": {"type": "json_schema", "schema": dict(output.schema or {})}}
         schema, found = anthropic_output_schema(output.schema or {"type": "object"}, place)
         losses.extend(found)
-        if "$ref" in schema and output.description:
-            described = field_of(request, "output.description")
-            losses.append(Loss(described, "dropped", "the target takes nothing beside a reference"))
-        return {"format": {"type": "json_schema", "schema": _titled(schema, output)}}
+        return {"format": {"type": "json_schema", "schema": labelled(schema, request, losses)}}
     losses.append(Loss(name, "emulated", "the target has no such mode here; an instruction asks for it"))
     instruction = _JSON_OBJECT_INSTRUCTION
     if output.schema is not None:
-        instruction += f" It must match this JSON Schema: {dumps_text(_titled(dict(output.schema), output))}"
+        instruction += f" It must match this JSON Schema: {dumps_text(labelled(dict(output.schema), request, losses))}"
     system.append({"type": "text", "text": instruction})
     return {}
-
-
-def _titled(schema: dict[str, Any], output: OutputFormat) -> dict[str, Any]:
-    """*schema* with the name and description that OpenAI keeps beside it; a reference takes no siblings."""
-    if "$ref" in schema:
-        return schema
-    beside = {"title": output.name, "description": output.description}
-    return {**{name: value for name, value in beside.items() if value}, **schema}
 
 
 def _about_request(request: Request, losses: list[Loss]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from translators.codec import dumps_text
 from translators.counts import detail_count, main_counts
 from translators.gemini.error import broken, error_in, objects
-from translators.gemini.finish import BROKEN, finish_name, finish_reason
+from translators.gemini.finish import BROKEN, LOST_CALLS, finish_name, finish_reason
 from translators.gemini.partial_args import PartialArgs
 from translators.neutral import (
     NO_NATIVE,
@@ -130,8 +130,9 @@ class ChunkReader:
         events: list[Event] = []
         for choice in self._choices.values():
             events.extend(self._close(choice))
-        name = next((choice.finish for choice in self._choices.values() if choice.finish in BROKEN), None)
-        if name is not None and not any(choice.shown for choice in self._choices.values()):
+        choices = self._choices.values()
+        name = next((choice.finish for choice in choices if choice.finish in BROKEN), None)
+        if name is not None and not any(choice.called if name in LOST_CALLS else choice.shown for choice in choices):
             message = next((choice.native.get("finishMessage") for choice in self._choices.values()), None)
             return [*events, *self.fail(broken(name, message))]
         for choice in self._choices.values():

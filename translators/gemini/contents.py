@@ -17,6 +17,7 @@ from translators.errors import BadRequest, Unsupported
 from translators.gemini.merging import merged, nested
 from translators.gemini.tools import ToolNames
 from translators.losses import Loss, client_field, message_place, native_losses, part_field, placed, result_placed
+from translators.made_ids import is_made
 from translators.neutral import (
     Audio,
     Document,
@@ -127,7 +128,7 @@ class _Contents:
         for call_id, names in self.unanswered.items():
             loss = Loss(place, "emulated", f"call {call_id} has no result: an error is sent as its result")
             for name in names:
-                response = {"id": call_id, "name": name, "response": {"error": "no result was given"}}
+                response = {**self._id(call_id), "name": name, "response": {"error": "no result was given"}}
                 missing = {"functionResponse": response}
                 self.losses.append(loss)
                 self._add("user", [missing])
@@ -239,7 +240,11 @@ class _Contents:
         self.unanswered.setdefault(part.id, []).append(name)
         self.stand_ins.pop(part.id, None)
         args = {"input": part.arguments} if part.kind == "custom" else self._arguments(part, place)
-        return self._own(part, {"functionCall": {"id": part.id, "name": name, "args": args}}, place)
+        return self._own(part, {"functionCall": {**self._id(part.id), "name": name, "args": args}}, place)
+
+    def _id(self, call_id: str) -> _Json:
+        """The `id` of a call or its result; none where Gemini's own client wrote none."""
+        return {} if self.written_here and is_made(call_id) else {"id": call_id}
 
     def _arguments(self, call: ToolCall, place: str) -> _Json:
         """The arguments as an object; nothing and null are an empty one."""
@@ -292,7 +297,7 @@ class _Contents:
         output: Any = texts[0] if len(texts) == 1 else texts or ""
         told = _object_in(output) if self.written_here else None
         response: _Json = {
-            "id": part.call_id,
+            **self._id(part.call_id),
             "name": name,
             "response": {"error" if part.is_error else "output": output} if told is None else told,
         }

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from translators.codec import JsonError, loads
-from translators.gemini.finish import BROKEN, finish_name
+from translators.gemini.finish import BROKEN, LOST_CALLS, finish_name
 from translators.neutral import ErrorKind, Failure
 from translators.retry_after import MAX_RETRY_AFTER_S, retry_after_s
 from translators.statuses import KIND_BY_STATUS
@@ -75,7 +75,8 @@ def parse_error(status: int, body: bytes, headers: Mapping[str, str]) -> Failure
 def error_in(body: Any) -> Failure | None:
     """The failure inside an answer of status 200; None when it is an answer.
 
-    An error object; or a finish that means that the model's output could not be used, without any output.
+    An error object; or a finish that means that the model's output could not be used, without any output, or with
+    nothing but a text where a call was lost.
     """
     error = _error_object(body)
     if error is not None:
@@ -85,12 +86,12 @@ def error_in(body: Any) -> Failure | None:
         for chunk in objects(body if isinstance(body, list) else [body])
         for candidate in objects(chunk.get("candidates"))
     ]
-    if any(_shows(candidate.get("content")) for candidate in candidates):
-        return None
     for candidate in candidates:
         name = finish_name(candidate.get("finishReason"))
         if name in BROKEN:
-            return broken(name, candidate.get("finishMessage"))
+            stands = _calls if name in LOST_CALLS else _shows
+            used = any(stands(other.get("content")) for other in candidates)
+            return None if used else broken(name, candidate.get("finishMessage"))
     return None
 
 
@@ -105,6 +106,11 @@ def _shows(content: Any) -> bool:
     return any(
         not part.get("thought") and any(part[key] for key in part if key != "thoughtSignature") for part in parts
     )
+
+
+def _calls(content: Any) -> bool:
+    parts = objects(content.get("parts")) if isinstance(content, dict) else []
+    return any(isinstance(part.get("functionCall"), dict) for part in parts)
 
 
 def broken(name: str, message: Any) -> Failure:

@@ -57,6 +57,8 @@ BROKEN: Final = frozenset(
     }
 )
 """The answer is not what was asked for. Without any output it is a failure, else the output stands as it is."""
+LOST_CALLS: Final = frozenset({"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "MISSING_THOUGHT_SIGNATURE"})
+"""The model meant to call a tool, and the call is gone: a text that announces it is no answer. Other calls stand."""
 
 
 def finish_name(value: Any) -> str | None:

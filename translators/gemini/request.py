@@ -12,6 +12,7 @@ from translators.gemini.contents import opened_with, render_contents
 from translators.gemini.merging import merged, nested
 from translators.gemini.tools import RENAMED, ToolNames, render_tool_choice, render_tools, tool_names
 from translators.json_schema import gemini_response_schema
+from translators.labels import labelled
 from translators.losses import (
     Loss,
     field_of,
@@ -20,7 +21,7 @@ from translators.losses import (
     renamed_in_history,
     request_native_losses,
 )
-from translators.neutral import Effort, OutputFormat, Reasoning, Request
+from translators.neutral import Effort, Reasoning, Request
 from translators.tool_choices import without_unmet_choice
 from translators.written import WrittenSchema
 
@@ -282,7 +283,7 @@ def _output(request: Request, rules: Rules, system: list[dict[str, Any]], losses
     if not rules.structured_output or (with_tools and not rules.schema_with_tools):
         why = "beside tools" if rules.structured_output else "from this model"
         losses.append(Loss(place, "emulated", f"Gemini gives no forced JSON {why}: asked for in the instructions"))
-        system.append({"text": _json_instruction(wanted)})
+        system.append({"text": _json_instruction(request, losses)})
         return {}
     config: dict[str, Any] = {"responseMimeType": "application/json"}
     if isinstance(wanted.schema, WrittenSchema):
@@ -290,18 +291,16 @@ def _output(request: Request, rules: Rules, system: list[dict[str, Any]], losses
     elif wanted.kind == "json_schema" and wanted.schema is not None:
         schema, schema_losses = gemini_response_schema(wanted.schema, field_of(request, "output.schema"))
         losses.extend(schema_losses)
-        if wanted.description is not None:
-            schema.setdefault("description", wanted.description)
-        config["responseJsonSchema"] = schema
+        config["responseJsonSchema"] = labelled(schema, request, losses)
     return config
 
 
-def _json_instruction(wanted: OutputFormat) -> str:
+def _json_instruction(request: Request, losses: list[Loss]) -> str:
     ask = "When you give your final answer, give one JSON object and nothing else, without a code fence."
-    if wanted.schema is None:
+    if request.output is None or request.output.schema is None:
         return ask
-    about = f" It is {wanted.description}." if wanted.description else ""
-    return f"{ask}{about} It must be valid against this JSON Schema:\n{dumps_text(wanted.schema)}"
+    schema = labelled(dict(request.output.schema), request, losses)
+    return f"{ask} It must be valid against this JSON Schema:\n{dumps_text(schema)}"
 
 
 def _tools(request: Request, rules: Rules, names: ToolNames, losses: list[Loss]) -> dict[str, Any]:

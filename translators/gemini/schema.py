@@ -85,6 +85,8 @@ def _order_properties(node: dict[str, Any]) -> None:
     if isinstance(order, list) and isinstance(properties, dict):
         named = {name: properties[name] for name in order if isinstance(name, str) and name in properties}
         node["properties"] = {**named, **properties}
+        if len(named) < len(order):
+            node["propertyOrdering"] = order  # it names what is no property, which is to be said
 
 
 def _allow_null(node: dict[str, Any]) -> None:

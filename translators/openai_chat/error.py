@@ -58,6 +58,9 @@ _KIND_BY_WORD: Final[Mapping[str, ErrorKind]] = {
 }
 """Vendors' `code` and `type` words that tell more than the status, in lower case."""
 
+_OF_HEADERS: Final = frozenset({"mismatched_organization", "mismatched_project"})
+"""Codes of a 401 that is about the client's `OpenAI-Organization` or `OpenAI-Project`: the key itself is good."""
+
 _CONTEXT_LENGTH = re.compile(
     r"maximum context length|context (?:length|window|size)|too many (?:input )?tokens|prompt is too long"
     r"|exceeds? the (?:available|maximum|model'?s?) context|input is too long",
@@ -170,7 +173,9 @@ def _failure(status: int, value: Any, retry_after: float | None) -> Failure:
     kind = next((_KIND_BY_WORD[word.lower()] for word in words if word and word.lower() in _KIND_BY_WORD), None)
     if not status:
         status = _named_status(fields, value) or (_STATUS_BY_KIND[kind] if kind else 502)
-    if kind in (None, "server", "invalid_request") or (kind == "server" and status < 500):
+    if code in _OF_HEADERS:
+        kind = "invalid_request"
+    elif kind in (None, "server", "invalid_request") or (kind == "server" and status < 500):
         kind = _kind_by_status_and_message(status, message)
     if retry_after is None and status == 503 and _LOADING.search(message):
         retry_after = LOADING_S

@@ -21,6 +21,7 @@ from translators.json_schema import openai_strict_obstacle
 from translators.losses import (
     GIVEN_TWICE,
     Loss,
+    both_halves,
     distinct,
     field_of,
     message_place,
@@ -29,6 +30,7 @@ from translators.losses import (
     renamed_functions,
     result_placed,
     tool_place,
+    unknown_halves,
 )
 from translators.neutral import (
     Audio,
@@ -133,16 +135,40 @@ def render_request(request: Request, rules: Rules) -> Rendered:
             body["stream_options"] = {"include_usage": True}
     if request.native:
         writer.natives("", request.native)
+    _write_own(body, request, rules, losses)
+    body = renamed(body, rules)
+    losses.extend(writer.final_losses())
+    return Rendered(body, distinct(losses) if losses else (), rules.headers, writer.names.back())
+
+
+def _write_own(body: dict[str, Any], request: Request, rules: Rules, losses: list[Loss]) -> None:
+    """The dialect's own fields that nobody else reads."""
     for name, value in request.native.get(DIALECT, {}).items():
         if name == "max_tokens":
             losses.append(Loss(name, "dropped", GIVEN_TWICE))
         elif name in rules.refuses:
             losses.append(Loss(name, "dropped", "the target refuses it"))
+        elif (why := _out_of_place(body, name, value)) is not None:
+            losses.extend(Loss(place, "dropped", why) for place in unknown_halves(name, name, value))
+        elif name in _WRITTEN_TOGETHER and name in body:
+            body[name] = both_halves(body[name], value)
         else:
             body.setdefault(name, value)
-    body = renamed(body, rules)
-    losses.extend(writer.final_losses())
-    return Rendered(body, distinct(losses) if losses else (), rules.headers, writer.names.back())
+
+
+_WRITTEN_TOGETHER: Final = frozenset({"response_format", "stream_options"})
+"""Objects that are made anew, with what the client said in them besides."""
+
+
+def _out_of_place(body: Mapping[str, Any], name: str, value: Any) -> str | None:
+    """Why *value*, which the client's object *name* holds besides what is known, has no place in *body*."""
+    if name == "stream_options" and name not in body:
+        return "the answer is no stream" if not body.get("stream") else "the target refuses it"
+    if name != "response_format" or "type" in value:
+        return None
+    written = body.get(name, {})
+    held = written.keys() >= ({"json_schema"} & value.keys()) and bool(written)
+    return None if held else "the form of the answer is asked for otherwise"
 
 
 def renamed(body: Mapping[str, Any], rules: Rules) -> dict[str, Any]:
@@ -434,7 +460,7 @@ class _Writer:
                 )
             case _:
                 assert_never(part)
-        return {**rendered, **self._own(part.native, place)} if part.native else rendered
+        return both_halves(rendered, self._own(part.native, place)) if part.native else rendered
 
     def _own(self, native: Native, place: str) -> dict[str, Any]:
         """The fields of a part at *place* that are this dialect's, with a cache mark that can be one."""

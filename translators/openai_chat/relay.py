@@ -6,7 +6,7 @@ they came; what the official SDK could not read is mended by adding and correcti
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -16,7 +16,8 @@ from translators.dialect import Relayed, RelayedRequest, Rules
 from translators.errors import BadAnswer
 from translators.fields import PROXY_FIELDS
 from translators.losses import GIVEN_TWICE, Loss, distinct
-from translators.neutral import Event, Failure, Finish, Request, Response, Usage
+from translators.made_ids import CallIds, new_call_id
+from translators.neutral import Event, Failure, Finish, Request, Response, ToolCall, Usage
 from translators.openai_chat.chunks import DONE
 from translators.openai_chat.echoes import fitted_messages
 from translators.openai_chat.error import error_envelope
@@ -39,7 +40,7 @@ from translators.openai_chat.response import (
     outward_reason,
     parse_response,
 )
-from translators.openai_chat.stream import ChunkReader, chunk_of
+from translators.openai_chat.stream import ChunkReader, chunk_of, more_of_name
 from translators.openai_chat.think_tags import ThinkSplitter, split_thinking, thinking_apart
 from translators.openai_chat.usage import parse_usage, render_usage
 from translators.sse import SseDecoder, SseError, SseEvent, comment, frame
@@ -60,8 +61,8 @@ def relay_request(raw: bytes, body: Mapping[str, Any], request: Request, rules: 
     for name in PROXY_FIELDS:
         if name in body:
             changes[name] = REMOVED
-    _relay_stream_options(body, request, rules, changes)
-    losses = _relay_quirks(body, request, rules, changes)
+    losses = _relay_stream_options(body, request, rules, changes)
+    losses += _relay_quirks(body, request, rules, changes)
     for name in sorted(rules.refuses & body.keys() - {"model", "messages"}):
         if name not in changes and body[name] is not None:
             changes[name] = REMOVED
@@ -85,14 +86,20 @@ def relay_request(raw: bytes, body: Mapping[str, Any], request: Request, rules: 
     return RelayedRequest(splice(raw, changes, body) if changes else raw, distinct(losses))
 
 
-def _relay_stream_options(body: Mapping[str, Any], request: Request, rules: Rules, changes: dict[str, Any]) -> None:
+def _relay_stream_options(
+    body: Mapping[str, Any], request: Request, rules: Rules, changes: dict[str, Any]
+) -> list[Loss]:
     """Usage is always asked for: the ledger needs it. Where the server refuses, the proxy estimates it."""
     options = body.get("stream_options")
     if not request.stream or not rules.stream_options:
         if "stream_options" in body:
             changes["stream_options"] = REMOVED
-    elif not request.include_usage:
+        why = "the target refuses it" if request.stream else "the answer is no stream"
+        unknown = request.native.get(DIALECT, {}).get("stream_options", {})
+        return [Loss(f"stream_options.{name}", "dropped", why) for name in unknown]
+    if not request.include_usage:
         changes["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
+    return []
 
 
 def _relay_quirks(body: Mapping[str, Any], request: Request, rules: Rules, changes: dict[str, Any]) -> list[Loss]:
@@ -147,6 +154,7 @@ def relay_response(
     fallback_id: str = "chatcmpl-0",
     fallback_model: str = "",
     created: int = 0,
+    new_id: Callable[[], str] = new_call_id,
 ) -> tuple[bytes, Response]:
     """*raw*, mended where it has to be, and what it says. The keyword arguments fill in what the server left out.
 
@@ -159,7 +167,7 @@ def relay_response(
         body = loads_object(raw) if body is None else body
     except JsonError as error:
         raise BadAnswer(f"the answer is {error}") from error
-    response = parse_response(body)
+    response = parse_response(body, new_id)
     if rules.think_tags:
         response = thinking_apart(response)
     if rules.conformant and not rules.think_tags:
@@ -180,7 +188,7 @@ def _mend_response(body: dict[str, Any], head: Mapping[str, Any], response: Resp
         if body.get(name) != value:
             body[name] = value
             changed = True
-    for position, (choice, parsed) in enumerate(zip(body["choices"], response.choices, strict=True)):
+    for choice, parsed in zip(body["choices"], response.choices, strict=True):
         if choice.get("index") != parsed.index or type(choice["index"]) is not int:
             choice["index"] = parsed.index
             changed = True
@@ -192,12 +200,13 @@ def _mend_response(body: dict[str, Any], head: Mapping[str, Any], response: Resp
         if not isinstance(choice.get("message"), dict):
             choice["message"] = {"role": "assistant", "content": choice.get("text") or ""}
             changed = True
-        changed |= _mend_message(choice["message"], position, think_tags)
+        ids = [part.id for part in parsed.parts if isinstance(part, ToolCall)]
+        changed |= _mend_message(choice["message"], ids, think_tags)
         changed |= _mend_logprobs(choice)
     return changed | _mend_usage(body, response.usage)
 
 
-def _mend_message(message: dict[str, Any], position: int, think_tags: bool) -> bool:
+def _mend_message(message: dict[str, Any], call_ids: Sequence[str], think_tags: bool) -> bool:
     changed = False
     if message.get("role") != "assistant":
         message["role"] = "assistant"
@@ -216,9 +225,8 @@ def _mend_message(message: dict[str, Any], position: int, think_tags: bool) -> b
     if "content" not in message or (message["content"] is None and not silent):
         message["content"] = None if silent else ""
         changed = True
-    calls = message.get("tool_calls")
-    for ordinal, call in enumerate(calls if isinstance(calls, list) else ()):
-        changed |= _mend_call(call, f"call_{position}_{ordinal}")
+    for call, call_id in zip(objects_in(message.get("tool_calls")), call_ids, strict=False):
+        changed |= _mend_call(call, call_id)
     return changed
 
 
@@ -234,10 +242,8 @@ def _mend_content(message: dict[str, Any]) -> bool:
     return True
 
 
-def _mend_call(call: Any, fallback_id: str) -> bool:
+def _mend_call(call: dict[str, Any], fallback_id: str) -> bool:
     """A whole tool call."""
-    if not isinstance(call, dict):
-        return False
     changed = False
     kind = "custom" if isinstance(call.get("custom"), dict) else "function"
     for name, value in (("id", fallback_id), ("type", kind)):
@@ -308,13 +314,21 @@ class StreamRelay:
     """Passes a server's stream on and reads along; see `translators.dialect.StreamRelay`."""
 
     def __init__(
-        self, rules: Rules, *, include_usage: bool, fallback_id: str, fallback_model: str, created: int
+        self,
+        rules: Rules,
+        *,
+        include_usage: bool,
+        fallback_id: str,
+        fallback_model: str,
+        created: int,
+        new_id: Callable[[], str] = new_call_id,
     ) -> None:
         self._conformant = rules.conformant and not rules.think_tags
         self._include_usage = include_usage
         self._decoder = SseDecoder()
-        self._reader = ChunkReader(rules.think_tags)
-        self._mender = _ChunkMender(rules.think_tags, fallback_id, fallback_model, created)
+        call_ids = CallIds(new_id)
+        self._reader = ChunkReader(rules.think_tags, call_ids)
+        self._mender = _ChunkMender(rules.think_tags, fallback_id, fallback_model, created, call_ids)
         self._usage_told = False
         self._waiting: list[dict[str, Any]] = []
         """Chunks from before the answer's id was known."""
@@ -416,8 +430,11 @@ class StreamRelay:
 class _ChunkMender:
     """Makes chunks readable for the official SDK and remembers, per choice, what went before."""
 
-    def __init__(self, think_tags: bool, fallback_id: str, fallback_model: str, created: int) -> None:
+    def __init__(
+        self, think_tags: bool, fallback_id: str, fallback_model: str, created: int, call_ids: CallIds
+    ) -> None:
         self._think_tags = think_tags
+        self._call_ids = call_ids
         self._fallback: dict[str, Any] = {"id": fallback_id, "created": created, "model": fallback_model}
         self._first: dict[str, Any] = {}
         self._spoken: set[int] = set()
@@ -556,9 +573,9 @@ class _ChunkMender:
             changed = True
         calls = delta.get("tool_calls")
         if isinstance(calls, list) and calls:
-            state = self._calls.setdefault(number, _Calls())
+            state = self._calls.setdefault(number, _Calls(number, self._call_ids))
             for call in calls:
-                if isinstance(call, dict) and state.mend(call, number):
+                if isinstance(call, dict) and state.mend(call):
                     changed = True
         return changed
 
@@ -590,8 +607,11 @@ class _ChunkMender:
 class _Calls:
     """The tool calls of one choice so far: each wire index with the ordinal that the client sees."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int, made: CallIds) -> None:
+        self._number = number
+        self._made = made
         self._ids: list[str] = []
+        self._names: list[str] = []
         self._ordinals: dict[int, int] = {}
         self._filled: set[int] = set()
         self._custom: set[int] = set()
@@ -602,7 +622,7 @@ class _Calls:
         self._filled.update(empty)
         return empty
 
-    def mend(self, call: dict[str, Any], number: int) -> bool:
+    def mend(self, call: dict[str, Any]) -> bool:
         """One fragment; whether it had to be changed."""
         changed = False
         inner = call.get("function")
@@ -616,10 +636,11 @@ class _Calls:
         ordinal = self._ordinals.get(wire_index)
         if ordinal is None or (call_id and name and call_id != self._ids[ordinal]):
             ordinal = self._ordinals[wire_index] = len(self._ids)
-            self._ids.append(call_id or f"call_{number}_{ordinal}")
+            self._ids.append(call_id or self._made.of(self._number, ordinal))
+            self._names.append(name if isinstance(name, str) else "")
             changed |= self._mend_first(call, ordinal)
         else:
-            changed |= self._mend_later(call, inner)
+            changed |= self._mend_later(call, inner, ordinal)
         if call.get("index") != ordinal:
             call["index"] = ordinal
             changed = True
@@ -644,12 +665,19 @@ class _Calls:
             changed = True
         return changed
 
-    @staticmethod
-    def _mend_later(call: dict[str, Any], inner: dict[str, Any]) -> bool:
+    def _mend_later(self, call: dict[str, Any], inner: dict[str, Any], ordinal: int) -> bool:
         """The SDK's accumulator joins texts, so an id or name that is told again would be doubled."""
         changed = False
-        for fields, name in ((call, "id"), (inner, "name")):
-            if fields.get(name):
-                del fields[name]
+        if call.get("id"):
+            del call["id"]
+            changed = True
+        if name := inner.get("name"):
+            known = self._names[ordinal]
+            more = "" if ordinal in self._filled or not isinstance(name, str) else more_of_name(known, name)
+            self._names[ordinal] = known + more
+            if more != name:
+                inner["name"] = more
                 changed = True
+            if not more:
+                del inner["name"]
         return changed

@@ -238,21 +238,34 @@ def _output_format(fields: Fields, native: dict[str, Any], _places: dict[str, st
         return None
     kind = chosen.needed_text("type")
     if kind == "text":
+        _keep_rest(native, "response_format", chosen)
         return None
     if kind == "json_object":
         # llama.cpp and Together take a schema beside json_object.
         schema = chosen.mapping("schema")
-        return OutputFormat("json_object") if schema is None else OutputFormat("json_schema", schema, "answer")
+        _keep_rest(native, "response_format", chosen)
+        return OutputFormat("json_object") if schema is None else OutputFormat("json_schema", schema)
     if kind == "json_schema":
         inner = chosen.object("json_schema") or chosen
         schema = inner.mapping("schema")
         if schema is None and inner is chosen:
             raise chosen.wrong("json_schema", "an object")
-        return OutputFormat(
+        output = OutputFormat(
             "json_schema", schema or {}, inner.text("name"), inner.text("description"), inner.flag("strict")
         )
+        _keep_rest(native, "response_format", chosen, **({} if inner is chosen else {"json_schema": inner}))
+        return output
     native["response_format"] = chosen.value
     return None
+
+
+def _keep_rest(native: dict[str, Any], name: str, half_read: Fields, **inside: Fields) -> None:
+    """Put into *native* what of the object *name* was not read, with what was not of those *inside* it."""
+    rest = half_read.rest()
+    for inner, fields in inside.items():
+        _keep_rest(rest := dict(rest), inner, fields)
+    if rest:
+        native[name] = rest
 
 
 # --- tools ---------------------------------------------------------------------------------------
@@ -456,11 +469,14 @@ def _message(message: Fields, position: int, called: dict[str, str]) -> Message:
 
 
 def _tool_message(message: Fields, call_id: str, called: Mapping[str, str]) -> Message:
-    name = message.text("name") or called.get(call_id)
+    name, function = message.text("name"), called.get(call_id)
     is_error = bool(message.flag("is_error"))
     marks = _cache_marks(message)
     parts = tuple(_content(message))
-    result = ToolResult(call_id, parts, is_error, name, native_of(message.rest(), **marks), message.place)
+    own = message.rest()
+    if name and function and name != function:
+        own = {**own, "name": name}
+    result = ToolResult(call_id, parts, is_error, function or name, native_of(own, **marks), message.place)
     return Message("tool", (result,))
 
 
@@ -505,7 +521,7 @@ def _part(part: Fields) -> Part:
                 file.text(name)
             if not file.value.get("file_id") and not file.value.get("file_data"):
                 raise file.wrong("file_data", "base64 data, a data URL or a file_id")
-            return replace(document_of_file(file.value, _part_native(part)), place=part.place)
+            return replace(document_of_file(file.value, _part_native(part, file=file)), place=part.place)
         case "refusal":
             return Refusal(part.needed_text("refusal"), native=_part_native(part), place=part.place)
         case "thinking" if isinstance(part.get("thinking"), str):
@@ -521,6 +537,7 @@ def _part(part: Fields) -> Part:
 def _image(part: Fields) -> Image:
     value = part.get("image_url")
     detail: str | None = None
+    inside: dict[str, Fields] = {}
     if isinstance(value, str):
         url = value
     else:
@@ -528,9 +545,10 @@ def _image(part: Fields) -> Image:
         if inner is None:
             raise part.wrong("image_url", "an object with a url")
         url, detail = inner.needed_text("url"), inner.text("detail")
+        inside["image_url"] = inner
     if not url:
         raise part.wrong("image_url", "a URL")
-    return Image(source_of_url(url, "image/png"), detail, _part_native(part), part.place)
+    return Image(source_of_url(url, "image/png"), detail, _part_native(part, **inside), part.place)
 
 
 def _audio(part: Fields) -> Audio:
@@ -544,12 +562,17 @@ def _audio(part: Fields) -> Audio:
         raise part.wrong("input_audio", "an object with data and format")
     data = inner.needed_text("data")
     source = Source(f"audio/{inner.needed_text('format')}", data)
-    return Audio(source, native=_part_native(part), place=part.place)
+    return Audio(source, native=_part_native(part, input_audio=inner), place=part.place)
 
 
-def _part_native(part: Fields) -> Native:
+def _part_native(part: Fields, **inside: Fields) -> Native:
+    """What was not read of *part*, and of the objects *inside* it."""
     marks = _cache_marks(part)
-    return native_of(part.rest(), **marks)
+    own = part.rest()
+    for name, inner in inside.items():
+        if rest := inner.rest():
+            own = {**own, name: rest}
+    return native_of(own, **marks)
 
 
 def _marked(parts: list[Part], message: Fields) -> list[Part]:

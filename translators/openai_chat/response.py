@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from translators.codec import dumps_text, type_name
 from translators.errors import BadAnswer
+from translators.made_ids import new_call_id
 from translators.neutral import (
     Audio,
     Choice,
@@ -119,8 +120,8 @@ def mend_tier(body: dict[str, Any]) -> bool:
 # --- reading -------------------------------------------------------------------------------------
 
 
-def parse_response(body: Mapping[str, Any]) -> Response:
-    """*body* in the neutral form.
+def parse_response(body: Mapping[str, Any], new_id: Callable[[], str] = new_call_id) -> Response:
+    """*body* in the neutral form. *new_id* makes the ids of calls that have none.
 
     Raises:
         BadAnswer: *body* has no choices, or one without a message.
@@ -132,13 +133,13 @@ def parse_response(body: Mapping[str, Any]) -> Response:
         id=_text(body.get("id")),
         model=_text(body.get("model")),
         created=created_s(body.get("created")),
-        choices=tuple([_choice(choice, position) for position, choice in enumerate(choices)]),
+        choices=tuple([_choice(choice, position, new_id) for position, choice in enumerate(choices)]),
         usage=usage_in(body),
         native=native_of(_rest(body, _RESPONSE_FIELDS)),
     )
 
 
-def _choice(choice: Any, position: int) -> Choice:
+def _choice(choice: Any, position: int, new_id: Callable[[], str]) -> Choice:
     if not isinstance(choice, dict):
         raise BadAnswer(f"choices[{position}]: expected an object, found {type_name(choice)}")
     message = choice.get("message")
@@ -154,7 +155,7 @@ def _choice(choice: Any, position: int) -> Choice:
     if content and isinstance(content, str) and _is_text_alone(message):
         parts: tuple[Part, ...] = (Text(content),)
     else:
-        parts = tuple(_parts(message, position))
+        parts = tuple(_parts(message, new_id))
         if unknown := _rest(message, _MESSAGE_FIELDS):
             own["message"] = unknown
     return Choice(
@@ -176,7 +177,7 @@ def _is_text_alone(message: Mapping[str, Any]) -> bool:
     return True
 
 
-def _parts(message: Mapping[str, Any], position: int) -> Iterator[Part]:
+def _parts(message: Mapping[str, Any], new_id: Callable[[], str]) -> Iterator[Part]:
     extra = native_of_extra(message.get("extra_content"))
     blocks = {dialect: blocks_in(fields) for dialect, fields in extra.items()}
     yield from _thinking(message)
@@ -202,7 +203,7 @@ def _parts(message: Mapping[str, Any], position: int) -> Iterator[Part]:
     for item in images if isinstance(images, list) else ():
         if (image := image_of_answer(item)) is not None:
             yield image
-    yield from _tool_calls(message, position)
+    yield from _tool_calls(message, new_id)
 
 
 def _thinking(message: Mapping[str, Any]) -> Iterator[Thinking]:
@@ -216,12 +217,10 @@ def _thinking(message: Mapping[str, Any]) -> Iterator[Thinking]:
         yield Thinking(text, native_of(own))
 
 
-def _tool_calls(message: Mapping[str, Any], position: int) -> Iterator[ToolCall]:
+def _tool_calls(message: Mapping[str, Any], new_id: Callable[[], str]) -> Iterator[ToolCall]:
     calls = message.get("tool_calls")
-    for ordinal, call in enumerate(calls if isinstance(calls, list) else ()):
-        if not isinstance(call, dict):
-            continue
-        call_id = _text(call.get("id")) or f"call_{position}_{ordinal}"
+    for call in objects_in(calls):
+        call_id = _text(call.get("id")) or new_id()
         extra = native_of_extra(call.get("extra_content"))
         if isinstance(custom := call.get("custom"), dict):
             yield ToolCall(
@@ -239,7 +238,7 @@ def _tool_calls(message: Mapping[str, Any], position: int) -> Iterator[ToolCall]
     legacy = message.get("function_call")
     # llama-cpp-python writes every call twice, in the older form too.
     if isinstance(legacy, dict) and legacy.get("name") and not calls:
-        yield ToolCall(f"call_{position}", _text(legacy["name"]), _argument_text(legacy.get("arguments")))
+        yield ToolCall(new_id(), _text(legacy["name"]), _argument_text(legacy.get("arguments")))
 
 
 def _argument_text(arguments: Any) -> str:

@@ -3,22 +3,24 @@
 Tolerated, because real servers do it: chunks without choices anywhere, usage on any chunk, roles on all or none,
 several choices interleaved, deltas that are null, calls without index, id or type, all parallel calls on index 0,
 finish reasons that come twice, are empty or foreign or say `stop` after tool calls, reasoning under four names,
-content as a list of parts, no `[DONE]`, an `error` key in a data line.
+content as a list of parts, no `[DONE]`, an `error` key in a data line, names of calls in pieces or again and again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from translators.codec import JsonError, dumps_text, loads
 from translators.dialect import Rules
+from translators.made_ids import CallIds, new_call_id
 from translators.neutral import (
     NO_NATIVE,
     Event,
     Failure,
     Finish,
+    Native,
     Opaque,
     Part,
     PartDelta,
@@ -71,19 +73,26 @@ class _Call:
 
     index: int
     id: str
+    name: str
     kind: Literal["function", "custom"]
+    native: Native = NO_NATIVE
+    begun: bool = False
+    """Whether it was told: not before its name is whole."""
     filled: bool = False
 
 
 @dataclass(slots=True)
 class _OpenChoice:
     number: int
+    call_ids: CallIds
     parts: int = 0
     current: type[Part] | None = None
     current_index: int = 0
     calls: dict[int, _Call] = field(default_factory=dict)
     """Wire index -> the call that stands there now."""
     all_calls: list[_Call] = field(default_factory=list)
+    unnamed: _Call | None = None
+    """The last call, while more of its name may come."""
     details: list[Any] = field(default_factory=list)
     audio: dict[str, Any] = field(default_factory=dict)
     audio_data: list[str] = field(default_factory=list)
@@ -104,9 +113,10 @@ class ChunkReader:
     texts may come after the first finish reason.
     """
 
-    __slots__ = ("_choices", "_native", "_raw_usage", "_think_tags", "failed", "started", "usage")
+    __slots__ = ("_call_ids", "_choices", "_native", "_raw_usage", "_think_tags", "failed", "started", "usage")
 
-    def __init__(self, think_tags: bool = False) -> None:
+    def __init__(self, think_tags: bool = False, call_ids: CallIds | None = None) -> None:
+        self._call_ids = call_ids or CallIds()
         self.started = False
         self.failed = False
         self._choices: dict[int, _OpenChoice] = {}
@@ -186,7 +196,7 @@ class ChunkReader:
     def _choice(self, choice: Mapping[str, Any], number: int, events: list[Event]) -> None:
         state = self._choices.get(number)
         if state is None:
-            state = self._choices[number] = _OpenChoice(number)
+            state = self._choices[number] = _OpenChoice(number, self._call_ids)
             state.splitter = ThinkSplitter() if self._think_tags else None
         delta = choice.get("delta")
         if not isinstance(delta, dict):
@@ -294,6 +304,7 @@ def _say(state: _OpenChoice, kind: type[Text | Thinking | Refusal], text: str, e
 
 def _open(state: _OpenChoice, part: Text | Thinking | Refusal, events: list[Event]) -> None:
     _end_current(state, events)
+    _begin_call(state, events)
     state.current, state.current_index = type(part), state.parts
     state.parts += 1
     events.append(PartStart(state.current_index, part, state.number))
@@ -314,6 +325,7 @@ def _end_current(state: _OpenChoice, events: list[Event]) -> None:
 def _whole(state: _OpenChoice, part: Part, events: list[Event]) -> None:
     """A part that comes complete."""
     _end_current(state, events)
+    _begin_call(state, events)
     events.append(PartStart(state.parts, part, state.number))
     events.append(PartEnd(state.parts, state.number))
     state.parts += 1
@@ -372,17 +384,38 @@ def _call(state: _OpenChoice, call: Mapping[str, Any], events: list[Event]) -> N
     extra = native_of_extra(call.get("extra_content"))
     if known is None or (call_id and name and call_id != known.id):
         _end_current(state, events)
-        ordinal = len(state.all_calls)
-        known = _Call(state.parts, call_id or f"call_{state.number}_{ordinal}", kind)
+        _begin_call(state, events)
+        made = "" if call_id else state.call_ids.of(state.number, len(state.all_calls))
+        known = _Call(state.parts, call_id or made, name, kind, native_of({}, **extra))
         state.parts += 1
-        state.calls[wire_index] = known
+        state.calls[wire_index] = state.unnamed = known
         state.all_calls.append(known)
-        skeleton = ToolCall(known.id, name, "", kind, native_of({}, **extra))
-        events.append(PartStart(known.index, skeleton, state.number))
         extra = {}
+    elif not known.begun:
+        known.name += more_of_name(known.name, name)
     if text or extra:
+        if not known.begun:
+            _begin_call(state, events)
         known.filled = known.filled or bool(text)
         events.append(PartDelta(known.index, text, state.number, native=extra or NO_NATIVE))
+
+
+def _begin_call(state: _OpenChoice, events: list[Event]) -> None:
+    """Tell the call whose name was waited for: something else has come."""
+    call, state.unnamed = state.unnamed, None
+    if call is not None:
+        call.begun = True
+        events.append(PartStart(call.index, ToolCall(call.id, call.name, "", call.kind, call.native), state.number))
+
+
+def more_of_name(known: str, told: str) -> str:
+    """What *told* adds to the name *known* of a call none of whose arguments have come.
+
+    Most servers tell a name once, some again with every fragment, some in pieces, and some all of it that there is.
+    """
+    if told == known:
+        return ""
+    return told.removeprefix(known)
 
 
 def _end_choice(state: _OpenChoice, events: list[Event]) -> None:
@@ -392,6 +425,7 @@ def _end_choice(state: _OpenChoice, events: list[Event]) -> None:
         events.append(PartDelta(state.current_index, "", state.number, state.logprobs))
         state.logprobs = None
     _end_current(state, events)
+    _begin_call(state, events)
     for call in state.all_calls:
         if not call.filled and call.kind == "function" and state.finish_word is not None:
             events.append(PartDelta(call.index, "{}", state.number))
@@ -411,9 +445,9 @@ def _text(value: Any) -> str:
 class StreamParser:
     """A server's bytes to events. Nothing counts after `[DONE]` or an error."""
 
-    def __init__(self, rules: Rules | None = None) -> None:
+    def __init__(self, rules: Rules | None = None, new_id: Callable[[], str] = new_call_id) -> None:
         self._decoder = SseDecoder()
-        self._reader = ChunkReader(bool(rules and rules.think_tags))
+        self._reader = ChunkReader(bool(rules and rules.think_tags), CallIds(new_id))
         self._closed = False
 
     def feed(self, piece: bytes) -> list[Event]:

@@ -265,6 +265,8 @@ def _text_config(fields: Fields, native: dict[str, Any]) -> tuple[OutputFormat |
             pass
         case _ if chosen is not None:
             rest["format"] = chosen.value
+    if chosen is not None and "format" not in rest and (unknown := chosen.rest()):
+        rest["format"] = unknown
     if rest := {**rest, **text.rest()}:
         native["text"] = rest
     return output, verbosity
@@ -450,6 +452,8 @@ class _Said(NamedTuple):
 _MESSAGE_FIELDS: Final = frozenset({"type", "role", "content"})
 _CALL_FIELDS: Final = frozenset({"type", "id", "status", "call_id", "name", "arguments"})
 _OUTPUT_FIELDS: Final = frozenset({"type", "id", "status", "call_id", "output"})
+_ENDED: Final = (None, "completed")
+"""What the status of an output says nothing by."""
 _SPEAKERS: Final = frozenset({"user", "system", "developer"})
 
 
@@ -462,7 +466,7 @@ def _plain_item(item: Any, place: str, called: Mapping[str, str]) -> Message | _
         return _plain_message(item, place)
     if kind == "function_call" and _CALL_FIELDS.issuperset(item):
         return _plain_call(item, place)
-    if kind == "function_call_output" and _OUTPUT_FIELDS.issuperset(item):
+    if kind == "function_call_output" and _OUTPUT_FIELDS.issuperset(item) and item.get("status") in _ENDED:
         call_id, output = item.get("call_id"), item.get("output")
         if isinstance(call_id, str) and isinstance(output, str):
             text = Text(output, (), NO_NATIVE, f"{place}.output")
@@ -582,13 +586,15 @@ def _tool_message(item: Fields, called: Mapping[str, str]) -> Message:
         if not ids:
             raise item.wrong("call_id", "the id of the call that this is the output of")
         call_id = ids[-1]
-    for read in ("id", "status"):
-        item.get(read)
+    item.get("id")
+    status = item.text("status")
     marks = _cache_marks(item)
     parts = tuple(_content(item, "output"))
     own, function = item.rest(), called.get(call_id)
     if name is not None and function is not None and name != function:
         own["name"] = name
+    if status not in _ENDED:
+        own["status"] = status
     native = own_native(own, **marks)
     result = ToolResult(call_id, parts, name=function or name, native=native, place=item.place)
     return Message("tool", (result,), place=item.place)

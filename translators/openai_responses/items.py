@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from translators.made_ids import new_call_id
 from translators.neutral import (
     NO_NATIVE,
     Native,
@@ -115,11 +116,11 @@ def reasoning_native(item: Mapping[str, Any]) -> dict[str, Any]:
     return _rest(item)
 
 
-def call_of(item: Mapping[str, Any], position: int = 0) -> ToolCall:
-    """A whole call. *position* makes an id for servers that give none."""
+def call_of(item: Mapping[str, Any]) -> ToolCall:
+    """A whole call; with an id of its own where the server gives none."""
     kind = text_in(item.get("type"))
     arguments = text_in(item.get(CALLS[kind]))
-    call_id = text_in(item.get("call_id")) or text_in(item.get("id")) or f"call_{position}"
+    call_id = text_in(item.get("call_id")) or text_in(item.get("id")) or new_call_id()
     native = own(_rest(item, "call_id", "name", CALLS[kind]))
     return ToolCall(
         call_id, text_in(item.get("name")), arguments, "custom" if kind == "custom_tool_call" else "function", native

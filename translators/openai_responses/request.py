@@ -20,7 +20,7 @@ from typing import Any, Final
 from translators.codec import dumps_text
 from translators.dialect import Rendered, Rules
 from translators.errors import BadRequest
-from translators.losses import Loss, field_of, message_place, native_losses
+from translators.losses import Loss, both_halves, field_of, message_place, native_losses
 from translators.neutral import OutputFormat, Reasoning, Request, ToolCall, ToolChoice
 from translators.openai_chat.outgoing import ToolNames, renamed, strict_obstacle
 from translators.openai_chat.quirks import fitted
@@ -86,7 +86,7 @@ def render_request(request: Request, rules: Rules) -> Rendered:
         if name in rules.refuses:
             losses.append(Loss(name, "dropped", "the target refuses it"))
         elif name == "text":
-            body["text"] = {**value, **body.get("text", {})}
+            body["text"] = both_halves(body.get("text", {}), value)
         else:
             body.setdefault(name, value)
     losses.extend(writer.final_losses())

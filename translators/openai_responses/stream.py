@@ -414,7 +414,7 @@ class EventReader:
 
     def _open_call(self, item: _Item, events: list[Event]) -> _OpenPart:
         if 0 not in item.parts:
-            call = replace(call_of(item.wire, self._calls), arguments="")
+            call = replace(call_of(item.wire), arguments="")
             item.parts[0] = self._open(call, events)
             item.native = call.native
             self._calls += 1

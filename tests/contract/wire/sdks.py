@@ -358,6 +358,7 @@ def config(upstream: Upstream) -> str:
     rows = [
         f'[providers.{dialect}{number}]\ndialect = "{dialect}"\nbase_url = "{upstream.url}{path}"\n'
         f'keys = ["env:UPSTREAM_KEY"]\n{PRICE}\n'
+        "quirks = { image_urls = true }\n"  # it stands for the vendor, wherever it listens
         for dialect, path in PATHS.items()
         for number in ("", *range(1, OWN_ROWS + 1))
     ]

@@ -59,6 +59,18 @@ REQUESTS: dict[str, tuple[str, str, Rules, list[str]]] = {
         Rules(refuses_while_thinking=frozenset({"temperature"}), thinking="adaptive"),
         [],
     ),
+    "of a model that is not known, while nothing says that it thinks": (
+        '"model":"claude-x","temperature":0.5',
+        '"model":"claude-x","temperature":0.5',
+        Rules(refuses_while_thinking=frozenset({"temperature"})),
+        [],
+    ),
+    "of a model that is not known, beside an effort": (
+        '"model":"claude-x","output_config":{"effort":"low"},"temperature":0.5',
+        '"model":"claude-x","output_config":{"effort":"low"}',
+        Rules(refuses_while_thinking=frozenset({"temperature"})),
+        ["temperature"],
+    ),
     "WIRE 4 one of two": (
         '"model":"claude-x","top_p":0.9,"temperature":0.5',
         '"model":"claude-x","temperature":0.5',

@@ -763,7 +763,7 @@ OUTPUT = [
                 }
             }
         },
-        (("response_format.json_schema.description", "dropped"),),
+        (("response_format.json_schema.name", "dropped"), ("response_format.json_schema.description", "dropped")),
     ),
     Case(
         "30-json-schema-emulated",

@@ -202,7 +202,8 @@ FINISHES = [
     pytest.param("MAX_TOKENS", [], "length", id="89-nothing-but-thoughts-fitted"),
     pytest.param("MAX_TOKENS", [CALL], "length", id="49-a-cut-call"),
     pytest.param("CONTINUATION", [{"text": "a"}], "pause", id="97-continuation"),
-    pytest.param("MALFORMED_FUNCTION_CALL", [{"text": "a"}], "stop", id="94-after-text-the-text-stands"),
+    pytest.param("MALFORMED_RESPONSE", [{"text": "a"}], "stop", id="94-after-text-the-text-stands"),
+    pytest.param("MALFORMED_FUNCTION_CALL", [CALL], "tool_calls", id="94-after-a-call-that-call-stands"),
     pytest.param("TOO_MANY_TOOL_CALLS", [CALL], "tool_calls", id="94-after-a-call-the-call-stands"),
     pytest.param("SOMETHING_NEW", [{"text": "a"}], "stop", id="unknown-reason"),
     pytest.param(1, [{"text": "a"}], "stop", id="52-number-stop"),
@@ -244,6 +245,17 @@ def test_a_broken_finish_without_output_is_a_failure(name: Any, parts: list[dict
     assert whole.failure is not None
     assert (whole.failure.kind, whole.failure.status) == ("invalid_response", 502)
     assert "print(default_" in whole.failure.message
+
+
+@pytest.mark.parametrize("name", ["MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "MISSING_THOUGHT_SIGNATURE"])
+def test_94_a_text_is_no_answer_where_the_call_that_it_announces_is_lost(name: str) -> None:
+    body = chunk({"text": "I will look it up."}, finish=name, finishMessage="print(default_")
+    streamed = events_of(chunk({"text": "I will look it up."}), chunk(finish=name))
+
+    assert both_ways(body).failure == parse_response(body).failure == error_in(body)
+    assert isinstance(streamed[-1], Failure)
+    assert name in streamed[-1].message
+    assert not any(isinstance(event, Finish) for event in streamed)
 
 
 def test_93_a_call_in_an_earlier_chunk_makes_the_finish_tool_calls() -> None:

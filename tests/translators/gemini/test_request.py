@@ -751,7 +751,7 @@ SETTINGS = [
     ),
     pytest.param(
         {"output": OutputFormat("json_schema", SCHEMA, "n", "told")},
-        {"responseMimeType": "application/json", "responseJsonSchema": {**SCHEMA, "description": "told"}},
+        {"responseMimeType": "application/json", "responseJsonSchema": {**SCHEMA, "title": "n", "description": "told"}},
         [],
         id="83-json-schema",
     ),

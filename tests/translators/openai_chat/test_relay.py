@@ -154,7 +154,7 @@ def test_a_good_answer_goes_back_byte_for_byte() -> None:
             {
                 "role": "assistant",
                 "content": None,
-                "tool_calls": [{"id": "call_0_0", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+                "tool_calls": [{"id": "made", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
             },
             "tool_calls",
         ),
@@ -175,7 +175,9 @@ def test_a_bad_answer_is_mended_by_adding_and_correcting(choice: Any, message: A
     """WIRE 56, 120, 121, 122."""
     raw = orjson.dumps({"choices": [choice], "extra": 1, "service_tier": "on_demand"})
 
-    sent, _ = relay_response(raw, Rules(), fallback_id="chatcmpl-f", fallback_model="fm", created=9)
+    sent, _ = relay_response(
+        raw, Rules(), fallback_id="chatcmpl-f", fallback_model="fm", created=9, new_id=lambda: "made"
+    )
 
     body = orjson.loads(sent)
     ChatCompletion.model_validate(body)
@@ -425,3 +427,13 @@ def test_the_own_count_stands_in_for_a_streams_usage_that_cannot_be(earlier: byt
     assert collect(events).usage is None
     assert chunks[-1]["usage"]["total_tokens"] == 6
     assert chunks[-2]["usage"] is None
+
+
+def test_the_client_and_the_reader_of_a_relayed_answer_know_a_call_by_one_id_that_never_comes_again() -> None:
+    calls = [{"function": {"name": "f", "arguments": "{}"}}, {"id": "", "function": {"name": "g", "arguments": "{}"}}]
+    raw = orjson.dumps({**GOOD, "choices": [{"message": {"tool_calls": calls}, "finish_reason": "tool_calls"}]})
+    told = [relay_response(raw, Rules()) for _ in range(2)]
+
+    ids = [call["id"] for sent, _ in told for call in orjson.loads(sent)["choices"][0]["message"]["tool_calls"]]
+    assert [part.id for _, read in told for part in read.choices[0].parts if isinstance(part, ToolCall)] == ids
+    assert len(set(ids)) == 4

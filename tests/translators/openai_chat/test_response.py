@@ -260,7 +260,7 @@ def test_usage_is_written_in_full() -> None:
 
 
 def read(message: dict[str, Any], finish: Any = "stop") -> Choice:
-    return parse_response({"choices": [{"message": message, "finish_reason": finish}]}).choices[0]
+    return parse_response({"choices": [{"message": message, "finish_reason": finish}]}, lambda: "made").choices[0]
 
 
 @pytest.mark.parametrize(
@@ -271,14 +271,14 @@ def read(message: dict[str, Any], finish: Any = "stop") -> Choice:
         pytest.param(
             {"content": None, "tool_calls": [{"function": {"name": "f", "arguments": ""}}]},
             "stop",
-            [ToolCall("call_0_0", "f", "{}")],
+            [ToolCall("made", "f", "{}")],
             "tool_calls",
             id="WIRE 120, 121",
         ),
         (
             {"function_call": {"name": "f", "arguments": "{}"}},
             "function_call",
-            [ToolCall("call_0", "f", "{}")],
+            [ToolCall("made", "f", "{}")],
             "tool_calls",
         ),
         pytest.param({"content": "a", "reasoning": "r"}, "stop", [Thinking("r"), Text("a")], "stop", id="WIRE 122"),

@@ -1,5 +1,7 @@
 """Streams, read from any server at any cut, and written as OpenAI would."""
 
+from collections.abc import Callable
+from itertools import count
 from random import Random
 from typing import Any
 
@@ -52,11 +54,40 @@ def call(index: int | None = 0, **fields: Any) -> dict[str, Any]:
     return found if index is None else {"index": index, **found}
 
 
+def numbered() -> Callable[[], str]:
+    """Ids for calls that have none."""
+    numbers = count()
+    return lambda: f"made_{next(numbers)}"
+
+
 def parsed(raw: bytes, size: int = 0, rules: Rules | None = None) -> list[Event]:
-    parser = StreamParser(rules)
+    parser = StreamParser(rules, numbered())
     pieces = [raw[at : at + size] for at in range(0, len(raw), size)] if size else [raw]
     return [*(event for piece in pieces for event in parser.feed(piece)), *parser.close()]
 
+
+NAMED = {
+    "in pieces": [
+        call(id="c", name="get_", arguments=""),
+        call(name="wea"),
+        call(name="ther", arguments=""),
+        call(arguments="{}"),
+    ],
+    "in pieces, the last with the arguments": [call(id="c", name="get_"), call(name="weather", arguments="{}")],
+    "told late": [call(id="c"), call(name="get_weather", arguments="{}")],
+    "again and again": [
+        call(id="c", name="get_weather", arguments=""),
+        call(id="c", name="get_weather", arguments="{"),
+        call(id="c", name="get_weather", arguments="}"),
+    ],
+    "again without arguments": [call(id="c", name="get_weather"), call(name="get_weather")],
+    "as far as it goes": [call(id="c", name="get_"), call(name="get_weather", arguments="{}")],
+    "another one beside the arguments": [
+        call(id="c", name="get_weather", arguments="{"),
+        call(name="weather", arguments="}"),
+    ],
+}
+"""Fragments of one call: in which ways servers tell its name."""
 
 CASES = [
     pytest.param([line(delta(content="a")), line(delta("stop"))], [Text("a")], "stop", id="no role, no [DONE]"),
@@ -129,7 +160,7 @@ CASES = [
             line(delta("function_call", function_call={"arguments": "{}"})),
             DONE,
         ],
-        [ToolCall("call_0_0", "f", "{}")],
+        [ToolCall("made_0", "f", "{}")],
         "tool_calls",
         id="older form",
     ),
@@ -146,6 +177,15 @@ CASES = [
         [ToolCall("c", "f", "{}")],
         "tool_calls",
         id="both forms at once",
+    ),
+    *(
+        pytest.param(
+            [line(delta(tool_calls=[each])) for each in told] + [line(delta("tool_calls")), DONE],
+            [ToolCall("c", "get_weather", "{}")],
+            "tool_calls",
+            id=f"a name {how}",
+        )
+        for how, told in NAMED.items()
     ),
     pytest.param(
         [line(delta(reasoning="r", content="")), line(delta(content="a")), line(delta("stop")), DONE],
@@ -338,7 +378,7 @@ def test_nothing_that_a_server_may_send_raises(seed: int, think_tags: bool) -> N
     raw = b"".join(b"data: " + orjson.dumps(mutated(chunk, rng)) + b"\n\n" for chunk in chunks) + DONE
     rules = Rules(think_tags=think_tags)
     options: dict[str, Any] = {"include_usage": True, "fallback_id": "f", "fallback_model": "m", "created": 1}
-    relay = StreamRelay(rules, **options)
+    relay = StreamRelay(rules, **options, new_id=numbered())
 
     events = parsed(raw, rules=rules)
     passed = relay.feed(raw)
@@ -346,6 +386,42 @@ def test_nothing_that_a_server_may_send_raises(seed: int, think_tags: bool) -> N
     assert isinstance(events[-1], Finish | UsageReport | Failure)
     assert passed.events == events
     StreamRenderer(**options).render(events)
+
+
+@pytest.mark.parametrize("how", NAMED)
+def test_a_relayed_name_reads_the_same_for_a_client_that_joins_it(how: str) -> None:
+    raw = b"".join(line(delta(tool_calls=[each])) for each in NAMED[how]) + line(delta("tool_calls")) + DONE
+    relay = StreamRelay(Rules(), include_usage=False, fallback_id="f", fallback_model="m", created=1)
+    state = ChatCompletionStreamState()
+
+    frames = relay.feed(raw).frames
+    for frame in frames.split(b"\n\n"):
+        if frame.startswith(b"data: {"):
+            state.handle_chunk(ChatCompletionChunk.model_validate_json(frame[6:]))
+
+    told = [call.function for call in state.get_final_completion().choices[0].message.tool_calls or ()]
+    assert [(each.name, each.arguments) for each in told] == [("get_weather", "{}")]
+
+
+def test_ids_of_calls_that_a_server_leaves_out_never_come_again() -> None:
+    """An answer's own id may be the same each time; what is relayed and what is read of it agree."""
+    raw = line(delta(tool_calls=[call(name="f", arguments="{}")])) + line(delta("tool_calls")) + DONE
+    ids = set()
+    for _ in range(2):
+        relay = StreamRelay(Rules(), include_usage=False, fallback_id="f", fallback_model="m", created=1)
+        relayed = relay.feed(raw)
+        (read,) = collect(list(relayed.events)).choices[0].parts
+        assert isinstance(read, ToolCall)
+        assert f'"id":"{read.id}"'.encode() in relayed.frames
+        ids |= {read.id, *(part.id for part in _calls_in(raw))}
+
+    assert len(ids) == 4
+
+
+def _calls_in(raw: bytes) -> list[ToolCall]:
+    parser = StreamParser()
+    events = [*parser.feed(raw), *parser.close()]
+    return [part for part in collect(events).choices[0].parts if isinstance(part, ToolCall)]
 
 
 # --- writing -------------------------------------------------------------------------------------
