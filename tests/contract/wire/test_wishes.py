@@ -439,7 +439,7 @@ WISHES: Final = {
         {
             "generationConfig": {
                 "responseMimeType": "application/json",
-                "responseJsonSchema": CITIES,
+                "responseJsonSchema": {"title": "city", **CITIES},
             }
         },
     ),

@@ -5,6 +5,7 @@ The recordings are not part of the repository; without them these tests are skip
 
 import json
 import os
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,21 +65,36 @@ def pieces(raw: bytes, size: int) -> list[bytes]:
     return [raw[at : at + size] for at in range(0, len(raw), size)] if size else [raw]
 
 
-def gist(response: Response) -> list[Any]:
-    """What must survive: per choice the texts, the calls and the finish; then the tokens."""
+def gist(response: Response, left_out: Collection[str] = ()) -> list[Any]:
+    """What must survive: per choice the texts, the calls and the finish; then the tokens.
+
+    Calls in *left_out* have an id that was made for this one reading, as their vendor gave none.
+    """
     choices = [
         (
             choice.index,
             "".join(p.text for p in choice.parts if isinstance(p, Text)),
             "".join(p.text for p in choice.parts if isinstance(p, Thinking)),
             "".join(p.text for p in choice.parts if isinstance(p, Refusal)),
-            [(p.id, p.name, p.arguments, p.kind) for p in choice.parts if isinstance(p, ToolCall)],
+            [
+                ("" if p.id in left_out else p.id, p.name, p.arguments, p.kind)
+                for p in choice.parts
+                if isinstance(p, ToolCall)
+            ],
             choice.finish_reason,
         )
         for choice in response.choices
     ]
     usage = response.usage
     return [choices, None if usage is None else (usage.input_tokens, usage.output_tokens, usage.cached_input_tokens)]
+
+
+def made(response: Response, body: Mapping[str, Any]) -> set[str]:
+    """The ids of calls in *response* that do not stand in *body*; each is made once."""
+    ids = [p.id for choice in response.choices for p in choice.parts if isinstance(p, ToolCall)]
+    assert len(set(ids)) == len(ids)
+    assert all(ids)
+    return {each for each in ids if orjson.dumps(each) not in orjson.dumps(body)}
 
 
 def frames_of(raw: bytes) -> list[Any]:
@@ -136,9 +152,12 @@ def test_recorded_answers_stay_the_same_and_become_valid(recording: dict[str, An
 
     ChatCompletion.model_validate(rendered)
     ChatCompletion.model_validate_json(relayed)
-    assert gist(seen) == gist(response)
+    assert gist(seen, made(seen, body)) == gist(response, made(response, body))
     assert gist(parse_response(rendered)) == gist(response)
-    assert gist(parse_response(orjson.loads(relayed))) == gist(response)
+    passed_on = orjson.loads(relayed)
+    again = parse_response(passed_on)
+    # A function call of the older form has no id on its way.
+    assert gist(again, made(again, passed_on)) == gist(seen, made(seen, passed_on))
     assert gist(collect(replay(response))) == gist(response)
     message = body["choices"][0].get("message", {})
     if isinstance(message.get("content"), str):
