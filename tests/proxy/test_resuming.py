@@ -226,6 +226,7 @@ async def test_an_outage_in_which_every_stream_breaks_off_is_not_made_worse(upst
         upstream.script(model, cut("One, ", "two"))
     server = await serve(*two(upstream, "resume = true"), "[breaker]\nfailures = 1000")
     server.services.retry_budget = RetryBudget(lambda: 0.0)  # all in one moment, however long it takes here
+    server.services.outliers.order = lambda targets, **_: list(targets)  # type: ignore[method-assign]  # told elsewhere
     for number in range(12):
         assert not (await server.ask(model="patched", stream=True, user=str(number))).done
 
