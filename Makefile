@@ -16,6 +16,8 @@ PYTHON = $(shell for name in $(CANDIDATES); do \
 
 # Passed on to the command: make serve ARGS="--port 4200", make test ARGS="tests/routing -x"
 ARGS =
+# Processes that share the tests. 0: all in one, as a debugger wants it.
+JOBS = auto
 RECORDINGS = ../shared/recordings
 # A llama-cpp-python that is built already: make test-local LLAMA_WHEEL=path/to.whl
 LLAMA_WHEEL =
@@ -44,12 +46,12 @@ serve: .venv/ready ## start the server on 127.0.0.1:4100; ARGS="--port 4200"
 check: test lint types layers ## everything that .ci/run checks
 
 .PHONY: test
-test: .venv-dev/ready ## run the tests; ARGS="tests/routing -x"
-	@.venv-dev/bin/python -m pytest $(ARGS)
+test: .venv-dev/ready ## run the tests, one process a core; ARGS="tests/routing -x", JOBS=0 for one
+	@.venv-dev/bin/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 .PHONY: test-careful
 test-careful: .venv-dev/ready ## run the tests without the fast lane; ARGS="tests/proxy -x"
-	@MODELPORT__SERVER__FAST_LANE=false .venv-dev/bin/python -m pytest $(ARGS)
+	@MODELPORT__SERVER__FAST_LANE=false .venv-dev/bin/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 .PHONY: test-node
 test-node: .venv-dev/ready ## run the tests with the JavaScript SDK (needs Node.js and npm)

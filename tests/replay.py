@@ -156,6 +156,7 @@ class Upstream:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="upstream", daemon=True)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._open: set[asyncio.Transport] = set()
 
     @property
     def url(self) -> str:
@@ -203,10 +204,13 @@ class Upstream:
 
     async def _shut(self) -> None:
         self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.sleep(0)
+        for _ in range(3):  # what was accepted a moment ago becomes a connection only now
+            for task in list(self._tasks):
+                task.cancel()
+            for transport in list(self._open):
+                transport.abort()  # a close would wait for a client that does not read
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.sleep(0)
 
     def _admit(self, asked: Asked) -> Answer:
         """Remember *asked* and choose its answer."""
@@ -239,6 +243,7 @@ class _Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._upstream.connections += 1
+        self._upstream._open.add(transport)
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         task = asyncio.get_running_loop().create_task(self._serve())
         self._upstream._tasks.add(task)
@@ -254,6 +259,7 @@ class _Connection(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._upstream._open.discard(self._transport)
         self._gone.set()
         self._news.set()
         self._writable.set()

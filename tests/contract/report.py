@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.contract.matrix.page import PAGE, Found, written
+from tests.contract.matrix.page import PAGE, Found, LossRow, written
+from tests.contract.matrix.scenarios import cells
 
 FOLDER = Path(__file__).resolve().parent
 TESTS = ("test_matrix.py", "sdks")
+CELLS = {cell.id: cell for cell in cells()}
 
 
 class Collector:
@@ -31,10 +34,10 @@ class Collector:
             return
         for name, value in report.user_properties:
             if name == "cell":
-                self.found.passed[value] = report.passed  # type: ignore[index]  a Cell, see test_cell
+                self.found.passed[CELLS[str(value)]] = report.passed
             elif name == "losses":
-                cell = dict(report.user_properties)["cell"]
-                self.found.losses[cell] = value  # type: ignore[index,assignment]  a Cell and its losses
+                cell = CELLS[str(dict(report.user_properties)["cell"])]
+                self.found.losses[cell] = cast("list[LossRow]", value)
             elif name == "sdk":
                 self.found.sdks.append((str(value), report.passed))
 
