@@ -7,13 +7,16 @@ A `Booking` is one step in the life of an exchange. `perform` takes it, in the w
     settle_attempt  one attempt is closed, the exchange goes on
     settle          the exchange is closed with what is left of its attempts
     record          an exchange without an attempt, whole (a cache hit)
+    whole           an exchange that was only on the slate, with its one attempt, from opening to settling
+
+`perform_all` takes many of the last kind, as `Answered`, with two statements.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, NamedTuple
 
 from storage.budgets import Ask, Budget, Hold, OverBudget, holds_for, reserve, settle_charges
@@ -23,7 +26,7 @@ from translators.losses import Loss
 
 Status = Literal["ok", "failed", "aborted", "interrupted"]
 CacheUse = Literal["hit", "miss", "bypass"]
-What = Literal["open", "open_attempt", "settle_attempt", "settle", "record"]
+What = Literal["open", "open_attempt", "settle_attempt", "settle", "record", "whole"]
 Booked = bool | OverBudget
 """What came of a booking: whether it did anything, or the budget that forbids it."""
 EstimateCost = Callable[[str, str, int], int | None]
@@ -139,6 +142,8 @@ class Booking(NamedTuple):  # two are made for every request: a frozen dataclass
     settled: SettledExchange | None = None
     is_late: bool = False
     in_order: bool = False
+    ended_us: int = 0
+    """Of a whole one: when it was settled."""
 
     @property
     def asks(self) -> bool:
@@ -163,6 +168,8 @@ def perform(booking: Booking, connection: sqlite3.Connection) -> Booked:
             return _settle(settled, booking, connection)
         case Booking("record", opened=OpenExchange() as opened, settled=SettledExchange() as settled):
             return _record(opened, settled, booking, connection)
+        case Booking("whole"):
+            return _whole(booking, connection)
     raise ValueError(f"a booking of {booking.exchange_id} lacks what {booking.what!r} needs")
 
 
@@ -343,6 +350,168 @@ def _record(opened: OpenExchange, settled: SettledExchange, booking: Booking, co
     row = _insert_exchange(connection, opened, None, opened_us)
     _close_exchange(connection, row, settled, booking.at_us)
     return True
+
+
+def _whole(booking: Booking, connection: sqlite3.Connection) -> bool:
+    """What `perform_all` could not do when it was time."""
+    if not (booking.is_late and connection.execute(_FIND, (booking.exchange_id,)).fetchone()):
+        perform(booking._replace(what="open"), connection)
+    return perform(booking._replace(what="settle", at_us=booking.ended_us), connection) is True
+
+
+class Form(NamedTuple):
+    """What requests of one kind have in common in the ledger; the ids, numbers and times in it are not read."""
+
+    opened: OpenExchange
+    leaving: OpenAttempt
+    tags: str
+    """As JSON."""
+
+
+class Answered(NamedTuple):
+    """An exchange whose one attempt was answered, and that is not in the database yet: from opening to settling."""
+
+    form: Form
+    id: str
+    opened_us: int
+    settled_us: int
+    input_estimate: int
+    http_status: int
+    input_tokens: int
+    cached_input_tokens: int
+    cache_write_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    cost_nanousd: int | None
+    price_source: str | None
+    price_version: str | None
+    raw_usage: Mapping[str, Any]
+    latency_ms: float
+    first_event_ms: float
+
+    def booking(self) -> Booking:
+        """The same, as a booking."""
+        form = self.form
+        opened = replace(form.opened, id=self.id, input_estimate=self.input_estimate)
+        leaving = replace(form.leaving, exchange_id=self.id)
+        ended = SettledAttempt(
+            self.id,
+            leaving.number,
+            "ok",
+            self.cost_nanousd,
+            http_status=self.http_status,
+            input_tokens=self.input_tokens,
+            cached_input_tokens=self.cached_input_tokens,
+            cache_write_tokens=self.cache_write_tokens,
+            output_tokens=self.output_tokens,
+            reasoning_tokens=self.reasoning_tokens,
+            price_source=self.price_source,
+            price_version=self.price_version,
+            raw_usage=self.raw_usage,
+            latency_ms=self.latency_ms,
+            first_event_ms=self.first_event_ms,
+        )
+        settled = SettledExchange(self.id, "ok", latency_ms=self.latency_ms, first_event_ms=self.first_event_ms)
+        return Booking("whole", self.id, self.opened_us, opened, leaving, (ended,), settled, ended_us=self.settled_us)
+
+
+_WHOLE_EXCHANGE = (
+    "id, opened_us, settled_us, status, key_id, team, organisation, tags, dialect, route, target, stream, attempts,"
+    " cache, client_request_id, input_estimate, latency_ms, first_event_ms,"
+    " input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, cost_nanousd"
+)
+_WHOLE_ATTEMPT = (
+    "exchange, number, provider, model, key_index, started_us, ended_us, status, http_status, latency_ms,"
+    " first_event_ms, input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens,"
+    " cost_nanousd, price_source, price_version, raw_usage"
+)
+_TOGETHER: Final = (64, 16, 4, 1)
+"""Rows of one statement: a few sizes, so that each is prepared once."""
+
+
+def _many(table: str, columns: str, count: int) -> str:
+    row = f"({', '.join('?' for _ in columns.split(','))})"
+    return f"INSERT INTO {table} ({columns}) VALUES {', '.join([row] * count)}"  # noqa: S608  names from this file
+
+
+_INSERT_EXCHANGES: Final = {count: _many("exchanges", _WHOLE_EXCHANGE, count) for count in _TOGETHER}
+_INSERT_ATTEMPTS: Final = {count: _many("attempts", _WHOLE_ATTEMPT, count) for count in _TOGETHER}
+
+
+def perform_all(answered: Sequence[Answered], connection: sqlite3.Connection) -> None:
+    """Book whole exchanges, none of which is there yet.
+
+    One statement for many rows: each one lets go of the interpreter's lock and has to get it back.
+    """
+    at = 0
+    for count in _TOGETHER:
+        while len(answered) - at >= count:
+            part = answered[at : at + count]
+            at += count
+            exchanges: list[Any] = []
+            for each in part:
+                exchanges += _whole_exchange(each)
+            last = connection.execute(_INSERT_EXCHANGES[count], exchanges).lastrowid or 0
+            attempts: list[Any] = []
+            for row, each in enumerate(part, last - count + 1):  # one after the other: nobody else writes
+                attempts += _whole_attempt(row, each)
+            connection.execute(_INSERT_ATTEMPTS[count], attempts)
+
+
+def _whole_exchange(answered: Answered) -> tuple[Any, ...]:
+    (opened, leaving, tags), *_ = answered
+    return (
+        answered.id,
+        answered.opened_us,
+        answered.settled_us,
+        "ok",
+        opened.key_id,
+        opened.team,
+        opened.organisation,
+        tags,
+        opened.dialect,
+        opened.route,
+        f"{leaving.provider}/{leaving.model}",
+        opened.stream,
+        1,
+        opened.cache,
+        None,
+        answered.input_estimate,
+        round(answered.latency_ms, 1),
+        round(answered.first_event_ms, 1),
+        _count(answered.input_tokens),
+        _count(answered.cached_input_tokens),
+        _count(answered.cache_write_tokens),
+        _count(answered.output_tokens),
+        _count(answered.reasoning_tokens),
+        answered.cost_nanousd,
+    )
+
+
+def _whole_attempt(row: int, answered: Answered) -> tuple[Any, ...]:
+    leaving = answered.form.leaving
+    return (
+        row,
+        1,
+        leaving.provider,
+        leaving.model,
+        leaving.key_index,
+        answered.opened_us,
+        answered.settled_us,
+        "ok",
+        answered.http_status,
+        round(answered.latency_ms, 1),
+        round(answered.first_event_ms, 1),
+        _count(answered.input_tokens),
+        _count(answered.cached_input_tokens),
+        _count(answered.cache_write_tokens),
+        _count(answered.output_tokens),
+        _count(answered.reasoning_tokens),
+        answered.cost_nanousd,
+        answered.price_source,
+        answered.price_version,
+        _raw(answered.raw_usage),
+    )
 
 
 def _close_attempts(connection: sqlite3.Connection, row: int, booking: Booking) -> int:

@@ -16,12 +16,15 @@ import asyncio
 import logging
 import os
 import shutil
+import socket
 import sqlite3
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +39,8 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 SQLITE_VERSION: Final = sqlite3.sqlite_version
+SOUND_SINCE: Final = (3, 51, 3)
+"""Before, two connections that write or checkpoint one WAL at once can damage it (sqlite.org/wal.html, "WAL-reset")."""
 
 LOCK_WAIT_S: Final = 1.0
 """How long a starting process waits for another one that is just ending."""
@@ -55,7 +60,19 @@ _PRAGMAS = (
     "PRAGMA foreign_keys = ON",
     "PRAGMA temp_store = MEMORY",
     "PRAGMA wal_autocheckpoint = 0",
+    "PRAGMA mmap_size = 0",  # an I/O error would be a signal that ends the process
 )
+
+
+def sqlite_warning(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> str | None:
+    """What an operator should know of this SQLite; None: nothing."""
+    if version >= SOUND_SINCE:
+        return None
+    found, wanted = (".".join(map(str, each)) for each in (version, SOUND_SINCE))
+    return (
+        f"SQLite {found} can damage a database that two programs write at once (mended in {wanted}):"
+        " modelport itself never does, so let no other program write to this file"
+    )
 
 
 class Database:
@@ -138,10 +155,15 @@ class Database:
         self,
         operation: Callable[[sqlite3.Connection], T],
         done: Callable[[T | None, StorageError | None], None] | None = None,
+        *,
+        at_once: bool = False,
     ) -> None:
-        """Have *operation* done soon (20 ms), without waiting. Never raises; *done* hears of result or error, once."""
+        """Have *operation* done soon (20 ms, or *at_once*), without waiting. Never raises.
+
+        *done* hears of result or error, once.
+        """
         try:
-            self._working().submit(Job(operation, self._monotonic(), done=done))
+            self._working().submit(Job(operation, self._monotonic(), done=done, at_once=at_once))
         except StorageError as error:
             if done is not None:
                 done(None, error)
@@ -236,10 +258,55 @@ class Database:
 
     def _release(self) -> None:
         if self._lock is not None:
+            with suppress(OSError):
+                _beside(self.path, ".pid").unlink(missing_ok=True)
             self._lock.close()
             self._lock = None
         if self._scratch is not None:
             self._scratch.cleanup()
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What a look at a database file has found."""
+
+    version: int
+    """Of its schema."""
+    newest: int
+    """The schema that this code writes."""
+    wal_bytes: int
+    """What of it is in the log still."""
+    damage: str | None
+    """None: none was found."""
+    whole: bool
+    """Whether all of it was looked at; a large file takes too long."""
+    newest_at: float | None
+    """When its last exchange began, in Unix seconds; None: there is none."""
+
+
+def examine(path: Path, most_bytes: int) -> Examined:
+    """Look at the file at *path* without changing it, also while a server has it; at all of it up to *most_bytes*.
+
+    Raises:
+        StorageError: it cannot be read, or is no database.
+    """
+    wal, size = _beside(path, "-wal"), path.stat().st_size
+    whole = size <= most_bytes
+    try:
+        with closing(_connect(f"{path.as_uri()}?mode=ro")) as connection:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0] if whole else "ok"
+            row = connection.execute("SELECT opened_us FROM exchanges ORDER BY row DESC LIMIT 1").fetchone()
+    except sqlite3.Error as error:
+        raise from_sqlite(error, path) from error
+    return Examined(
+        version,
+        max(step.number for step in MIGRATIONS),
+        wal.stat().st_size if wal.exists() else 0,
+        None if found == "ok" else " ".join(str(found).split()),
+        whole,
+        row[0] / 1_000_000 if row else None,
+    )
 
 
 class _Readers:
@@ -324,9 +391,30 @@ def _take_lock(path: Path) -> sqlite3.Connection:
         lock.close()
         mapped = from_sqlite(error, lock_path)
         if isinstance(mapped, Locked):
-            mapped = Locked(f"{path}: another modelport process has this database open; stop it or use another file")
+            mapped = Locked(f"{path}: {_holder(path)} has this database open; stop it or use another file")
         raise mapped from error
+    _sign(path)
     return lock
+
+
+def _sign(path: Path) -> None:
+    """Say in `<path>.pid` which process has the lock: it is only read by one that did not get it."""
+    signature = _beside(path, ".pid")
+    with suppress(OSError):  # a disk without room: then nobody is named
+        signature.touch(mode=0o600)
+        signature.write_text(f"{os.getpid()} {socket.gethostname()}\n", "utf-8")
+
+
+def _holder(path: Path) -> str:
+    """The process that has the lock, in words."""
+    try:
+        pid, _, host = _beside(path, ".pid").read_text("utf-8").strip().partition(" ")
+    except (OSError, ValueError):
+        pid = host = ""
+    if not pid.isdecimal():
+        return "another modelport process"
+    where = "" if host == socket.gethostname() else f" on {host}"
+    return f"another modelport process (pid {pid}{where})"
 
 
 def _set_up(connection: sqlite3.Connection, path: Path, check_bytes: int) -> None:

@@ -1,6 +1,7 @@
 """The ledger: one row per exchange, one per attempt, written before anything that must not be forgotten.
 
     open (exchange + first attempt) --> [open_attempt ...] --> settle          an exchange that asks a provider
+    note --> answered                                                          an ordinary one, answered at once
     record                                                                     one that does not (a cache hit)
 
 An open row becomes ok, failed, aborted or interrupted exactly once and never changes again.
@@ -8,6 +9,9 @@ The tokens and the cost of a settled exchange are the sums over its attempts; it
 of any attempt is. Rows that a dead process left open are closed by `recover` at the next start.
 
 An attempt that budgets apply to reserves its worst case with them as it is opened, or is not opened: `OverBudget`.
+
+What is noted stands on the slate (`storage.slate`), which outlives the process as the database does, and is written
+whole when it is answered. What is not answered within NOTED_S, or not so, becomes an open row like any other.
 
 `strict`: every call returns after the commit and raises LedgerUnavailable when there is none.
 `relaxed`: every call returns at once, but for one that a budget has to allow. What could not be written goes into the
@@ -21,23 +25,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Literal
 
 from storage.bookings import (
+    Answered,
     Booked,
     Booking,
     CacheUse,
     EstimateCost,
+    Form,
     OpenAttempt,
     OpenExchange,
     SettledAttempt,
     SettledExchange,
     Status,
     perform,
+    perform_all,
     recover,
 )
 from storage.budgets import OverBudget
@@ -45,7 +53,9 @@ from storage.db import Database
 from storage.errors import Conflict, LedgerUnavailable, StorageError
 from storage.journal import Journal
 from storage.patience import Patience
-from storage.spilled import by_exchange, decode, encode, replay
+from storage.slate import Slate
+from storage.spilled import NotedForm, by_exchange, decode, encode, replay
+from storage.writer import Joint
 
 __all__ = ["CacheUse", "Ledger", "OpenAttempt", "OpenExchange", "SettledAttempt", "SettledExchange", "Status"]
 
@@ -59,12 +69,39 @@ DEADLINE_S: Final = 5.0
 LATE: Final = 10_000
 """Settlements that wait for a disk that takes them."""
 
+NOTED_S: Final = 0.25
+"""How long an open exchange may stand on the slate alone."""
+
+_UNAVAILABLE: Final = "the ledger cannot be written: %s"
+
 TOGETHER: Final = 100
 """Exchanges of the journal that are handed to the database at once."""
 
 
+@dataclass(slots=True, eq=False)
+class Note:
+    """An open exchange on the slate. *told* hears, once, how its answer was booked: None, or why it was not."""
+
+    form: Form
+    id: str
+    opened_us: int
+    input_estimate: int
+    place: int | None
+    since: float
+    """A moment of the loop's clock."""
+    told: Callable[[LedgerUnavailable | None], None] | None = None
+    answered: Answered | None = None
+
+    @property
+    def booking(self) -> Booking:
+        """Its opening."""
+        form, name = self.form, self.id
+        opened = replace(form.opened, id=name, input_estimate=self.input_estimate)
+        return Booking("open", name, self.opened_us, opened, replace(form.leaving, exchange_id=name))
+
+
 class Ledger:
-    """Books exchanges in *db*, with *journal* for what it cannot take.
+    """Books exchanges in *db*, with *journal* for what it cannot take, and *slate* for what may soon be over.
 
     `lost` counts what a relaxed ledger could write nowhere, `ignored` second settlements.
     """
@@ -75,6 +112,7 @@ class Ledger:
         *,
         mode: Mode = "strict",
         journal: Journal | None = None,
+        slate: Slate | None = None,
         now: Callable[[], float] = time.time,
         deadline_s: float = DEADLINE_S,
     ) -> None:
@@ -84,6 +122,14 @@ class Ledger:
         self._patience = Patience(deadline_s)
         self.mode: Mode = mode
         self.journal = journal
+        self.slate = slate
+        self._notes: dict[str, Note] = {}
+        """What stands on the slate alone, oldest first."""
+        self._leaving: dict[str, Note] = {}
+        """What is on its way from the slate into the database, oldest first."""
+        self._unwritten: dict[str, Note] = {}
+        """What the database did not take and the slate keeps meanwhile."""
+        self._looking: asyncio.TimerHandle | None = None
         self._late: dict[str, Booking] = {}
         self._spilled: set[str] = set()
         """Exchanges of which the journal has something."""
@@ -138,6 +184,93 @@ class Ledger:
             self._count_ignored(exchange.id)
         return settled is not False
 
+    # --- ordinary exchanges, by way of the slate
+
+    def note(self, form: NotedForm, exchange_id: str, input_estimate: int) -> Note | None:
+        """Open an exchange with its one attempt, at once. None: not by this way, `open` it.
+
+        No budget applies to it. It is to be `answered`, or `written` before anything else is booked of it.
+        """
+        if self.slate is None or self.mode != "strict" or self._db.failure is not None:
+            return None
+        opened_us = self._now_us()
+        place = self.slate.put(form.line(exchange_id, opened_us, input_estimate))
+        if place is None:
+            return None
+        loop = asyncio.get_running_loop()
+        note = Note(form.form, exchange_id, opened_us, input_estimate, place, loop.time())
+        self._notes[exchange_id] = note
+        if self._looking is None:
+            self._looking = loop.call_later(NOTED_S, self._look)
+        return note
+
+    def forget(self, note: Note) -> None:
+        """Nothing was sent for *note*."""
+        if self._notes.pop(note.id, None) is not None:
+            self._wipe(note)
+
+    def answered(self, note: Note, answered: Answered, told: Callable[[LedgerUnavailable | None], None]) -> None:
+        """Book the answer to what was noted. *told* hears of it, once: before that nothing of it may be sent."""
+        note.told, note.answered, note.since = told, answered, asyncio.get_running_loop().time()
+        is_row = self._notes.pop(note.id, None) is None
+        self._leaving[note.id] = note
+        operation: Callable[[sqlite3.Connection], object] = Joint(perform_all, answered)
+        if is_row:
+            operation = partial(perform, answered.booking()._replace(what="settle", at_us=answered.settled_us))
+        self._db.post(operation, partial(self._was_answered, note), at_once=True)
+
+    def written(self, note: Note) -> None:
+        """Let *note* be an open row: what is booked next of it comes after that."""
+        if self._notes.pop(note.id, None) is not None:
+            note.since = asyncio.get_running_loop().time()
+            self._leaving[note.id] = note
+            self._db.post(partial(perform, note.booking), partial(self._has_left, note))
+
+    def _was_answered(self, note: Note, booked: object, error: StorageError | None) -> None:
+        told, note.told = note.told, None
+        self._leaving.pop(note.id, None)
+        if error is None:
+            self._wipe(note)
+            self._make_up()
+        elif note.answered is not None:
+            booking = note.answered.booking()
+            withheld = booking.settled and replace(booking.settled, status="failed", error=_UNAVAILABLE % error)
+            self._unwritten[note.id] = note
+            self._keep(booking._replace(settled=withheld, is_late=True))
+        if told is not None:
+            told(None if error is None else LedgerUnavailable(_UNAVAILABLE % error))
+
+    def _has_left(self, note: Note, booked: object, error: StorageError | None) -> None:
+        if note.answered is None:
+            self._leaving.pop(note.id, None)
+        if error is None:
+            self._wipe(note)
+        else:
+            self._unwritten[note.id] = note
+            self._keep(note.booking._replace(is_late=True))
+
+    def _wipe(self, note: Note) -> None:
+        place, note.place = note.place, None
+        if place is not None and self.slate is not None:
+            self.slate.wipe(place)
+
+    def _look(self) -> None:
+        """Let what has been noted for a while be rows, and give up what the disk does not take."""
+        loop = asyncio.get_running_loop()
+        now, self._looking = loop.time(), None
+        for note in list(self._notes.values()):
+            if note.since > now - NOTED_S:
+                break
+            self.written(note)
+        for note in list(self._leaving.values()):
+            if note.since > now - self._deadline_s:
+                break
+            told, note.told = note.told, None
+            if told is not None:
+                told(LedgerUnavailable(_UNAVAILABLE % f"no commit within {self._deadline_s:g} s"))
+        if self._notes or self._leaving:
+            self._looking = loop.call_later(NOTED_S, self._look)
+
     async def record(self, opened: OpenExchange, settled: SettledExchange) -> None:
         """Book an exchange that needs no provider, whole.
 
@@ -156,9 +289,16 @@ class Ledger:
         """
         try:
             await self.catch_up()
+            await self._read_slate()
             return await self._db.write(partial(recover, estimate_cost, self._now_us()))
         except StorageError as error:
-            raise LedgerUnavailable(f"the ledger cannot be written: {error}") from error
+            raise LedgerUnavailable(_UNAVAILABLE % error) from error
+
+    async def _read_slate(self) -> None:
+        """Let what stands on the slate of a dead process be open rows."""
+        if self.slate is not None and (left := await asyncio.to_thread(self.slate.open)):
+            await self._replay(left)
+            self.slate.clear()
 
     async def catch_up(self) -> None:
         """Do all that the journal holds. Nothing of it is done twice.
@@ -178,7 +318,11 @@ class Ledger:
                     logger.warning("%d bookings of %s are in the database now", done, journal.path.name)
 
     async def close(self) -> None:
-        """Finish what is under way. Before the database is closed; the journal follows it."""
+        """Finish what is under way. Before the database is closed; the journal and the slate follow it."""
+        for note in list(self._notes.values()):
+            self.written(note)
+        if self._looking is not None:
+            self._looking.cancel()
         if self._catching_up is not None:
             await asyncio.gather(self._catching_up, return_exceptions=True)
 
@@ -208,12 +352,12 @@ class Ledger:
         try:
             booked = await self._patience.wait(self._db.begin(partial(perform, booking)))
         except StorageError as error:
-            raise LedgerUnavailable(f"the ledger cannot be written: {error}") from error
+            raise LedgerUnavailable(_UNAVAILABLE % error) from error
         except (TimeoutError, asyncio.CancelledError) as error:
             if (withdrawal := _withdrawal(booking)) is not None:
                 self._db.post(partial(perform, withdrawal))
             if isinstance(error, TimeoutError):
-                reason = f"the ledger cannot be written: no commit within {self._deadline_s:g} s"
+                reason = _UNAVAILABLE % f"no commit within {self._deadline_s:g} s"
                 raise LedgerUnavailable(reason) from error
             raise
         self._make_up()
@@ -278,7 +422,12 @@ class Ledger:
             self._keep(booking)
 
     def _keep(self, booking: Booking) -> None:
-        if len(self._late) < LATE:
+        kept = self._late.get(booking.exchange_id)
+        if kept is not None and kept.what == "open" and booking.what == "settle":
+            booking = kept._replace(
+                what="whole", ended=booking.ended, settled=booking.settled, ended_us=booking.at_us, is_late=True
+            )
+        if kept is not None or len(self._late) < LATE:
             self._late[booking.exchange_id] = booking
 
     def _make_up(self) -> None:
@@ -293,6 +442,8 @@ class Ledger:
     def _made_up(self, booking: Booking, settled: Booked | None, error: StorageError | None) -> None:
         if error is None:
             self.lost -= self.mode == "relaxed" and settled is True
+            if (note := self._unwritten.pop(booking.exchange_id, None)) is not None:
+                self._wipe(note)
         elif not isinstance(error, Conflict):
             self._keep(booking)
 

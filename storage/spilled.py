@@ -9,21 +9,62 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Final
 
-from storage.bookings import Booking, OpenAttempt, OpenExchange, SettledAttempt, SettledExchange, What, perform
+from storage.bookings import (
+    Booking,
+    Form,
+    OpenAttempt,
+    OpenExchange,
+    SettledAttempt,
+    SettledExchange,
+    What,
+    perform,
+)
 from storage.budgets import Budget
 from storage.errors import Conflict
 from translators.losses import Loss
 
-_ORDER: Final[dict[What, int]] = {"record": 0, "open": 0, "open_attempt": 1, "settle_attempt": 2, "settle": 3}
+_ORDER: Final[dict[What, int]] = {
+    "record": 0,
+    "open": 0,
+    "whole": 0,
+    "open_attempt": 1,
+    "settle_attempt": 2,
+    "settle": 3,
+}
 """A booking that was refused at once comes before an older one that was refused later."""
 
 
 def encode(booking: Booking) -> bytes:
     """One line, in ASCII: whatever a vendor's text holds comes back as it was."""
     return json.dumps(booking._asdict(), default=asdict, separators=(",", ":")).encode()
+
+
+class NotedForm:
+    """The lines of the openings of one kind: what `encode` gives, made from what they have in common."""
+
+    __slots__ = ("_template", "form")
+
+    def __init__(self, form: Form) -> None:
+        self.form = form
+        opened = replace(form.opened, id=_NAME, input_estimate=_NUMBER)
+        leaving = replace(form.leaving, exchange_id=_NAME)
+        text = encode(Booking("open", _NAME, _MOMENT, opened, leaving)).decode().replace("%", "%%")
+        for mark, field in ((f'"{_NAME}"', '"%(name)s"'), (str(_MOMENT), "%(at)d"), (str(_NUMBER), "%(number)d")):
+            text = text.replace(mark, field)
+        self._template = text
+
+    def line(self, exchange_id: str, at_us: int, input_estimate: int) -> bytes:
+        """The line of one of them. The id is of letters, digits, `_` and `-`."""
+        return (self._template % {"name": exchange_id, "at": at_us, "number": input_estimate}).encode()
+
+
+_NAME: Final = "req_to_be_named"
+_MOMENT: Final = 8_765_432_109_876_543
+_NUMBER: Final = 876_543_210_987
+"""What stands in a template for what no form has."""
 
 
 def decode(line: bytes) -> Booking:
@@ -46,6 +87,7 @@ def decode(line: bytes) -> Booking:
             if settled
             else None,
             is_late=True,
+            ended_us=said.get("ended_us", 0),
         )
     except (TypeError, KeyError) as error:
         raise ValueError(f"a booking that this version does not know: {error}") from error

@@ -16,7 +16,8 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
@@ -41,10 +42,22 @@ WAL_BYTES: Final = 8 * 1024 * 1024
 _LOOK_EVERY: Final = 16
 
 
+@dataclass(frozen=True, slots=True)
+class Joint(Generic[T]):
+    """An operation that is done for many items at once where they come together: *all* takes them, in their order."""
+
+    all: Callable[[Sequence[T], sqlite3.Connection], None]
+    item: T
+
+    def __call__(self, connection: sqlite3.Connection) -> None:
+        """Do it for this item alone."""
+        self.all((self.item,), connection)
+
+
 class Job(Generic[T]):
     """One operation, on its way to the writer and back. *future* waits for it; *done* hears of it."""
 
-    __slots__ = ("_done", "_future", "_operation", "_result", "error", "queued_at")
+    __slots__ = ("_done", "_future", "_result", "awaited", "error", "operation", "queued_at")
 
     def __init__(
         self,
@@ -52,22 +65,21 @@ class Job(Generic[T]):
         queued_at: float,
         future: asyncio.Future[T] | None = None,
         done: Callable[[T | None, StorageError | None], None] | None = None,
+        *,
+        at_once: bool = False,
     ) -> None:
-        self._operation = operation
+        self.operation = operation
         self._future = future
         self._done = done
         self._result: T | None = None
         self.queued_at = queued_at
-        self.error: Exception | None = None
-
-    @property
-    def awaited(self) -> bool:
+        self.awaited = at_once or future is not None
         """Whether somebody waits for the commit."""
-        return self._future is not None
+        self.error: Exception | None = None
 
     def run(self, connection: sqlite3.Connection) -> None:
         """Do it, inside a transaction."""
-        self._result = self._operation(connection)
+        self._result = self.operation(connection)
 
     def deliver(self) -> None:
         """Release whoever waits. On the event loop."""
@@ -216,8 +228,7 @@ class Writer:
                 job.error = told
             return
         try:
-            for job in batch:
-                job.run(connection)
+            self._run(batch)
             connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - it belongs to the callers, who wait for it
             self._roll_back()
@@ -228,6 +239,23 @@ class Writer:
             batch[0].error = self._told(error)
         else:
             self._recovered()
+
+    def _run(self, batch: list[Job[Any]]) -> None:
+        """Do all of *batch*; what can be done together and stands side by side is."""
+        connection, at = self._connection, 0
+        while at < len(batch):
+            first = batch[at].operation
+            if not isinstance(first, Joint):
+                batch[at].run(connection)
+                at += 1
+                continue
+            items = [first.item]
+            for job in batch[at + 1 :]:
+                if not isinstance(job.operation, Joint) or job.operation.all is not first.all:
+                    break
+                items.append(job.operation.item)
+            first.all(items, connection)
+            at += len(items)
 
     def _told(self, error: Exception) -> Exception:
         """*error* as the caller shall see it; trouble with the store itself is remembered for /health."""

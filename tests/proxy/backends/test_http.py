@@ -16,6 +16,7 @@ from proxy.backends.backend import MAX_ANSWER_BYTES, BackendError, Call, Timeout
 from proxy.backends.callers import AiohttpCaller, Caller, Carrier, OwnCaller, caller_for, new_session
 from proxy.backends.http import AUTH_SCHEMES, HttpBackend
 from tests.proxy.serving import QUICK, provider, route, says
+from tests.proxy.transport.raw import Said, Server
 from tests.replay import Answer, Upstream, free_port
 
 CLOCKS = Timeouts(connect_s=1, first_event_s=0.15, whole_answer_s=0.15, idle_s=0.15, total_s=5)
@@ -94,23 +95,14 @@ def test_every_scheme_is_tested() -> None:
     assert set(AUTH_SCHEMES) == {"bearer", "x-api-key", "x-goog-api-key", "api-key", "none"}
 
 
-async def test_a_configured_header_is_sent_once(caller: Caller, upstream: Upstream) -> None:
+async def test_a_configured_header_is_sent_once(caller: Caller) -> None:
     """However it is spelled; the call's own wins over the provider's, the key over both."""
-    seen: list[bytes] = []
-
-    async def read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        seen.append(await reader.readuntil(b"\r\n\r\n"))
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(read, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     spelled = {"Content-Type": "application/json; charset=utf-8", "Authorization": "Bearer old", "X-A": "1"}
-    await ask(backend(caller, url, headers=spelled), replace(CALL, headers={"x-a": "2"}))
-    server.close()
+    async with Server(Said([b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"])) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        await ask(backend(caller, url, headers=spelled), replace(CALL, headers={"x-a": "2"}))
 
-    lines = seen[0].lower().split(b"\r\n")
+    lines = server.asked[0].lower().split(b"\r\n")
     assert [line for line in lines if line.startswith(b"content-type")] == [
         b"content-type: application/json; charset=utf-8"
     ]

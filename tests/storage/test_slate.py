@@ -1,0 +1,283 @@
+"""The slate: records that outlive the process, and ordinary exchanges that are booked by way of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.bookings import Answered, Form, OpenAttempt, OpenExchange
+from storage.db import Database
+from storage.errors import LedgerUnavailable
+from storage.ledger import NOTED_S, Ledger, Note
+from storage.slate import PLACE_BYTES, Slate
+from storage.spilled import NotedForm, decode
+
+FORM = Form(
+    OpenExchange("", "openai_chat", route="r", key_id="k", team="t", organisation="o", tags={"a": "50% é"}),
+    OpenAttempt("", 1, "openai", "gpt", key_index=1),
+    '{"a":"50% é"}',
+)
+NOTED = NotedForm(FORM)
+
+
+def answered(note: Note, **how: Any) -> Answered:
+    return Answered(
+        form=FORM,
+        id=note.id,
+        opened_us=note.opened_us,
+        settled_us=note.opened_us + 5_000,
+        input_estimate=note.input_estimate,
+        http_status=200,
+        input_tokens=10,
+        cached_input_tokens=4,
+        cache_write_tokens=0,
+        output_tokens=5,
+        reasoning_tokens=2,
+        cost_nanousd=70,
+        price_source="config",
+        price_version="config #1",
+        raw_usage={"prompt_tokens": 10},
+        latency_ms=5.04,
+        first_event_ms=4.0,
+    )._replace(**how)
+
+
+class World:
+    """A ledger with a slate on a file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "ledger.db"
+        self.slate = Slate(folder / "ledger.db-slate", places=4)
+        self.db = Database(self.path)
+        self.ledger = Ledger(self.db, slate=self.slate)
+
+    async def rows(self) -> list[dict[str, Any]]:
+        def read(connection: Any) -> list[dict[str, Any]]:
+            found = connection.execute("SELECT * FROM exchanges ORDER BY row").fetchall()
+            attempts = connection.execute("SELECT * FROM attempts ORDER BY exchange, number").fetchall()
+            return [
+                {**dict(row), "attempts": [dict(each) for each in attempts if each["exchange"] == row["row"]]}
+                for row in found
+            ]
+
+        return await self.db.read(read)
+
+    async def answer(self, note: Note, **how: Any) -> LedgerUnavailable | None:
+        told: asyncio.Future[LedgerUnavailable | None] = asyncio.get_running_loop().create_future()
+        self.ledger.answered(note, answered(note, **how), told.set_result)
+        return await asyncio.wait_for(told, 10)
+
+    def note(self, name: str) -> Note:
+        note = self.ledger.note(NOTED, name, 7)
+        assert note is not None
+        return note
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    made = World(tmp_path)
+    async with made.db:
+        await made.ledger.recover(lambda *_: 1)
+        yield made
+        await made.ledger.close()
+    made.slate.close()
+
+
+def test_records_outlive_their_process(tmp_path: Path) -> None:
+    first = Slate(tmp_path / "s", places=3)
+    assert first.open() == []
+    assert first.put(b"one") is not None
+    gone = first.put(b"two")
+    assert gone is not None
+    first.put(b"three")
+    first.wipe(gone)
+
+    second = Slate(tmp_path / "s", places=3)
+
+    assert sorted(second.open()) == [b"one", b"three"]
+    assert second.put(b"four") is None, "what is left is not written over"
+    second.clear()
+    assert second.put(b"four") is not None
+    assert Slate(tmp_path / "s", places=3).open() == [b"four"]
+
+
+def test_a_slate_takes_what_has_room(tmp_path: Path) -> None:
+    slate = Slate(tmp_path / "s", places=1)
+    slate.open()
+
+    assert slate.put(b"x" * (PLACE_BYTES - 7)) is None
+    place = slate.put(b"x" * (PLACE_BYTES - 8))
+    assert place is not None
+    assert slate.put(b"y") is None
+    slate.wipe(place)
+    assert slate.put(b"y") == place
+
+
+def test_a_record_that_was_not_written_whole_is_none(tmp_path: Path) -> None:
+    slate = Slate(tmp_path / "s", places=2)
+    slate.open()
+    slate.put(b"whole")
+    slate.put(b"torn apart")
+    content = (tmp_path / "s").read_bytes()
+    (tmp_path / "s").write_bytes(content.replace(b"torn apart", b"torn a\0\0\0\0"))
+
+    assert Slate(tmp_path / "s", places=2).open() == [b"whole"]
+
+
+def test_a_slate_with_nothing_on_it_leaves_no_file(tmp_path: Path) -> None:
+    slate = Slate(tmp_path / "s")
+    slate.open()
+    place = slate.put(b"x")
+    assert place is not None
+    slate.wipe(place)
+    slate.close()
+
+    assert not (tmp_path / "s").exists()
+
+
+def test_no_file_no_place(tmp_path: Path) -> None:
+    slate = Slate(tmp_path / "missing" / "s")
+
+    assert slate.open() == []
+    assert slate.put(b"x") is None
+    slate.close()
+
+
+def test_a_line_says_what_the_booking_says() -> None:
+    booking = decode(NOTED.line("req_1", 123, 7))
+
+    assert (booking.what, booking.exchange_id, booking.at_us) == ("open", "req_1", 123)
+    assert booking.opened == OpenExchange(
+        "req_1", "openai_chat", route="r", key_id="k", team="t", organisation="o", tags={"a": "50% é"}, input_estimate=7
+    )
+    assert booking.leaving == OpenAttempt("req_1", 1, "openai", "gpt", key_index=1)
+
+
+async def test_an_answer_is_booked_whole(world: World) -> None:
+    note = world.note("x1")
+    assert await world.rows() == []
+
+    assert await world.answer(note) is None
+
+    (row,) = await world.rows()
+    assert row | {"attempts": 0} == row | {
+        "id": "x1", "status": "ok", "key_id": "k", "team": "t", "organisation": "o", "tags": '{"a":"50% é"}',
+        "route": "r", "target": "openai/gpt", "stream": 0, "attempts": 0, "cache": "bypass", "input_tokens": 10,
+        "cached_input_tokens": 4, "output_tokens": 5, "reasoning_tokens": 2, "cost_nanousd": 70, "latency_ms": 5.0,
+        "first_event_ms": 4.0, "losses": "[]", "error": None, "estimated": 0, "input_estimate": 7,
+        "saved_nanousd": 0, "opened_us": note.opened_us, "settled_us": note.opened_us + 5000,
+    }  # fmt: skip
+    (attempt,) = row["attempts"]
+    assert attempt == attempt | {
+        "number": 1, "provider": "openai", "model": "gpt", "key_index": 1, "status": "ok", "http_status": 200,
+        "input_tokens": 10, "cost_nanousd": 70, "price_version": "config #1", "raw_usage": '{"prompt_tokens":10}',
+    }  # fmt: skip
+    assert note.place is None
+
+
+async def test_what_is_booked_together_is_what_is_booked_one_by_one(world: World) -> None:
+    """Through the slate or as open and settle: the same rows."""
+    notes = [world.note(f"x{number}") for number in range(4)]
+    await asyncio.gather(*(world.answer(note) for note in notes))
+    booking = answered(notes[0]).booking()
+    assert booking.opened is not None
+    assert booking.leaving is not None
+    assert booking.settled is not None
+    await world.ledger.open(replace(booking.opened, id="y"), replace(booking.leaving, exchange_id="y"))
+    await world.ledger.settle(replace(booking.settled, id="y"), replace(booking.ended[0], exchange_id="y"))
+
+    *together, alone = await world.rows()
+    varying = {"row", "id", "opened_us", "settled_us", "attempts"}
+    timed = {"exchange", "started_us", "ended_us"}
+    for row in together:
+        assert without(row, varying) == without(alone, varying)
+        assert without(row["attempts"][0], timed) == without(alone["attempts"][0], timed)
+    assert [row["id"] for row in together] == ["x0", "x1", "x2", "x3"]
+
+
+def without(row: dict[str, Any], names: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in names}
+
+
+async def test_more_than_one_statement_takes(tmp_path: Path) -> None:
+    made = World(tmp_path)
+    made.slate = Slate(None, places=200)
+    async with made.db:
+        made.ledger = Ledger(made.db, slate=made.slate)
+        await made.ledger.recover(lambda *_: 1)
+        await asyncio.gather(*(made.answer(made.note(f"x{number}")) for number in range(151)))
+
+        rows = await made.rows()
+        assert sorted(row["id"] for row in rows) == sorted(f"x{number}" for number in range(151))
+        assert {len(row["attempts"]) for row in rows} == {1}
+
+
+async def test_what_takes_its_time_becomes_an_open_row(world: World) -> None:
+    note = world.note("x1")
+
+    async with asyncio.timeout(20 * NOTED_S + 10):
+        while note.place is not None:
+            await asyncio.sleep(0.01)
+
+    (row,) = await world.rows()
+    assert (row["status"], row["attempts"][0]["status"]) == ("open", "open")
+    assert await world.answer(note) is None
+    (row,) = await world.rows()
+    assert (row["status"], row["cost_nanousd"], row["attempts"][0]["status"]) == ("ok", 70, "ok")
+
+
+async def test_what_was_under_way_when_the_process_died_is_interrupted(tmp_path: Path) -> None:
+    dead = World(tmp_path)
+    async with dead.db:
+        await dead.ledger.recover(lambda *_: 1)
+        await dead.answer(dead.note("done"))
+        line = NOTED.line("under-way", 123, 7)
+        dead.slate.put(line)
+        dead.slate.put(NOTED.line("done", 5, 7))  # it was booked, and not wiped any more
+    again = World(tmp_path)
+    async with again.db:
+        assert await again.ledger.recover(lambda *_: 33) == 1
+
+        rows = {row["id"]: row for row in await again.rows()}
+        assert (rows["under-way"]["status"], rows["under-way"]["cost_nanousd"]) == ("interrupted", 33)
+        assert rows["under-way"]["attempts"][0]["status"] == "interrupted"
+        assert (rows["done"]["status"], len(rows)) == ("ok", 2)
+        assert again.ledger.note(NOTED, "next", 1) is not None
+
+
+async def test_without_room_on_the_slate_nothing_is_noted(world: World) -> None:
+    notes = [world.note(f"x{number}") for number in range(4)]
+
+    assert world.ledger.note(NOTED, "x4", 1) is None
+    await world.answer(notes[0])
+    assert world.ledger.note(NOTED, "x4", 1) is not None
+
+
+async def test_an_answer_that_cannot_be_booked_is_withheld_and_booked_later(world: World) -> None:
+    note = world.note("x1")
+    await world.db.write(lambda connection: connection.execute("ALTER TABLE attempts RENAME TO hidden"))
+
+    told = await world.answer(note)
+
+    assert isinstance(told, LedgerUnavailable)
+    assert note.place is not None, "the slate keeps what the database does not take"
+    await world.db.write(lambda connection: connection.execute("ALTER TABLE hidden RENAME TO attempts"))
+    await world.answer(world.note("x2"))
+    await world.db.write(lambda connection: None)
+    rows = {row["id"]: row for row in await world.rows()}
+    assert (rows["x1"]["status"], rows["x1"]["cost_nanousd"], rows["x2"]["status"]) == ("failed", 70, "ok")
+    assert note.place is None
+
+
+async def test_a_relaxed_ledger_notes_nothing(tmp_path: Path) -> None:
+    made = World(tmp_path)
+    async with made.db:
+        ledger = Ledger(made.db, mode="relaxed", slate=made.slate)
+        await ledger.recover(lambda *_: 1)
+
+        assert ledger.note(NOTED, "x1", 1) is None
