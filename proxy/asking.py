@@ -20,7 +20,7 @@ from proxy.backends.backend import Answer, Backend, BackendError, Call, Timeouts
 from proxy.conforming import must_be_checked, taken_out
 from proxy.continuing import Continued, can_continue
 from proxy.exchange import Attempt, Books, judged, rate_limit_headers
-from proxy.live import Live, Pieces
+from proxy.live import Live, Pieces, of_an_answer
 from proxy.prepare import Prepared
 from proxy.setup import Key
 from proxy.unfencing import Unfencer, Watched
@@ -149,13 +149,24 @@ class Asker:
         if begun is not None and begun.asked(prepared.target, key.index if key else None):
             raise AttemptFailed(begun.failure)
         attempt = await self._exchange.begin(prepared.target, key.index if key else None)
+        sending = self._backends[prepared.target.provider].send(self.call(prepared, key, deadline))
+        return await self.take(attempt, sending, prepared, deadline, onto)
+
+    async def take(
+        self,
+        attempt: Attempt,
+        sending: AbstractAsyncContextManager[Answer],
+        prepared: Prepared,
+        deadline: float,
+        onto: Committed | None = None,
+    ) -> Committed:
+        """The answer to an *attempt* that was booked; entering *sending* makes its call. See `ask`."""
         given = deadline
         deadline = min(deadline, self._now() + prepared.spec.timeouts.total_s)
         committed = onto or Committed(self._exchange, [], prepared, deadline=deadline)
         try:
-            call = self._call(prepared, key, deadline)
             attempt.sent, attempt.streams = True, prepared.stream
-            answer = await committed.enter(self._backends[prepared.target.provider].send(call))
+            answer = await committed.enter(sending)
             attempt.http_status = answer.status
             attempt.heard(answer.headers)
             committed.headers = self._exchange.vendor_headers = rate_limit_headers(answer.headers, self._clean_text)
@@ -165,7 +176,8 @@ class Asker:
                 await committed.close()  # at once: the other calls of a fan-out may wait for the same local model
         except (BackendError, AttemptFailed) as error:
             await committed.close()
-            failure = judged(error.failure, self._asked.controls, given - self._now())
+            failed = error.failure if attempt.http_status is None else of_an_answer(error.failure)
+            failure = judged(failed, self._asked.controls, given - self._now())
             if attempt.usage is not None:
                 await self._price(attempt, None)
             self._exchange.failed(attempt, failure)
@@ -180,7 +192,9 @@ class Asker:
             self._exchange.report_losses = self._report_losses
         return committed
 
-    def _call(self, prepared: Prepared, key: Key | None, deadline: float) -> Call:
+    def call(self, prepared: Prepared, key: Key | None, deadline: float) -> Call:
+        """What is sent for *prepared*."""
+        deadline = min(deadline, self._now() + prepared.spec.timeouts.total_s)
         left_s = max(0.001, deadline - self._now())
         clock = prepared.spec.timeouts
         return Call(

@@ -12,6 +12,7 @@ from proxy.admission import Admission, Admitted
 from proxy.budgeting import Spending, budget_failure
 from proxy.controls import Controls
 from proxy.identity import Identity
+from proxy.logs import REQUEST_ID
 from proxy.stored import Stored
 from routing.breaker import CLIENTS_DEADLINE
 from routing.errors import NotSent
@@ -22,7 +23,7 @@ from storage.ledger import CacheUse, Ledger, OpenAttempt, OpenExchange, SettledA
 from storage.money import usd
 from translators.codec import dumps
 from translators.losses import Loss, distinct, header_value
-from translators.neutral import Failure, Response, Usage
+from translators.neutral import ErrorKind, Failure, Response, Usage
 
 MAX_LOSSES_HEADER: Final = 4096
 """Clients refuse an answer with a header line of more than 8190 bytes."""
@@ -42,6 +43,8 @@ class Attempt:
     sent: bool = False
     """Whether the request may have reached the provider, so that it may cost money."""
     http_status: int | None = None
+    head_ms: float | None = None
+    """When the head of its answer came."""
     first_event_ms: float | None = None
     usage: Usage | None = None
     cost_nanousd: int | None = None
@@ -49,7 +52,9 @@ class Attempt:
     price_version: str | None = None
     settled: bool = False
     ended: float | None = None
-    """When it had given its part of an answer that other attempts go on with; on the clock of *started*."""
+    """When it was closed, or had given its part of an answer that others go on with; on the clock of *started*."""
+    error_kind: ErrorKind | None = None
+    """Why it gave nothing, or not all."""
     abandoned: bool = False
     """Whether its answer is not wanted any more: one that belongs with it failed, another won, or the client left."""
     streams: bool = False
@@ -66,6 +71,7 @@ class Attempt:
 
     def heard(self, headers: Mapping[str, str]) -> None:
         """The head of its answer came."""
+        self.head_ms = self.elapsed_ms()
         if self.admitted is not None:
             self.admitted.told(headers)
 
@@ -82,6 +88,9 @@ class Attempt:
     def row(self, exchange_id: str, status: Status, failure: Failure | None = None) -> SettledAttempt:
         """The closing row."""
         self.settled = True
+        self.error_kind = failure.kind if failure else None
+        if self.ended is None:
+            self.ended = time.perf_counter()
         usage = self.usage or Usage()
         if self.admitted is not None:
             self.admitted.place.settle(usage.input_tokens + usage.output_tokens)
@@ -112,6 +121,10 @@ def judged(failure: Failure, controls: Controls, left_s: float) -> Failure:
     """*failure*, marked where the client's own deadline, *left_s* away, and none of our clocks was the reason."""
     hurried = failure.kind == "timeout" and controls.timeout_s is not None and left_s <= TOLERANCE_S
     return replace(failure, code=CLIENTS_DEADLINE) if hurried else failure
+
+
+Ended = Callable[["Exchange", Status, float, Failure | None], None]
+"""Is told of an exchange that has ended: how, after how many milliseconds, and why."""
 
 
 class Books(Protocol):
@@ -163,7 +176,10 @@ class Exchange:
         spending: Spending | None = None,
         admission: Admission | None = None,
     ) -> None:
+        REQUEST_ID.set(id)
         self.id = id
+        self.started = started
+        """A moment of `time.perf_counter()`: when the request came."""
         self.dialect = dialect
         self.stream = stream
         self.count = count
@@ -189,6 +205,12 @@ class Exchange:
         """What was answered, as far as it came."""
         self.on_settled: Callable[[Status, float, str | None], None] | None = None
         """Is told, once, with how it ended, after how many milliseconds and why."""
+        self.on_ended: Ended | None = None
+        """The same, for whoever looks at the exchange itself."""
+        self.queued_s = 0.0
+        """How long its request has waited to be let in."""
+        self.trace_parent: str | None = None
+        """The caller's own span (W3C `traceparent`), where somebody wants to know."""
         self.remarks: dict[str, Any] = {}
         """What the receipt says besides, by name."""
         self._ledger = ledger
@@ -197,7 +219,6 @@ class Exchange:
         self._spending = spending
         self.doors = admission
         """The limits of providers and keys, as this exchange meets them."""
-        self._started = started
         self._identity = identity
         self._tags = {**controls.tags, **identity.tags}
         self._controls = controls
@@ -217,6 +238,11 @@ class Exchange:
     def losses(self, losses: Iterable[Loss]) -> None:
         self._losses = distinct(losses)
 
+    @property
+    def waited_s(self) -> float:
+        """In all queues: to be let in, and for places below providers' limits."""
+        return self.queued_s + (self.doors.waited_s if self.doors else 0.0)
+
     # --- attempts
 
     async def begin(self, target: Target, key_index: int | None) -> Attempt:
@@ -234,6 +260,14 @@ class Exchange:
                 admitted.place.cancel()
             raise
         attempt.admitted = admitted
+        return attempt
+
+    async def adopt(self, target: Target, key_index: int | None, started: float) -> Attempt:
+        """Go on with an exchange that the ledger has open, and with its first attempt, which *started* then."""
+        self._opened = True
+        attempt = Attempt(1, target, key_index, started)
+        self.attempts.append(attempt)
+        attempt.admitted = await self.doors.claim(target, key_index) if self.doors else None
         return attempt
 
     async def _begun(self, target: Target, key_index: int | None) -> Attempt:
@@ -297,7 +331,7 @@ class Exchange:
     def has_content(self) -> None:
         """There is something for the client now; the first call counts."""
         if self.first_event_ms is None:
-            self.first_event_ms = round((time.perf_counter() - self._started) * 1000, 3)
+            self.first_event_ms = round((time.perf_counter() - self.started) * 1000, 3)
 
     def answered_from_cache(self, stored: Stored, *, report_losses: bool) -> None:
         """The answer came out of the cache: what it would have cost again is saved."""
@@ -307,7 +341,7 @@ class Exchange:
         self.report_losses = report_losses
         self.stored_usage = stored.response.usage
         self.saved_nanousd = stored.cost_nanousd or 0
-        self.first_event_ms = round((time.perf_counter() - self._started) * 1000, 3)
+        self.first_event_ms = round((time.perf_counter() - self.started) * 1000, 3)
 
     # --- settling
 
@@ -318,8 +352,9 @@ class Exchange:
         self.settled = True
         in_time = failure is None or self.judged(failure).code != CLIENTS_DEADLINE
         if not self._opened:
-            self._tell(status, failure)
-            await self._ledger.record(self._open_row(), self._settled_row(status, failure))
+            settled = self._settled_row(status, failure)
+            self._tell(settled, failure)
+            await self._ledger.record(self._open_row(), settled)
             return
         for attempt in self.attempts:
             if attempt.settled:
@@ -329,13 +364,16 @@ class Exchange:
             else:
                 self._close(attempt, status if in_time and not attempt.abandoned else "aborted", failure)
         closing, self._closing = self._closing, []
-        self._tell(status, failure)
-        await self._ledger.settle(self._settled_row(status, failure), *closing)
+        settled = self._settled_row(status, failure)
+        self._tell(settled, failure)
+        await self._ledger.settle(settled, *closing)
 
-    def _tell(self, status: Status, failure: Failure | None) -> None:
+    def _tell(self, settled: SettledExchange, failure: Failure | None) -> None:
         tell, self.on_settled = self.on_settled, None
         if tell is not None:
-            tell(status, round((time.perf_counter() - self._started) * 1000, 3), self._told(failure))
+            tell(settled.status, settled.latency_ms or 0.0, settled.error)
+        if self.on_ended is not None:
+            self.on_ended(self, settled.status, settled.latency_ms or 0.0, failure)
 
     def _told(self, failure: Failure | None) -> str | None:
         return self._clean(failure.message)[:500] if failure else None
@@ -378,7 +416,7 @@ class Exchange:
             cache=self.cache,
             stream=self.stream,
             saved_nanousd=self.saved_nanousd,
-            latency_ms=round((time.perf_counter() - self._started) * 1000, 3),
+            latency_ms=round((time.perf_counter() - self.started) * 1000, 3),
             first_event_ms=self.first_event_ms,
             losses=self.losses,
             error=self._told(failure),
@@ -405,18 +443,18 @@ class Exchange:
         """The `x-modelport-*` headers. *final*: the cost is known (a stream's head goes out before)."""
         found = {
             "x-request-id": self.id,
-            "x-modelport-route": _header_text(self.route),
+            "x-modelport-route": header_text(self.route),
             "x-modelport-attempts": str(len(self.attempts)),
             "x-modelport-cache": self.cache,
         }
         target = self.target or (self.attempts[-1].target if self.attempts else None)
         if target:
-            found["x-modelport-target"] = _header_text(target.name)
+            found["x-modelport-target"] = header_text(target.name)
         if final and (cost := self.cost_nanousd) is not None:
             found["x-modelport-cost-usd"] = usd(cost)
         if self.losses and self.report_losses:
             found["x-modelport-losses"] = _losses_header(self.losses)
-        return {**found, **{name: _header_text(value) for name, value in self.more_headers.items()}}
+        return {**found, **{name: header_text(value) for name, value in self.more_headers.items()}}
 
     def receipt(self) -> bytes:
         """What the closing comment of a stream says."""
@@ -434,7 +472,7 @@ class Exchange:
 
 def _losses_header(losses: tuple[Loss, ...]) -> str:
     """As many of *losses* as a header line may hold, and how many it leaves out."""
-    text = header_value(losses)
+    text = header_value(losses[:MAX_LOSSES_HEADER])  # A loss takes more than one character.
     if len(text) <= MAX_LOSSES_HEADER:
         return text
     kept = text[:MAX_LOSSES_HEADER].split(",")[:-1]
@@ -442,7 +480,7 @@ def _losses_header(losses: tuple[Loss, ...]) -> str:
     return ",".join([*kept, header_value([rest])])
 
 
-def _header_text(text: str) -> str:
+def header_text(text: str) -> str:
     """*text* as a header may carry it: printable ASCII."""
     return "".join(letter if " " <= letter <= "~" else "?" for letter in text)[:300]
 

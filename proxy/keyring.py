@@ -32,6 +32,9 @@ LENGTH: Final = 43
 SHOWN: Final = len(PREFIX) + 4
 NOBODY: Final = bytes(32)
 """What the digest of an unknown key is compared with, so that it takes as long."""
+DIGESTED: Final = 1024
+MOST_LETTERS: Final = 256
+"""Digests that are remembered, and of which texts."""
 
 
 class Sealer(Protocol):
@@ -106,6 +109,8 @@ class Keyring:
         self.teams: Mapping[str, Team] = {}
         self._monotonic = monotonic
         self._salt = b""
+        self._digested: dict[str, bytes] = {}
+        """Of the keys that were presented of late: the digest takes longer than all else of a look-up."""
         self._digests: Mapping[bytes, Digest] = {}
         self._throttles: dict[str, Throttle] = {}
         self._used_us: dict[str, int] = {}
@@ -116,7 +121,14 @@ class Keyring:
 
     def digest(self, text: str) -> bytes:
         """What a key's text is looked up by."""
-        return hmac.digest(self._salt, text.encode(errors="surrogateescape"), "sha256")
+        digest = self._digested.get(text)
+        if digest is None:
+            if len(self._digested) >= DIGESTED:
+                self._digested.clear()
+            digest = hmac.digest(self._salt, text.encode(errors="surrogateescape"), "sha256")
+            if len(text) <= MOST_LETTERS:
+                self._digested[text] = digest
+        return digest
 
     def find(self, text: str) -> tuple[Entry, str | None] | None:
         """Whose key *text* is, and why it does not get in (None: it does). None when it is nobody's."""
@@ -180,7 +192,9 @@ class Keyring:
     # --- from rows to identities
 
     def _put_in_force(self, everything: Everything) -> None:
-        self._salt = everything.salt
+        if self._salt != everything.salt:
+            self._salt = everything.salt
+            self._digested.clear()
         places = {each.id: each for each in everything.organisations}, {each.id: each for each in everything.teams}
         old = self.entries if places == (self.organisations, self.teams) else {}
         self.organisations, self.teams = places

@@ -87,6 +87,13 @@ class Metered:
 
         return watched
 
+    def took(self, tokens: int) -> None:
+        """An attempt that nobody else speaks of took so many."""
+        self._known = True
+        self._used += tokens
+        for _, granted in self._granted:
+            granted.settle(self._used)
+
     def close(self, *, free: bool) -> None:
         """The answer has gone out. *free*: nothing was asked for it; else what is reserved stays until it is known."""
         for _, granted in self._granted:

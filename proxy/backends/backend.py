@@ -43,7 +43,7 @@ class Call:
 
     *path* is where it is posted, below the provider's base URL; backends without network go by *operation*.
     What is passed on untouched may have another *method*, its own content type among *headers*, an *upload* that
-    comes in pieces in place of the body, and an answer of any size.
+    comes in pieces in place of the body, and an answer of any size. *max_answer_bytes* None: as is configured.
     """
 
     model: str
@@ -51,7 +51,7 @@ class Call:
     stream: bool
     method: str = "POST"
     upload: AsyncIterable[bytes] | None = None
-    max_answer_bytes: int = MAX_ANSWER_BYTES
+    max_answer_bytes: int | None = None
     operation: Operation = "generate"
     path: str = ""
     key: str | None = None

@@ -21,7 +21,8 @@ from yarl import URL
 from proxy.backends.backend import BackendError, Timeouts
 from proxy.late_tls import late_context
 from proxy.transport import Deadlines, Origin, Reply, Transport, TransportError
-from proxy.transport.errors import ConnectFailed, ConnectTimeout, HeadTimeout, IdleTimeout, WriteTimeout
+from proxy.transport.errors import ConnectFailed, ConnectTimeout, HeadTimeout, IdleTimeout, TotalTimeout, WriteTimeout
+from proxy.transport.pool import Counts
 from translators.neutral import ErrorKind, Failure
 
 READ_BUFFER_BYTES: Final = 32 * 1024
@@ -51,6 +52,10 @@ class Carried(Protocol):
 class Caller(Protocol):
     """Makes calls to any address."""
 
+    @property
+    def counts(self) -> Counts | None:
+        """Its connections; None where they cannot be counted."""
+
     async def ask(
         self,
         method: str,
@@ -69,12 +74,17 @@ class Caller(Protocol):
 
 
 @asynccontextmanager
-async def caller_for(carrier: Carrier, session: aiohttp.ClientSession) -> AsyncIterator[Caller]:
-    """The caller that the configuration chooses; *session* belongs to whoever made it."""
+async def caller_for(
+    carrier: Carrier, session: aiohttp.ClientSession, connections: int = CONNECTIONS
+) -> AsyncIterator[Caller]:
+    """The caller that the configuration chooses; *session* belongs to whoever made it.
+
+    Who finds *connections* in use waits in line for one.
+    """
     if carrier == "aiohttp":
         yield AiohttpCaller(session)
         return
-    transport = Transport(limit=CONNECTIONS, per_origin=CONNECTIONS, idle_s=IDLE_CONNECTION_S)
+    transport = Transport(limit=connections, per_origin=connections, idle_s=IDLE_CONNECTION_S)
     try:
         yield OwnCaller(transport)
     finally:
@@ -96,11 +106,25 @@ class _Address(NamedTuple):
     basic: str | None
 
 
+class Direct(NamedTuple):
+    """Calls that differ in nothing but their body: by which *transport* to where, with which *head*."""
+
+    transport: Transport
+    method: str
+    origin: Origin
+    head: bytes
+
+
 class OwnCaller:
     """By `proxy.transport`."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+
+    @property
+    def counts(self) -> Counts | None:
+        """Those of the transport."""
+        return self._transport.counts
 
     async def ask(
         self,
@@ -119,15 +143,37 @@ class OwnCaller:
             reply = await self._transport.send(
                 method, address.origin, request_head(method, address, headers), body, deadlines
             )
-        except ConnectTimeout as error:
-            raise broken("connection", f"no connection within {error.limit_s:g} s", 504) from error
-        except (HeadTimeout, WriteTimeout) as error:
-            raise broken("timeout", f"no answer within {wait_s:g} s", 504) from error
-        except ConnectFailed as error:
-            raise broken("connection", f"cannot reach the provider: {error.reason}", 502) from error
         except TransportError as error:
-            raise broken("connection", f"cannot reach the provider: {error}", 502) from error
+            raise _unanswered(error) from error
         return _OwnAnswer(reply)
+
+    def direct(self, method: str, url: str, headers: Mapping[str, str]) -> Direct:
+        """What `ask` would send, but for the body."""
+        address = _address(url)
+        return Direct(self._transport, method, address.origin, request_head(method, address, headers))
+
+    @staticmethod
+    def answered(reply: Reply) -> Carried:
+        """The answer to a call that was made with `direct`.
+
+        Raises:
+            BackendError: as `ask`.
+        """
+        if not reply.status and reply.error is not None:
+            raise _unanswered(reply.error) from reply.error
+        return _OwnAnswer(reply)
+
+
+def _unanswered(error: TransportError) -> BackendError:
+    """What *error*, which came before any answer, is to those who asked."""
+    match error:
+        case ConnectTimeout():
+            return broken("connection", f"no connection within {error.limit_s:g} s", 504)
+        case HeadTimeout() | WriteTimeout() | TotalTimeout():
+            return broken("timeout", f"no answer within {error.limit_s:g} s", 504)
+        case ConnectFailed():
+            return broken("connection", f"cannot reach the provider: {error.reason}", 502)
+    return broken("connection", f"cannot reach the provider: {error}", 502)
 
 
 class _OwnAnswer:
@@ -146,6 +192,8 @@ class _OwnAnswer:
             return await self._reply.piece()
         except IdleTimeout as error:
             raise _stalled(error.limit_s) from error
+        except TotalTimeout as error:
+            raise broken("timeout", "the answer did not end in time", 504) from error
         except TransportError as error:
             raise broken("connection", f"the answer broke off: {error}", 502) from error
 
@@ -196,6 +244,11 @@ class AiohttpCaller:
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
+
+    @property
+    def counts(self) -> Counts | None:
+        """aiohttp does not tell."""
+        return None
 
     async def ask(
         self,
@@ -251,10 +304,10 @@ class _AiohttpAnswer:
         self._response.close()
 
 
-def new_session() -> aiohttp.ClientSession:
+def new_session(connections: int = CONNECTIONS) -> aiohttp.ClientSession:
     """The session that all calls by aiohttp share. The caller closes it."""
     connector = aiohttp.TCPConnector(
-        limit=CONNECTIONS,
+        limit=connections,
         limit_per_host=0,
         keepalive_timeout=IDLE_CONNECTION_S,
         ttl_dns_cache=60,

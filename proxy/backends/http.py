@@ -10,9 +10,11 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
-from proxy.backends.backend import Answer, Call
-from proxy.backends.callers import Caller, Carried, broken
-from proxy.backends.inflate import BadEncoding, Inflater
+from proxy.backends.backend import MAX_ANSWER_BYTES, Answer, BackendError, Call
+from proxy.backends.callers import Caller, Carried, Direct, OwnCaller, broken
+from proxy.backends.inflate import MOST_RATIO, BadEncoding, Bomb, Inflater
+from proxy.transport import Reply
+from translators.neutral import TOO_MUCH, Failure
 
 
 def bearer(key: str) -> dict[str, str]:
@@ -33,11 +35,12 @@ AUTH_SCHEMES: Final[Mapping[str, Callable[[str], dict[str, str]]]] = {
 class HttpAnswer:
     """An upstream answer whose head has arrived."""
 
-    __slots__ = ("_carried", "_max_bytes", "headers", "status")
+    __slots__ = ("_carried", "_max_bytes", "_max_ratio", "headers", "status")
 
-    def __init__(self, carried: Carried, max_bytes: int) -> None:
+    def __init__(self, carried: Carried, max_bytes: int, max_ratio: int = MOST_RATIO) -> None:
         self._carried = carried
         self._max_bytes = max_bytes
+        self._max_ratio = max_ratio
         self.status = carried.status
         self.headers = carried.headers
 
@@ -45,11 +48,13 @@ class HttpAnswer:
         """The body as it comes, each piece within idle_s of the one before."""
         received = 0
         try:
-            inflater = Inflater(self._encoding) if self._encoding else None
+            inflater = Inflater(self._encoding, self._max_ratio) if self._encoding else None
             while piece := await self._carried.piece():
                 for step in inflater.feed(piece) if inflater else (piece,):
                     received = self._within(received + len(step))
                     yield step
+        except Bomb as error:
+            raise _too_much(str(error)) from error
         except BadEncoding as error:
             raise broken("invalid_response", str(error), 502) from error
 
@@ -73,12 +78,19 @@ class HttpAnswer:
     def _within(self, received: int) -> int:
         """*received*, unless that is more bytes than may be."""
         if received > self._max_bytes:
-            raise broken("invalid_response", f"the answer is larger than {self._max_bytes} bytes", 502)
+            raise _too_much(f"the answer is larger than {self._max_bytes} bytes")
         return received
 
 
+def _too_much(message: str) -> BackendError:
+    return BackendError(Failure("invalid_response", message, 502, TOO_MUCH))
+
+
 class HttpBackend:
-    """One provider over HTTP. *url* gives the address of a call's path."""
+    """One provider over HTTP. *url* gives the address of a call's path.
+
+    An answer may have *max_bytes*, where the call does not say otherwise, and unpack to *max_ratio* times its size.
+    """
 
     def __init__(
         self,
@@ -87,8 +99,12 @@ class HttpBackend:
         *,
         auth: str = "bearer",
         headers: Mapping[str, str] | None = None,
+        max_bytes: int = MAX_ANSWER_BYTES,
+        max_ratio: int = MOST_RATIO,
     ) -> None:
         self._caller = caller
+        self._max_bytes = max_bytes
+        self._max_ratio = max_ratio
         self._url = url
         self._auth = AUTH_SCHEMES[auth]
         self._headers = {"content-type": "application/json", **_lower(headers or {})}
@@ -96,20 +112,44 @@ class HttpBackend:
     @asynccontextmanager
     async def send(self, call: Call) -> AsyncIterator[Answer]:
         """Make the call; see Backend."""
+        clocks = call.timeouts
+        wait_s = clocks.first_event_s if call.stream else clocks.whole_answer_s
+        body = call.body if call.upload is None else call.upload
+        carried = await self._caller.ask(
+            call.method, self._url(call.path), self._outgoing(call), body, clocks=clocks, wait_s=wait_s
+        )
+        try:
+            yield self._taken(carried, call)
+        finally:
+            carried.close()
+
+    def direct(self, call: Call) -> Direct | None:
+        """How to make calls like *call* without waiting for anything; None where that cannot be."""
+        if not isinstance(self._caller, OwnCaller):
+            return None
+        return self._caller.direct(call.method, self._url(call.path), self._outgoing(call))
+
+    @asynccontextmanager
+    async def answered(self, call: Call, reply: Reply) -> AsyncIterator[Answer]:
+        """The answer to a *call* that was made with `direct`; as `send`."""
+        carried = OwnCaller.answered(reply)
+        try:
+            yield self._taken(carried, call)
+        finally:
+            carried.close()
+
+    def _outgoing(self, call: Call) -> dict[str, str]:
         accept = "text/event-stream" if call.stream else "application/json"
         headers = {**self._headers, "accept": accept, **_lower(call.headers)}
         if call.key is not None:
             headers.update(self._auth(call.key))
-        clocks = call.timeouts
-        wait_s = clocks.first_event_s if call.stream else clocks.whole_answer_s
-        body = call.body if call.upload is None else call.upload
-        carried = await self._caller.ask(call.method, self._url(call.path), headers, body, clocks=clocks, wait_s=wait_s)
-        try:
-            if 300 <= carried.status < 400:
-                raise broken("invalid_response", f"the provider redirects ({carried.status}), which is refused", 502)
-            yield HttpAnswer(carried, call.max_answer_bytes)
-        finally:
-            carried.close()
+        return headers
+
+    def _taken(self, carried: Carried, call: Call) -> HttpAnswer:
+        if 300 <= carried.status < 400:
+            message = f"the provider redirects ({carried.status}), which is refused"
+            raise broken("invalid_response", message, carried.status)
+        return HttpAnswer(carried, call.max_answer_bytes or self._max_bytes, self._max_ratio)
 
     async def close(self) -> None:
         """The caller belongs to whoever made it."""

@@ -15,16 +15,21 @@ ENCODINGS: Final = frozenset({"gzip", "x-gzip", "deflate"})
 
 
 class BadEncoding(ValueError):
-    """The body cannot be unpacked, or unpacks to far too much; the message says which."""
+    """The body cannot be unpacked; the message says why."""
+
+
+class Bomb(BadEncoding):
+    """The body unpacks to far too much."""
 
 
 class Inflater:
-    """Unpacks one body."""
+    """Unpacks one body, to at most *ratio* times its size."""
 
-    def __init__(self, encoding: str) -> None:
+    def __init__(self, encoding: str, ratio: int = MOST_RATIO) -> None:
         if encoding not in ENCODINGS:
             raise BadEncoding(f"the answer comes in the encoding {encoding[:40]!r}, which was not asked for")
         self._unpack = zlib.decompressobj(wbits=47)  # 32 + 15: gzip or zlib, as its head says
+        self._ratio = ratio
         self._packed = 0
         self._unpacked = 0
 
@@ -32,7 +37,7 @@ class Inflater:
         """What *piece* unpacks to.
 
         Raises:
-            BadEncoding: it is damaged, or a bomb.
+            BadEncoding: it is damaged; Bomb: it unpacks to too much.
         """
         self._packed += len(piece)
         rest = piece
@@ -43,8 +48,8 @@ class Inflater:
                 raise BadEncoding(f"the compressed answer is damaged: {error}") from error
             rest = self._unpack.unconsumed_tail
             self._unpacked += len(step)
-            if self._unpacked > ALLOWANCE_BYTES + MOST_RATIO * self._packed:
-                raise BadEncoding(f"the compressed answer unpacks to more than {MOST_RATIO} times its size")
+            if self._unpacked > ALLOWANCE_BYTES + self._ratio * self._packed:
+                raise Bomb(f"the compressed answer unpacks to more than {self._ratio} times its size")
             if step:
                 yield step
             elif self._unpack.eof:

@@ -38,6 +38,7 @@ _NOT_ORDINARY: Final = frozenset(
         "expect",
         "idempotency-key",
         "keep-alive",
+        "origin",
         "proxy-authorization",
         "proxy-connection",
         "te",
@@ -136,8 +137,12 @@ class Heads:
 
 
 def _visitor(services: Services, head: bytes) -> Visitor | None:
-    headers = read_head(head)
-    if headers is None:
+    headers, bounds = read_head(head), services.limits
+    if (
+        headers is None
+        or len(headers) > bounds.headers
+        or len(head) > min(bounds.header_bytes, bounds.all_headers_bytes)
+    ):
         return None
     try:
         services.hosts.check(headers)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from proxy.asking import Begun, Committed
     from proxy.budgeting import BudgetBook
     from proxy.exchange import Exchange
+    from proxy.fast.ways import Way
     from proxy.identity import Identity
     from proxy.metering import Metered
     from proxy.pipeline import Errand
@@ -65,7 +66,7 @@ def around(raw: bytes) -> Around | None:
     return Around(raw[: span[0]], raw[span[1] :]) if span else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Shape:
     """How requests of one shape by one *identity* are sent on. It holds as long as everything it follows from does.
 
@@ -89,6 +90,8 @@ class Shape:
     allowed_s: float
     remembers: bool
     """Whether a conversation with turns of a model is looked up in the reasoning vault."""
+    way: Way | None = None
+    """How its requests are sent and booked, as soon as there was one."""
 
     def holds(self, services: Services, identity: Identity) -> bool:
         """Whether nothing that it follows from has changed."""
@@ -227,6 +230,7 @@ def shape_of(errand: Errand, committed: Committed, exchange: Exchange) -> Shape 
         and not must_be_checked(asked.request, prepared)
         and not wanted(setup.loaded.settings, identity, route.name)
         and plain_messages(asked.body.get("messages"))
+        and services.limits.messages >= MOST_MESSAGES
         and not services.budget_book.of(identity, identity.tags, route.name)
         and not services.budget_book.of_provider(target.provider)
         and (gate is None or not gate.limited)
@@ -247,7 +251,7 @@ def shape_of(errand: Errand, committed: Committed, exchange: Exchange) -> Shape 
         {name: value for name, value in asked.body.items() if name != "messages"},
         outer,
         sent,
-        min(MOST_BYTES, rules.context_tokens or MOST_BYTES),
+        min(MOST_BYTES, rules.context_tokens or MOST_BYTES, services.max_body),
         errand.time_allowed_s,
         setup.loaded.settings.memory.reasoning and rules.reasoning_replay != "never",
     )

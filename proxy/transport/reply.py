@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol, Self
 
 from proxy.transport.errors import (
@@ -73,6 +74,7 @@ class Reply:
         "_waits_for",
         "clocks",
         "headers",
+        "listener",
         "method",
         "reason",
         "status",
@@ -96,8 +98,27 @@ class Reply:
         self._ended = False
         self._error: TransportError | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self.listener: Callable[[], None] | None = None
+        """Hears of all news in the place of a reader, who may come later. While it does nothing is awaited."""
 
     # --- for its reader
+
+    @property
+    def error(self) -> TransportError | None:
+        """Why it ended before its end; None as long as it may not have."""
+        return self._error
+
+    @property
+    def whole(self) -> bytes | None:
+        """The body, if all of it is at hand; it may still be read. None where it is not, or not yet."""
+        if not self._ended or self._error is not None or not self.status:
+            return None
+        return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether no more of it comes before somebody takes what is at hand."""
+        return self._held > HELD_BYTES
 
     def header(self, name: bytes) -> bytes | None:
         """The last value of the header *name*, which is given in lower case."""
@@ -189,6 +210,10 @@ class Reply:
 
     def wake(self) -> None:
         """Tell the reader that there is news."""
+        if self.listener is not None:
+            self._due, self._waits_for = self._loop.time() + self.clocks.idle_s, IdleTimeout
+            self.listener()
+            return
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 

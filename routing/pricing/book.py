@@ -104,7 +104,7 @@ class PriceBook:
             amount = price.nanousd(used) if price else None
             if price is None or amount is None:
                 return self._vendor_cost(provider, usage) if self.vendor_cost != "never" else None
-            self._tell(price)
+            self.tell(price)
             nanousd += amount
             versions.append(price.version)
             source = source or price.source
@@ -282,7 +282,8 @@ class PriceBook:
         told = vendor_nanousd(usage.raw) if usage.raw and provider in reporters else None
         return None if told is None else Cost(told, "vendor", "vendor")
 
-    def _tell(self, price: Price) -> None:
+    def tell(self, price: Price) -> None:
+        """A cost is being computed with *price*."""
         if self.on_new is not None and price.version not in self._told:
             if len(self._told) >= REMEMBERED:
                 self._told.clear()

@@ -29,6 +29,9 @@ from translators.neutral import Usage
 UNBOUNDED: Final[tuple[Kind, ...]] = ("minute", "page", "character", "image")
 NEAR: Final = Decimal("1.1")
 """A tier that begins within a tenth above an estimate may be the one that is billed."""
+_PLAIN: Final[tuple[Kind, ...]] = ("input", "cached_input", "output")
+_TOLD_APART: Final[frozenset[Kind]] = frozenset({"reasoning", "request", "minute"})
+"""Kinds that have a part in answers of text alone, where a price knows them."""
 _AMOUNT: Final = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
@@ -133,6 +136,24 @@ class Price:
             dollars = rate.at(usage.input_tokens) if rate.tiers else rate.base
             total += dollars * (count * NANO_PER[kind])
         return int(total.to_integral_value(ROUND_HALF_EVEN))
+
+    @property
+    def plain(self) -> tuple[int, int, int] | None:
+        """Nano-dollars for a token of input, of cached input and of output; None where that is not all there is to it.
+
+        Then `nanousd` of an answer of text alone is the sum of the products.
+        """
+        if not _TOLD_APART.isdisjoint(self.rates):
+            return None
+        found: list[int] = []
+        for kind in _PLAIN:
+            rate = self.rate(kind)
+            nano = None if rate is None or rate.tiers else rate.base * NANO_PER[kind]
+            if nano is None or nano != int(nano):
+                return None
+            found.append(int(nano))
+        plain, cached, output = found
+        return plain, cached, output
 
     def table(self) -> dict[str, Any]:
         """The rates as decimal strings, to be kept beside what they priced; `Price.kept` reads them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -369,16 +369,42 @@ async def test_an_answer_that_cannot_be_booked_is_withheld_and_not_asked_for_aga
     server = await serve(provider("one", upstream))
     await known(server)
 
-    async def full(*_: object) -> bool:
-        raise LedgerUnavailable("the ledger cannot be written: the disk is full")
+    unavailable = LedgerUnavailable("the ledger cannot be written: the disk is full")
+    note: Any = None
 
-    monkeypatch.setattr(server.services.ledger, "settle", full)
+    def full(noted: Any, _: object, told: Callable[[LedgerUnavailable], None]) -> None:
+        nonlocal note
+        note = noted
+        told(unavailable)
+
+    monkeypatch.setattr(server.services.ledger, "answered", full)
     async with line(server) as client:
         status, headers, body = await client.ask(request())
 
     assert (status, json.loads(body)["error"]["code"]) == (503, "ledger_unavailable")
     assert headers["retry-after"] == "1"
     assert len(upstream.asked("m")) == 4
+    assert note is not None
+
+
+async def test_a_disk_that_refuses_withholds_the_answer_and_books_it_later(serve: Serve, upstream: Upstream) -> None:
+    """And while it refuses nobody is asked any more."""
+    upstream.script("m", says())
+    server = await serve(provider("one", upstream))
+    await known(server)
+    db = server.services.db
+
+    await db.write(lambda connection: connection.execute("ALTER TABLE attempts RENAME TO hidden"))
+    async with line(server) as client:
+        status, _, body = await client.ask(request())
+        await db.write(lambda connection: connection.execute("ALTER TABLE hidden RENAME TO attempts"))
+        again, *_ = await client.ask(request())
+    await db.write(lambda _: None)  # behind what was kept for later
+    rows = await server.rows()
+
+    assert (status, json.loads(body)["error"]["code"], again) == (503, "ledger_unavailable", 200)
+    assert [row["status"] for row in rows].count("failed") == 1
+    assert len(rows) == len(upstream.asked("m")) == 5
 
 
 async def test_a_client_that_leaves_is_felt_by_the_provider(serve: Serve, upstream: Upstream) -> None:

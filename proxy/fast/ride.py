@@ -1,0 +1,376 @@
+"""Rides: requests on their way through the lane.
+
+    begin ── noted on the ledger's slate, sent on an idle connection ──▶ heard ── plain ──▶ booked ──▶ arrived
+                                                                           │
+                                                    anything else ─────────┴──▶ a task, as on the careful way
+
+A plain answer takes no task, no timer and no object but the ride: all happens where the bytes come in. What is not
+plain (an error, tool calls, a packed body, a long one, a hang-up) is taken over by the exchange, attempt and asker of
+the careful way, which find in the books what they would have written themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from proxy.admission import Admission
+from proxy.asked import Asked
+from proxy.asking import Asker, Begun, Committed
+from proxy.budgeting import Load
+from proxy.controls import Controls
+from proxy.delivery import WHOLE_HEADERS, booked, counted
+from proxy.envelopes import failure_headers
+from proxy.errors import Refused, for_client
+from proxy.exchange import Exchange
+from proxy.fast.plain import plain
+from proxy.fast.shapes import Opened
+from proxy.fast.ways import Way, leaves_nothing, raw_of, vendor_lines
+from proxy.fast.written import Written, ending, written
+from proxy.metering import Metered
+from proxy.server import new_id
+from proxy.services import Services
+from proxy.setup import Key
+from proxy.transport import Reply
+from routing.errors import AttemptFailed
+from routing.targets import Target
+from storage.bookings import Answered
+from storage.errors import LedgerUnavailable
+from storage.ledger import Note, Status
+from storage.money import usd
+from translators.codec import dumps, loads_object
+from translators.neutral import Failure, Request
+from translators.openai_chat import client
+from translators.tokens import estimate_request, family, rough, rough_request
+from translators.vaulted import only_words
+
+if TYPE_CHECKING:
+    from proxy.fast.plain import Counts
+    from proxy.fast.ways import Bill
+
+log = logging.getLogger("modelport")
+
+NO_CONTROLS: Final = Controls()
+BROKEN: Final = "an internal error of the proxy; its log has the details"
+_UNMETERED: Final = Metered()
+
+Outcome = Written | Opened | None
+"""A whole answer; else the exchange with which the careful way goes on, None: with one of its own."""
+Arrived = Callable[[Outcome], None]
+
+
+class Started(NamedTuple):
+    """A request that is on its way: what it was given for that."""
+
+    note: Note
+    reply: Reply
+
+
+class Ride:
+    """One request on its way to the *key* of its target. *arrived* is told, once, what came of it."""
+
+    __slots__ = (
+        "_arrived",
+        "_key",
+        "_metered",
+        "_request",
+        "_sent",
+        "_started",
+        "_task",
+        "_way",
+        "id",
+        "inner",
+        "services",
+        "shape",
+    )
+
+    def __init__(self, services: Services, way: Way, inner: bytes, key: Key | None, arrived: Arrived) -> None:
+        self.services = services
+        self.shape = way.shape
+        self.inner = inner
+        """The conversation, as JSON."""
+        self.id = new_id()
+        self._way = way
+        self._key = key
+        self._arrived = arrived
+        self._started = time.perf_counter()
+        self._metered = _UNMETERED
+        self._request: Request | None = None
+        self._sent: Started | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    # --- on its way
+
+    def begin(self) -> bool:
+        """Note it and send it. False: that cannot be done at once, and nothing was."""
+        services, shape, way = self.services, self.shape, self._way
+        lead = way.lead(self._key)
+        if lead is None:
+            return False
+        meters = services.keyring.meters(shape.identity)
+        if meters:
+            try:
+                self._metered = Metered(meters)
+                self._metered.reserve(self.load)
+            except Refused:  # of which the careful way tells
+                return False
+        note = services.ledger.note(lead.noted, self.id, rough(self.size))
+        if note is None:
+            self._metered.cancel()
+            return False
+        transport, method, origin, head = lead.direct
+        reply = transport.ask(method, origin, head, shape.sent.of(self.inner), way.deadlines, self._heard)
+        if reply is None:
+            services.ledger.forget(note)
+            self._metered.cancel()
+            return False
+        services.retry_budget.enter()
+        self._sent = Started(note, reply)
+        return True
+
+    def leave(self) -> None:
+        """The client has gone."""
+        if self._task is not None:
+            self._task.cancel()
+        elif self._sent is not None and self._sent.reply.listener is not None:
+            sent, self._sent = self._sent, None
+            sent.reply.listener = None
+            sent.reply.close()
+            self.services.spawn(self._abandoned(sent))
+            self._arrived(None)
+
+    def _heard(self) -> None:
+        """There is news of the answer."""
+        sent = self._sent
+        if sent is None:
+            return
+        reply = sent.reply
+        payload = reply.whole
+        if payload is None and reply.error is None and not reply.stands_still:
+            return
+        reply.listener = None
+        try:
+            if payload is not None and reply.status == 200 and self._take(sent, payload):
+                return
+        except Exception:
+            log.exception("an answer on the fast lane")
+        self._task = asyncio.get_running_loop().create_task(self._go_on(sent))
+
+    def _take(self, sent: Started, payload: bytes) -> bool:
+        """Book a plain answer; False where it is none, and nothing was done."""
+        way = self._way
+        lines = vendor_lines(sent.reply.headers)
+        counts = plain(payload) if lines is not None else None
+        bill = way.bill(counts) if counts is not None else None
+        if lines is None or counts is None or bill is None:
+            return False
+        services, target, note = self.services, self.shape.prepared.target, sent.note
+        latency_ms = (time.perf_counter() - self._started) * 1000
+        if not services.endings.answered(latency_ms):
+            return False
+        index = self._key.index if self._key else 0
+        ring = self.shape.setup.rings[target.provider]
+        services.breakers.of(target).succeeded()
+        ring.worked(index, target.model)
+        if (rest_s := leaves_nothing(lines, time.time())) is not None:
+            ring.used_up(index, rest_s, target.model)
+        usage = counts.input_tokens, counts.cached_input_tokens, counts.output_tokens
+        services.answered_plainly(target, 200, latency_ms, usage, bill.nanousd)
+        if self._metered is not _UNMETERED:
+            self._metered.took(counts.input_tokens + counts.output_tokens)
+        head = self._head(lines, bill)
+        data = b"%b%b%b" % (head, ending(len(payload)), payload)
+        services.ledger.answered(
+            note, self._row(note, counts, bill, latency_ms), lambda error: self._booked(data, error)
+        )
+        return True
+
+    def _row(self, note: Note, counts: Counts, bill: Bill, latency_ms: float) -> Answered:
+        return Answered(
+            note.form,
+            note.id,
+            note.opened_us,
+            note.opened_us + int(latency_ms * 1000),
+            note.input_estimate,
+            200,
+            counts.input_tokens,
+            counts.cached_input_tokens,
+            0,
+            counts.output_tokens,
+            counts.reasoning_tokens,
+            bill.nanousd,
+            bill.price.source,
+            bill.price.version,
+            raw_of(counts),
+            latency_ms,
+            latency_ms,
+        )
+
+    def _head(self, lines: bytes, bill: Bill) -> bytes:
+        """All of the answer's head but its last lines."""
+        way = self._way
+        text = f"x-request-id: {self.id}".encode()
+        head = b"%b%b%b%b%b\r\n" % (way.front, lines, text, way.middle, usd(bill.nanousd).encode())
+        if self._metered is _UNMETERED:
+            return head
+        told = "".join([f"{name}: {value}\r\n" for name, value in self._metered.headers().items()])
+        return head + told.encode()
+
+    def _booked(self, data: bytes, error: LedgerUnavailable | None) -> None:
+        """The books have its answer, or cannot have it."""
+        self._end()
+        if error is None:
+            self._arrived(Written(200, data))
+        else:
+            self._arrived(self._told(Failure("overloaded", str(error), 503, "ledger_unavailable", retry_after_s=1)))
+
+    def _end(self) -> None:
+        self._sent = None
+        self.services.retry_budget.leave()
+        self._metered.close(free=False)
+
+    # --- what is not plain
+
+    async def _go_on(self, sent: Started) -> None:
+        """Deliver the answer, or what came in its place, as the careful way does."""
+        services = self.services
+        exchange = self._taken_over(sent)
+        committed: Committed | None = None
+        outcome: Outcome = None
+        try:
+            attempt = await exchange.adopt(*self._asked_of, self._started)
+            answer = self._way.backend.answered(self._way.call(self._key), sent.reply)
+            prepared = replace(self.shape.prepared, body=self.shape.sent.of(self.inner))
+            committed = await self._asker(exchange).take(attempt, answer, prepared, exchange.deadline)
+            self._worked()
+            outcome = await self._delivered(exchange, committed)
+        except AttemptFailed as failed:
+            begun = Begun(exchange.attempts[-1], failed.failure)
+            outcome = Opened(exchange, self._metered, self._started, begun)
+        except LedgerUnavailable as error:
+            outcome = self._told(Failure("overloaded", str(error), 503, "ledger_unavailable", retry_after_s=1))
+        except Exception:
+            log.exception("a handler failed")
+            outcome = self._told(Failure("server", BROKEN, 500, "internal_error"))
+        finally:
+            is_over = not isinstance(outcome, Opened)
+            services.retry_budget.leave(counted=is_over)
+            if is_over:
+                self._metered.close(free=False)
+                if not exchange.settled:
+                    gone = isinstance(sys.exception(), asyncio.CancelledError)
+                    status: Status = "aborted" if gone else "failed"
+                    services.spawn(services.settle_partial(exchange, committed, status, None))
+            self._sent = None
+            self._arrived(outcome)
+
+    async def _abandoned(self, sent: Started) -> None:
+        """Close the books of what nobody waits for."""
+        services = self.services
+        exchange = self._taken_over(sent)
+        services.retry_budget.leave()
+        self._metered.close(free=False)
+        attempt = await exchange.adopt(*self._asked_of, self._started)
+        attempt.sent = True
+        await services.settle_partial(exchange, None, "aborted", None)
+
+    @property
+    def _asked_of(self) -> tuple[Target, int | None]:
+        """Who was asked, and with which key."""
+        return self.shape.prepared.target, self._key.index if self._key else None
+
+    def _taken_over(self, sent: Started) -> Exchange:
+        """The exchange of the careful way that the books have open."""
+        self.services.ledger.written(sent.note)
+        return self._exchange()
+
+    def _worked(self) -> None:
+        """Its target and key gave an answer."""
+        target, setup = self.shape.prepared.target, self.shape.setup
+        self.services.breakers.of(target).succeeded()
+        setup.rings[target.provider].worked(self._key.index if self._key else 0, target.model)
+
+    def _told(self, failure: Failure) -> Written:
+        """*failure* in the place of an answer."""
+        status, body = client.render_error(failure, self.id)
+        return Written(status, written(status, failure_headers(failure, self.id), dumps(body)))
+
+    async def _delivered(self, exchange: Exchange, committed: Committed) -> Written:
+        """The answer, when the books are closed."""
+        response = committed.response
+        if response is None:
+            raise AssertionError("what is asked for in one piece comes in one piece")
+        request = self.shape.request if only_words(response) else self.request
+        tenant = self.shape.identity.tenant
+        await booked(self.services, exchange, committed, response, tenant=tenant, request=request)
+        headers = {**WHOLE_HEADERS, **committed.headers, **exchange.headers(final=True), **self._metered.headers()}
+        body = committed.payload or self._asked(self.request).whole(counted(committed, response))
+        return Written(200, written(200, headers, body))
+
+    def _exchange(self) -> Exchange:
+        services, shape = self.services, self.shape
+        setup, identity = shape.setup, shape.identity
+        deadline = time.monotonic() + shape.allowed_s - (time.perf_counter() - self._started)
+        exchange = Exchange(
+            services.ledger,
+            id=self.id,
+            started=self._started,
+            identity=identity,
+            dialect=shape.request.dialect,
+            stream=False,
+            count=lambda model: estimate_request(self.request, family(model)).tokens,
+            controls=NO_CONTROLS,
+            route=shape.route.name,
+            cache="bypass",
+            client_request_id=None,
+            input_estimate=rough(self.size),
+            deadline=deadline,
+            clean=setup.redactor.clean,
+            seen=self._metered.watch(services.seen),
+            admission=Admission(setup.gates, setup.rings, identity.key_id or "", self.load, deadline),
+        )
+        exchange.on_ended = services.endings.ended
+        return exchange
+
+    def _asked(self, request: Request) -> Asked:
+        # The client's bytes are in the prepared request already, and no answer is made from them.
+        return Asked(
+            client, b"", self.shape.options, request, NO_CONTROLS, int(time.time()), self.id.removeprefix("req_")
+        )
+
+    def _asker(self, exchange: Exchange) -> Asker:
+        setup = self.shape.setup
+        return Asker(
+            self._asked(self.shape.request),
+            exchange,
+            setup.backends,
+            continuations=0,
+            report_losses=True,
+            unfences=False,
+            price=self.services.price,
+            clean=lambda where, failure: for_client(failure, where, setup.redactor),
+            clean_text=setup.redactor.clean,
+        )
+
+    @property
+    def size(self) -> int:
+        """Bytes of its body."""
+        return len(self.inner) + len(self.shape.asked.before) + len(self.shape.asked.after)
+
+    @property
+    def request(self) -> Request:
+        """The request in the neutral form, which is hardly ever looked at."""
+        if self._request is None:
+            self._request = client.parse_request(loads_object(self.shape.asked.of(self.inner)))
+        return self._request
+
+    @property
+    def load(self) -> Load:
+        """What it may take."""
+        shaped = self.shape.request
+        return Load(lambda: rough_request(self.request).tokens, shaped.max_output_tokens, shaped.n or 1)
