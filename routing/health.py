@@ -108,7 +108,10 @@ class Health:
 
     def provider(self, name: str) -> Record:
         """The record of a provider; an empty one when it was never asked."""
-        return self._providers.setdefault(name, self._empty())
+        record = self._providers.get(name)
+        if record is None:
+            record = self._providers[name] = self._empty()
+        return record
 
     def target(self, provider: str, model: str) -> Record:
         """The record of a target; an empty one, which is not kept, when it was never asked."""

@@ -51,11 +51,13 @@ class Mean:
 
     def add(self, value: float, at: float, half_life_s: float) -> None:
         """Take in *value*, measured at *at*; news that come late count less."""
-        if at >= self.at:
-            self.weight = self.left(at, half_life_s)
+        age_s = at - self.at
+        if age_s >= 0:
+            if age_s:
+                self.weight *= exp2(-age_s / half_life_s)  # as `left` has it
             self.at, fresh = at, 1.0
         else:
-            fresh = exp2((at - self.at) / half_life_s)
+            fresh = exp2(age_s / half_life_s)
         self.weight += fresh
         self.value += (value - self.value) * fresh / self.weight
 

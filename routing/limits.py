@@ -103,6 +103,8 @@ class KeyRing(Generic[K]):
 
         A *preferred* key that is free is taken, and costs nobody a turn.
         """
+        if not self._rests and not tried and len(self.keys) == 1:
+            return 0
         free = [index for index in range(len(self.keys)) if index not in tried and self.rest(index, model) is None]
         if preferred in free:
             return preferred

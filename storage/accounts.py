@@ -71,7 +71,7 @@ class PastAttempt:
 
 
 class Accounts:
-    """Reads the ledger in *db*; never waits for a write."""
+    """Reads the ledger in *db*, with all that was booked before; a disk that takes nothing holds nobody up."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -85,7 +85,7 @@ class Accounts:
     ) -> Sums:
         """The sums over the exchanges opened at or after *since* and before *until* (Unix seconds, None: no bound)."""
         span = _since_us(since), _until_us(until)
-        return await self._db.read(partial(_costs, span, tuple(group_by), whose))
+        return await self._db.read(partial(_costs, span, tuple(group_by), whose), fresh=True)
 
     async def exchanges(
         self,
@@ -115,7 +115,7 @@ class Accounts:
             "limit": min(max(limit, 1), MAX_ROWS) + 1,
             **whose.wanted(),
         }
-        rows = await self._db.read(lambda connection: connection.execute(_PAGE, wanted).fetchall())
+        rows = await self._db.read(lambda connection: connection.execute(_PAGE, wanted).fetchall(), fresh=True)
         more = len(rows) == wanted["limit"]
         shown = rows[:-1] if more else rows
         last = shown[-1] if more else None
@@ -123,7 +123,7 @@ class Accounts:
 
     async def exchange(self, exchange_id: str, whose: Whose = EVERYONE) -> dict[str, Any] | None:
         """One row; its `attempts` is here the list of them. None when there is no such exchange."""
-        return await self._db.read(partial(_one, {"id": exchange_id, **whose.wanted()}))
+        return await self._db.read(partial(_one, {"id": exchange_id, **whose.wanted()}), fresh=True)
 
     async def whole(
         self,
@@ -146,7 +146,7 @@ class Accounts:
                 "limit": limit,
                 **whose.wanted(),
             }
-            last, page = await self._db.read(partial(_whole_page, wanted))
+            last, page = await self._db.read(partial(_whole_page, wanted), fresh=True)
             if page:
                 yield page
             if last is None:

@@ -52,6 +52,9 @@ READERS: Final = 2
 WAITING: Final = 10_000
 """Writes, and likewise reads, that may wait; one more is refused."""
 
+FRESH_S: Final = 0.5
+"""How long a reader waits for what was written before."""
+
 CHECK_BYTES: Final = 16 * 1024 * 1024
 """Files up to this size are examined at every start (about 1 ms per MB)."""
 
@@ -168,14 +171,20 @@ class Database:
             if done is not None:
                 done(None, error)
 
-    async def read(self, operation: Callable[[sqlite3.Connection], T]) -> T:
+    async def read(self, operation: Callable[[sqlite3.Connection], T], *, fresh: bool = False) -> T:
         """What *operation* finds, in one consistent snapshot. Rows are `sqlite3.Row`.
+
+        *fresh*: with all that was handed over to be written before, unless the disk does not take it in FRESH_S.
 
         Raises:
             StorageError: SQLite's refusal, mapped, or too many reads are waiting.
         """
         if self._readers is None:
             raise Unavailable(f"{self.path}: the database is closed")
+        if fresh and self.pending:
+            with suppress(StorageError, TimeoutError):
+                async with asyncio.timeout(FRESH_S):
+                    await self.write(_nothing)
         return await self._readers.run(operation)
 
     @property
@@ -307,6 +316,10 @@ def examine(path: Path, most_bytes: int) -> Examined:
         whole,
         row[0] / 1_000_000 if row else None,
     )
+
+
+def _nothing(_: sqlite3.Connection) -> None:
+    """To be written behind all else."""
 
 
 class _Readers:

@@ -10,8 +10,9 @@ of any attempt is. Rows that a dead process left open are closed by `recover` at
 
 An attempt that budgets apply to reserves its worst case with them as it is opened, or is not opened: `OverBudget`.
 
-What is noted stands on the slate (`storage.slate`), which outlives the process as the database does, and is written
-whole when it is answered. What is not answered within NOTED_S, or not so, becomes an open row like any other.
+What is noted stands on the slate (`storage.slate`), which outlives the process as the database does, and so does its
+answer; both are written together soon after. What is not answered within NOTED_S, or not so, becomes an open row like
+any other.
 
 `strict`: every call returns after the commit and raises LedgerUnavailable when there is none.
 `relaxed`: every call returns at once, but for one that a budget has to allow. What could not be written goes into the
@@ -54,7 +55,7 @@ from storage.errors import Conflict, LedgerUnavailable, StorageError
 from storage.journal import Journal
 from storage.patience import Patience
 from storage.slate import Slate
-from storage.spilled import NotedForm, by_exchange, decode, encode, replay
+from storage.spilled import NotedForm, answered_line, by_exchange, decode, encode, replay
 from storage.writer import Joint
 
 __all__ = ["CacheUse", "Ledger", "OpenAttempt", "OpenExchange", "SettledAttempt", "SettledExchange", "Status"]
@@ -91,6 +92,8 @@ class Note:
     """A moment of the loop's clock."""
     told: Callable[[LedgerUnavailable | None], None] | None = None
     answered: Answered | None = None
+    settled_place: int | None = None
+    """Where its answer stands on the slate."""
 
     @property
     def booking(self) -> Booking:
@@ -210,14 +213,21 @@ class Ledger:
             self._wipe(note)
 
     def answered(self, note: Note, answered: Answered, told: Callable[[LedgerUnavailable | None], None]) -> None:
-        """Book the answer to what was noted. *told* hears of it, once: before that nothing of it may be sent."""
-        note.told, note.answered, note.since = told, answered, asyncio.get_running_loop().time()
+        """Book the answer to what was noted. *told* hears of it, once: before that nothing of it may be sent.
+
+        That is at once where it stands on the slate, and after the commit where it is too long for that.
+        """
+        note.answered, note.since = answered, asyncio.get_running_loop().time()
         is_row = self._notes.pop(note.id, None) is None
         self._leaving[note.id] = note
         operation: Callable[[sqlite3.Connection], object] = Joint(perform_all, answered)
         if is_row:
             operation = partial(perform, answered.booking()._replace(what="settle", at_us=answered.settled_us))
-        self._db.post(operation, partial(self._was_answered, note), at_once=True)
+        place = note.settled_place = self.slate.put(answered_line(answered)) if self.slate is not None else None
+        note.told = told if place is None else None
+        self._db.post(operation, partial(self._was_answered, note), at_once=place is None)
+        if place is not None:
+            told(None)
 
     def written(self, note: Note) -> None:
         """Let *note* be an open row: what is booked next of it comes after that."""
@@ -233,10 +243,12 @@ class Ledger:
             self._wipe(note)
             self._make_up()
         elif note.answered is not None:
-            booking = note.answered.booking()
-            withheld = booking.settled and replace(booking.settled, status="failed", error=_UNAVAILABLE % error)
+            booking = note.answered.booking()._replace(is_late=True)
+            if note.settled_place is None:  # its answer is withheld
+                withheld = booking.settled and replace(booking.settled, status="failed", error=_UNAVAILABLE % error)
+                booking = booking._replace(settled=withheld)
             self._unwritten[note.id] = note
-            self._keep(booking._replace(settled=withheld, is_late=True))
+            self._keep(booking)
         if told is not None:
             told(None if error is None else LedgerUnavailable(_UNAVAILABLE % error))
 
@@ -244,15 +256,18 @@ class Ledger:
         if note.answered is None:
             self._leaving.pop(note.id, None)
         if error is None:
-            self._wipe(note)
+            if note.answered is None:  # else its answer's row follows, which wipes both
+                self._wipe(note)
         else:
             self._unwritten[note.id] = note
             self._keep(note.booking._replace(is_late=True))
 
     def _wipe(self, note: Note) -> None:
-        place, note.place = note.place, None
-        if place is not None and self.slate is not None:
-            self.slate.wipe(place)
+        """*note* stands in the database."""
+        places, note.place, note.settled_place = (note.settled_place, note.place), None, None
+        for place in places:
+            if place is not None and self.slate is not None:
+                self.slate.wipe(place)
 
     def _look(self) -> None:
         """Let what has been noted for a while be rows, and give up what the disk does not take."""
@@ -355,7 +370,7 @@ class Ledger:
             raise LedgerUnavailable(_UNAVAILABLE % error) from error
         except (TimeoutError, asyncio.CancelledError) as error:
             if (withdrawal := _withdrawal(booking)) is not None:
-                self._db.post(partial(perform, withdrawal))
+                self._db.post(partial(perform, withdrawal), partial(self._made_up, withdrawal))
             if isinstance(error, TimeoutError):
                 reason = _UNAVAILABLE % f"no commit within {self._deadline_s:g} s"
                 raise LedgerUnavailable(reason) from error

@@ -22,7 +22,7 @@ from storage.errors import from_os
 
 logger = logging.getLogger(__name__)
 
-PLACES: Final = 2048
+PLACES: Final = 4096
 PLACE_BYTES: Final = 1024
 """A longer record does not go onto the slate."""
 

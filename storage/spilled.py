@@ -10,9 +10,11 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
+from functools import lru_cache
 from typing import Any, Final
 
 from storage.bookings import (
+    Answered,
     Booking,
     Form,
     OpenAttempt,
@@ -24,6 +26,7 @@ from storage.bookings import (
 )
 from storage.budgets import Budget
 from storage.errors import Conflict
+from translators.codec import dumps_text
 from translators.losses import Loss
 
 _ORDER: Final[dict[What, int]] = {
@@ -59,6 +62,42 @@ class NotedForm:
     def line(self, exchange_id: str, at_us: int, input_estimate: int) -> bytes:
         """The line of one of them. The id is of letters, digits, `_` and `-`."""
         return (self._template % {"name": exchange_id, "at": at_us, "number": input_estimate}).encode()
+
+
+_quoted = lru_cache(maxsize=256)(dumps_text)
+_ANSWERED: Final = (
+    '{"what":"settle","exchange_id":"%s","at_us":%d,"opened":null,"leaving":null,"ended":[{"exchange_id":"%s","number":1,'
+    '"status":"ok","cost_nanousd":%s,"http_status":%d,"input_tokens":%d,"cached_input_tokens":%d,'
+    '"cache_write_tokens":%d,"output_tokens":%d,"reasoning_tokens":%d,"price_source":%s,"price_version":%s,'
+    '"raw_usage":%s,"latency_ms":%r,"first_event_ms":%r}],'
+    '"settled":{"id":"%s","status":"ok","latency_ms":%r,"first_event_ms":%r,"losses":[]}}'
+)
+
+
+def answered_line(answered: Answered) -> bytes:
+    """The line of the settling of an answer, as `encode` would have it."""
+    name = answered.id
+    text = _ANSWERED % (
+        name,
+        answered.settled_us,
+        name,
+        "null" if answered.cost_nanousd is None else answered.cost_nanousd,
+        answered.http_status,
+        answered.input_tokens,
+        answered.cached_input_tokens,
+        answered.cache_write_tokens,
+        answered.output_tokens,
+        answered.reasoning_tokens,
+        _quoted(answered.price_source),
+        _quoted(answered.price_version),
+        dumps_text(answered.raw_usage),
+        answered.latency_ms,
+        answered.first_event_ms,
+        name,
+        answered.latency_ms,
+        answered.first_event_ms,
+    )
+    return text.encode()
 
 
 _NAME: Final = "req_to_be_named"

@@ -227,6 +227,7 @@ class Writer:
             for job in batch:
                 job.error = told
             return
+        before = connection.total_changes
         try:
             self._run(batch)
             connection.execute("COMMIT")
@@ -238,7 +239,8 @@ class Writer:
                 return
             batch[0].error = self._told(error)
         else:
-            self._recovered()
+            if connection.total_changes != before:  # a full disk takes what changes nothing
+                self._recovered()
 
     def _run(self, batch: list[Job[Any]]) -> None:
         """Do all of *batch*; what can be done together and stands side by side is."""

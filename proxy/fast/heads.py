@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from proxy.auth import presented_key
 from proxy.errors import Refused
 from proxy.scopes import check_endpoint
 from proxy.server import MAX_HEADER_BYTES, MAX_HEADERS
@@ -100,9 +101,9 @@ def read_head(head: bytes) -> Mapping[str, str] | None:
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who sends requests with one header block. It was let in by *gate* and *hosts*."""
+    """Who sends requests with one header block, and with which *key*. It was let in by *gate* and *hosts*."""
 
-    headers: Mapping[str, str]
+    key: str | None
     hosts: HostGuard
     gate: Gate
 
@@ -146,18 +147,19 @@ def _visitor(services: Services, head: bytes) -> Visitor | None:
         return None
     try:
         services.hosts.check(headers)
-        admitted(services, headers)
+        key = presented_key(headers)
+        admitted(services, key)
     except Refused:
         return None
-    return Visitor(headers, services.hosts, services.gate)
+    return Visitor(key, services.hosts, services.gate)
 
 
-def admitted(services: Services, headers: Mapping[str, str]) -> Identity:
-    """Who sends *headers*, now: a key may have been revoked since they were read.
+def admitted(services: Services, key: str | None) -> Identity:
+    """Whose *key* that is, now: it may have been revoked since it was read.
 
     Raises:
         Refused: nobody who may ask here.
     """
-    identity = services.gate.admit(headers, "client")
+    identity = services.gate.let_in(key, "client")
     check_endpoint(identity, PATH)
     return identity

@@ -127,7 +127,7 @@ class LaneConnection(Connection):
             self._give(data)
             return
         try:
-            identity = admitted(services, visitor.headers)
+            identity = admitted(services, visitor.key)
         except Refused:
             self._give(data)
             return

@@ -32,6 +32,7 @@ from proxy.fast.plain import plain
 from proxy.fast.shapes import Opened
 from proxy.fast.ways import Way, leaves_nothing, raw_of, vendor_lines
 from proxy.fast.written import Written, ending, written
+from proxy.logs import REQUEST_ID
 from proxy.metering import Metered
 from proxy.server import new_id
 from proxy.services import Services
@@ -149,6 +150,7 @@ class Ride:
         sent = self._sent
         if sent is None:
             return
+        REQUEST_ID.set(self.id)  # what calls is the provider's connection, whoever opened that
         reply = sent.reply
         payload = reply.whole
         if payload is None and reply.error is None and not reply.stands_still:
@@ -232,7 +234,8 @@ class Ride:
     def _end(self) -> None:
         self._sent = None
         self.services.retry_budget.leave()
-        self._metered.close(free=False)
+        if self._metered is not _UNMETERED:
+            self._metered.close(free=False)
 
     # --- what is not plain
 

@@ -146,6 +146,17 @@ def plain_messages(messages: Any) -> bool:
     return True
 
 
+def _says_twice(inner: bytes, messages: list[dict[str, str]]) -> bool:
+    """Whether a member stands twice in one of plain *messages*, which are *inner*: nobody knows who reads which.
+
+    A message has eight quotes of its own. More of them are in its text, or in a member that was read over.
+    """
+    quotes = inner.count(b'"') - 8 * len(messages)
+    if not quotes:
+        return False
+    return b"\\u0022" in inner or quotes != sum([message["content"].count('"') for message in messages])
+
+
 class Found(NamedTuple):
     """A known *shape*, and the conversation in it: as JSON, and read."""
 
@@ -176,7 +187,7 @@ class Shapes:
                 messages = loads(inner)
             except JsonError:
                 continue  # more than the conversation
-            if not plain_messages(messages):
+            if not plain_messages(messages) or _says_twice(inner, messages):
                 return None
             if shape.holds(services, identity):
                 return Found(shape, inner, messages)

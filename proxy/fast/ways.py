@@ -178,7 +178,7 @@ def vendor_lines(headers: Sequence[tuple[bytes, bytes]]) -> bytes | None:
         if kind == _PACKED or len(value) > _SHORT or not value.isascii() or not _SAFE.issuperset(value):
             return None
         lines.append(b"%b: %b\r\n" % (kind, value))
-    if lines and len({line[: line.index(b":")] for line in lines}) < len(lines):
+    if len(lines) > 1 and len({line.partition(b":")[0] for line in lines}) < len(lines):
         return None
     return b"".join(lines)
 

@@ -16,8 +16,10 @@ from aiohttp.web_protocol import RequestHandler
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.config.model import LoggingSettings
 from proxy.fast.heads import frame, read_head
 from proxy.fast.shapes import Around, around
+from proxy.logs import configure_logging
 from storage.errors import LedgerUnavailable
 from tests.proxy.conftest import Serve
 from tests.proxy.serving import (
@@ -387,8 +389,8 @@ async def test_an_answer_that_cannot_be_booked_is_withheld_and_not_asked_for_aga
     assert note is not None
 
 
-async def test_a_disk_that_refuses_withholds_the_answer_and_books_it_later(serve: Serve, upstream: Upstream) -> None:
-    """And while it refuses nobody is asked any more."""
+async def test_what_a_disk_refuses_is_booked_later(serve: Serve, upstream: Upstream) -> None:
+    """And while it refuses nobody else is asked."""
     upstream.script("m", says())
     server = await serve(provider("one", upstream))
     await known(server)
@@ -396,15 +398,59 @@ async def test_a_disk_that_refuses_withholds_the_answer_and_books_it_later(serve
 
     await db.write(lambda connection: connection.execute("ALTER TABLE attempts RENAME TO hidden"))
     async with line(server) as client:
-        status, _, body = await client.ask(request())
+        first, *_ = await client.ask(request())
+        await server.rows()  # waits for what was to be written
+        second, _, body = await client.ask(request())
         await db.write(lambda connection: connection.execute("ALTER TABLE hidden RENAME TO attempts"))
-        again, *_ = await client.ask(request())
+        third, *_ = await client.ask(request())
+    await db.write(lambda _: None)
     await db.write(lambda _: None)  # behind what was kept for later
     rows = await server.rows()
 
-    assert (status, json.loads(body)["error"]["code"], again) == (503, "ledger_unavailable", 200)
-    assert [row["status"] for row in rows].count("failed") == 1
-    assert len(rows) == len(upstream.asked("m")) == 5
+    assert (first, second, third) == (200, 503, 200)
+    assert json.loads(body)["error"]["code"] == "ledger_unavailable"
+    assert [row["status"] for row in rows] == ["ok"] * 5
+    assert len(upstream.asked("m")) == 5
+
+
+@pytest.mark.parametrize(
+    ("message", "status"),
+    [
+        ('{"role":"user","content":"a","content":"b"}', 400),
+        ('{"role":"user","content":"a","content":"\\u0022b\\u0022"}', 400),
+        ('{"role":"user","content":"say \\"b\\""}', 200),
+        ('{"role":"user","content":"say \\u0022b\\u0022"}', 200),
+    ],
+)
+async def test_what_is_said_twice_is_refused(serve: Serve, upstream: Upstream, message: str, status: int) -> None:
+    """In a shape that is known, too."""
+    upstream.script("m", says())
+    server = await serve(provider("one", upstream))
+    body = '{"model": "one/m", "messages": [%s]}'
+    await known(server, body=(body % '{"role":"user","content":"a"}').encode())
+    before = len(upstream.asked("m"))
+    async with line(server) as client:
+        answered, _, _ = await client.ask(request((body % message).encode()))
+
+    assert answered == status
+    assert len(upstream.asked("m")) - before == (status == 200)
+
+
+async def test_what_is_logged_of_an_answer_has_its_id(
+    serve: Serve, upstream: Upstream, capsys: pytest.CaptureFixture[str], kept_logging: None
+) -> None:
+    """And not that of the request that once opened the connection to the provider."""
+    spent = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "20s"}
+    upstream.script("m", says(), says(), says(), Answer.json(completion(), headers=spent))
+    server = await serve(provider("one", upstream))
+    configure_logging(LoggingSettings(format="json"))
+    await known(server)
+    capsys.readouterr()
+    async with line(server) as client:
+        _, headers, _ = await client.ask(request())
+    told = [json.loads(each) for each in capsys.readouterr().err.splitlines()]
+
+    assert [each["request_id"] for each in told if "rests" in each["message"]] == [headers["x-request-id"]]
 
 
 async def test_a_client_that_leaves_is_felt_by_the_provider(serve: Serve, upstream: Upstream) -> None:

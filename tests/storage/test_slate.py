@@ -15,7 +15,7 @@ from storage.db import Database
 from storage.errors import LedgerUnavailable
 from storage.ledger import NOTED_S, Ledger, Note
 from storage.slate import PLACE_BYTES, Slate
-from storage.spilled import NotedForm, decode
+from storage.spilled import NotedForm, answered_line, decode
 
 FORM = Form(
     OpenExchange("", "openai_chat", route="r", key_id="k", team="t", organisation="o", tags={"a": "50% é"}),
@@ -65,7 +65,15 @@ class World:
                 for row in found
             ]
 
-        return await self.db.read(read)
+        return await self.db.read(read, fresh=True)
+
+    def on_slate(self) -> dict[str, list[str]]:
+        """What stands there: the kinds of bookings by exchange."""
+        found: dict[str, list[str]] = {}
+        for line in Slate(self.slate.path, places=4).open():
+            booking = decode(line)
+            found.setdefault(booking.exchange_id, []).append(booking.what)
+        return {name: sorted(kinds) for name, kinds in found.items()}
 
     async def answer(self, note: Note, **how: Any) -> LedgerUnavailable | None:
         told: asyncio.Future[LedgerUnavailable | None] = asyncio.get_running_loop().create_future()
@@ -177,7 +185,7 @@ async def test_an_answer_is_booked_whole(world: World) -> None:
         "number": 1, "provider": "openai", "model": "gpt", "key_index": 1, "status": "ok", "http_status": 200,
         "input_tokens": 10, "cost_nanousd": 70, "price_version": "config #1", "raw_usage": '{"prompt_tokens":10}',
     }  # fmt: skip
-    assert note.place is None
+    assert (note.place, note.settled_place) == (None, None)
 
 
 async def test_what_is_booked_together_is_what_is_booked_one_by_one(world: World) -> None:
@@ -258,20 +266,69 @@ async def test_without_room_on_the_slate_nothing_is_noted(world: World) -> None:
     assert world.ledger.note(NOTED, "x4", 1) is not None
 
 
-async def test_an_answer_that_cannot_be_booked_is_withheld_and_booked_later(world: World) -> None:
+async def test_what_the_database_does_not_take_stays_on_the_slate(world: World) -> None:
+    """Its answer may go out: it is booked when writing works again, or at the next start."""
     note = world.note("x1")
     await world.db.write(lambda connection: connection.execute("ALTER TABLE attempts RENAME TO hidden"))
 
-    told = await world.answer(note)
+    assert await world.answer(note) is None
+    await world.db.write(lambda _: None)
+    assert world.on_slate() == {"x1": ["open", "settle"]}
+    assert world.ledger.note(NOTED, "x2", 1) is None, "nobody else is asked before writing works again"
+
+    await world.db.write(lambda connection: connection.execute("ALTER TABLE hidden RENAME TO attempts"))
+    await world.ledger.open(replace(FORM.opened, id="x2"), replace(FORM.leaving, exchange_id="x2"))
+    await world.db.write(lambda _: None)
+    rows = {row["id"]: row for row in await world.rows()}
+    assert (rows["x1"]["status"], rows["x1"]["cost_nanousd"], rows["x2"]["status"]) == ("ok", 70, "open")
+    assert world.on_slate() == {}
+
+
+async def test_an_answer_that_has_no_room_on_the_slate_waits_for_the_commit(world: World) -> None:
+    """And is withheld where there is none; then it is booked later, as what it came to."""
+    notes = [world.note(f"x{number}") for number in range(4)]
+    assert await world.answer(notes[0]) is None
+    assert {row["id"] for row in await world.rows()} == {"x0"}
+    full = [world.note("x4"), *notes[1:]]
+    await world.db.write(lambda connection: connection.execute("ALTER TABLE attempts RENAME TO hidden"))
+
+    told = await world.answer(full[0])
 
     assert isinstance(told, LedgerUnavailable)
-    assert note.place is not None, "the slate keeps what the database does not take"
+    assert full[0].place is not None
     await world.db.write(lambda connection: connection.execute("ALTER TABLE hidden RENAME TO attempts"))
-    await world.answer(world.note("x2"))
-    await world.db.write(lambda connection: None)
-    rows = {row["id"]: row for row in await world.rows()}
-    assert (rows["x1"]["status"], rows["x1"]["cost_nanousd"], rows["x2"]["status"]) == ("failed", 70, "ok")
-    assert note.place is None
+    assert await world.answer(full[1]) is None
+    await world.ledger.open(replace(FORM.opened, id="y"), replace(FORM.leaving, exchange_id="y"))
+    await world.db.write(lambda _: None)
+    rows = {row["id"]: (row["status"], row["cost_nanousd"]) for row in await world.rows()}
+    assert rows == {"x0": ("ok", 70), "x1": ("ok", 70), "x4": ("failed", 70), "y": ("open", None)}
+    assert full[0].place is None
+
+
+async def test_an_answer_that_stood_on_the_slate_alone_is_booked_at_the_next_start(tmp_path: Path) -> None:
+    """As what it was: it has been sent."""
+    dead = World(tmp_path)
+    async with dead.db:
+        await dead.ledger.recover(lambda *_: 1)
+        note = dead.note("sent")
+        dead.slate.put(answered_line(answered(note, price_version='a "b"', raw_usage={"text": "é %s"})))
+    again = World(tmp_path)
+    async with again.db:
+        assert await again.ledger.recover(lambda *_: 33) == 0
+
+        (row,) = await again.rows()
+        assert (row["status"], row["cost_nanousd"], row["settled_us"]) == ("ok", 70, note.opened_us + 5000)
+        (attempt,) = row["attempts"]
+        assert (attempt["status"], attempt["price_version"]) == ("ok", 'a "b"')
+        assert attempt["raw_usage"] == '{"text":"é %s"}'
+
+
+async def test_the_line_of_an_answer_says_what_its_booking_says(world: World) -> None:
+    made = answered(world.note("x1"))
+    said, booking = decode(answered_line(made)), made.booking()
+
+    assert (said.what, said.exchange_id, said.at_us) == ("settle", "x1", made.settled_us)
+    assert (said.ended, said.settled) == (booking.ended, booking.settled)
 
 
 async def test_a_relaxed_ledger_notes_nothing(tmp_path: Path) -> None:
