@@ -24,6 +24,7 @@ MOVABLE_WORDS: Final = 30
 
 _NUMBER: Final = re.compile(r"-?\d")
 _UNIT_NAMES: Final = frozenset(lexicon.UNITS.values())
+_ACRONYMS: Final = frozenset(lexicon.ACRONYMS.values())
 _NEUTRAL: Final = frozenset({"what", "howto", "how"})
 _PERSONS: Final = frozenset({"_i", "_you"})
 _NO_HELPERS: Final = lexicon.QUESTION_WORDS | _PERSONS | {"past", "howto", "whereto"}
@@ -61,7 +62,12 @@ def _facts(one: Reading, other: Reading) -> str | None:
         return "units"
     if missing := _missing_names(one, other):
         return f"names ({', '.join(sorted(missing))})"
-    for family, reason in ((lexicon.CLOSED, "names"), (lexicon.QUANTIFIERS, "quantity"), (lexicon.TIMES, "time")):
+    for family, reason in (
+        (lexicon.CLOSED, "names"),
+        (_ACRONYMS, "names"),
+        (lexicon.QUANTIFIERS, "quantity"),
+        (lexicon.TIMES, "time"),
+    ):
         if _only(one, family.__contains__) != _only(other, family.__contains__):
             return reason
     return _opposite(one, other)

@@ -616,6 +616,12 @@ CASED_UNITS: Final[Mapping[str, str]] = {
 }
 """What only its capitals tell apart."""
 
+ACRONYMS: Final[Mapping[str, str]] = {word.lower(): word for word in ("ADD", "AIDS", "IT", "SAD", "US", "WHO")}
+"""Common word -> what it is in capitals: another question, though the rest of it be the same.
+
+Not those that nobody takes for the word, whoever writes them small (`how much ram`, `led lights`).
+"""
+
 CLOSED: Final = _set("""
 english german french spanish italian portuguese russian chinese mandarin cantonese japanese korean arabic
 hindi bengali

@@ -23,7 +23,7 @@ from storage.semantic.numerals import with_numbers
 from storage.semantic.parts import Parts
 from storage.semantic.tokens import Token, cleaned, is_code, is_latin, quotations, tokens
 
-RULES: Final = 1
+RULES: Final = 2
 """Which rules made a signature. Another number makes stored ones worthless; they are then forgotten."""
 
 MAX_CHARACTERS: Final = 4000

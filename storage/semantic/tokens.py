@@ -11,6 +11,8 @@ import unicodedata
 from enum import IntEnum
 from typing import Final, Literal, NamedTuple
 
+from storage.semantic.lexicon import ACRONYMS
+
 Kind = Literal["word", "number", "symbol", "literal"]
 
 
@@ -144,7 +146,24 @@ def tokens(text: str) -> list[Token]:
             continue
         found.append(_token(kind, f"-{raw}" if negative else raw, gap, quoted))
         gap, negative = Gap.NONE, False
-    return found
+    return _with_acronyms(found)
+
+
+def _with_acronyms(found: list[Token]) -> list[Token]:
+    """*found* with acronyms in capitals that would else be common words: `US`, `U.S.`, `the us`, but no `US` in a text
+    that is all in capitals."""
+    if not any(token.text.removesuffix("'s") in ACRONYMS for token in found):
+        return found
+    shouted = all(token.raw == token.raw.upper() for token in found if token.kind == "word")
+    result: list[Token] = []
+    for token in found:
+        word = token.text.removesuffix("'s")
+        raw = token.raw[: len(token.raw) - len(token.text) + len(word)]
+        after_the = word == "us" and bool(result) and result[-1].text == "the" and not token.gap
+        if token.kind == "word" and word in ACRONYMS and ((raw.isupper() and not shouted) or "." in raw or after_the):
+            token = token._replace(text=ACRONYMS[word] + token.text[len(word) :])  # noqa: PLW2901  the same, spelled out
+        result.append(token)
+    return result
 
 
 def _gap(sign: str, text: str, end: int) -> Gap:

@@ -87,6 +87,12 @@ def test_hits_among_labelled_pairs_are_right_97_times_of_100() -> None:
         ("Fix this:\n```\nx = 1\n```", "Fix this:\n```\nx = 1\n```\n"),
         ("Is it safe to eat raw eggs?", "IS IT SAFE TO EAT RAW EGGS"),
         ("How many MB are in 3 GB?", "how many mb are in 3 gb?"),
+        ("How big is the US economy?", "how big is the us economy"),
+        ("How big is the US economy?", "How big is the U.S. economy?"),
+        ("What is the US's capital?", "What is the capital of the U.S.?"),
+        ("Who wrote it for us?", "WHO WROTE IT FOR US"),
+        ("Who leads the WHO?", "who leads the WHO"),
+        ("How much RAM do I need?", "how much ram do i need"),
     ],
 )
 def test_the_same_question(one: str, other: str) -> None:
@@ -111,6 +117,13 @@ def test_the_same_question(one: str, other: str) -> None:
         ("Simplify (a+b)*c", "Simplify a+b*c"),
         ("Wer schlug Frankreich?", "Wen schlug Frankreich?"),
         ("Meeting on 03/04/2024", "Meeting on 04/03/2024"),
+        ("Who can help us?", "Who can help US?"),
+        ("How do I get into IT?", "How do I get into it?"),
+        ("What aids recovery?", "What AIDS recovery?"),
+        ("Did who say that?", "Did WHO say that?"),
+        ("Am I sad?", "Am I SAD?"),
+        ("Is it hard to learn IT?", "Is IT hard to learn it?"),
+        ("Why did they leave us?", "Why did they leave the U.S.?"),
     ],
 )
 def test_another_question(one: str, other: str) -> None:
