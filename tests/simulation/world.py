@@ -21,7 +21,7 @@ from proxy.admission import Admission
 from proxy.budgeting import Load
 from routing.breaker import SERVERS_FAULTS, Breakers
 from routing.errors import AttemptFailed, ChainExhausted, NotSent
-from routing.executor import run
+from routing.executor import Attempt, run
 from routing.health import Health
 from routing.latency import Latencies
 from routing.limits import KeyRing
@@ -221,19 +221,7 @@ class World:
 
         error: AttemptFailed | ChainExhausted | None = None
         try:
-            await run(
-                self.outliers.order(self._order(request, wave.tenant), strained=self.budget.strained),
-                attempt,
-                breakers=self.breakers,
-                key_rings=self.rings,
-                deadline=deadline,
-                now=self.now,
-                sleep=asyncio.sleep,
-                rng=self.rng,
-                budget=self.budget,
-                patience=Patience(longest_wait_s=8, backoff_s=0.25),
-                doors=doors,
-            )
+            await self._walk(request, wave.tenant, attempt, doors)
         except (ChainExhausted, NotSent) as failed:
             error = failed
         failure = error.failure if error else None
@@ -246,6 +234,22 @@ class World:
                 failure.kind if failure else None,
                 failure.retry_after_s if failure else None,
             )
+        )
+
+    async def _walk(self, request: Request, tenant: str, attempt: Attempt[None], doors: Admission) -> None:
+        """Let the executor make attempts until one of them answers."""
+        await run(
+            self.outliers.order(self._order(request, tenant), strained=self.budget.strained),
+            attempt,
+            breakers=self.breakers,
+            key_rings=self.rings,
+            deadline=doors.deadline,
+            now=self.now,
+            sleep=asyncio.sleep,
+            rng=self.rng,
+            budget=self.budget,
+            patience=Patience(longest_wait_s=8, backoff_s=0.25),
+            doors=doors,
         )
 
     def _order(self, request: Request, tenant: str) -> list[Target]:

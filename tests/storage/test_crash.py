@@ -108,7 +108,8 @@ def test_a_second_process_is_refused_in_one_line_until_the_first_is_gone(tmp_pat
         first.wait()
         afterwards = _run("start", str(path))
 
-    reason = f"Locked: {path}: another modelport process has this database open; stop it or use another file\n"
+    holder = f"another modelport process (pid {first.pid})"
+    reason = f"Locked: {path}: {holder} has this database open; stop it or use another file\n"
     assert refused == (1, reason)
     assert afterwards == (0, "open\n")
 
