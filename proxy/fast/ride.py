@@ -37,7 +37,8 @@ from proxy.metering import Metered
 from proxy.server import new_id
 from proxy.services import Services
 from proxy.setup import Key
-from proxy.transport import Reply
+from proxy.transport import Reply, TransportError
+from proxy.transport.connection import Connection
 from routing.errors import AttemptFailed
 from routing.targets import Target
 from storage.bookings import Answered
@@ -52,7 +53,7 @@ from translators.vaulted import only_words
 
 if TYPE_CHECKING:
     from proxy.fast.plain import Counts
-    from proxy.fast.ways import Bill
+    from proxy.fast.ways import Bill, Lead
 
 log = logging.getLogger("modelport")
 
@@ -120,19 +121,48 @@ class Ride:
                 self._metered.reserve(self.load)
             except Refused:  # of which the careful way tells
                 return False
-        note = services.ledger.note(lead.noted, self.id, rough(self.size))
-        if note is None:
-            self._metered.cancel()
-            return False
-        transport, method, origin, head = lead.direct
-        reply = transport.ask(method, origin, head, shape.sent.of(self.inner), way.deadlines, self._heard)
-        if reply is None:
-            services.ledger.forget(note)
+        transport, _, origin, _ = lead.direct
+        connection = transport.idle(origin)
+        if connection is None:
+            services.retry_budget.enter()
+            self._task = asyncio.get_running_loop().create_task(self._send_later(lead))
+            return True
+        if not self._send(lead, connection):
             self._metered.cancel()
             return False
         services.retry_budget.enter()
+        return True
+
+    def _send(self, lead: Lead, connection: Connection) -> bool:
+        """Note it, and send it on *connection*. False: nothing was."""
+        services, shape = self.services, self.shape
+        transport, method, _, head = lead.direct
+        note = services.ledger.note(lead.noted, self.id, rough(self.size))
+        if note is None:
+            transport.freed(connection)
+            return False
+        outgoing = method, head, shape.sent.of(self.inner)
+        reply = transport.ask(connection, outgoing, self._way.deadlines, self._heard)
+        if reply is None:
+            services.ledger.forget(note)
+            return False
         self._sent = Started(note, reply)
         return True
+
+    async def _send_later(self, lead: Lead) -> None:
+        """Send it as soon as there is a connection; else the careful way sees to it."""
+        transport, _, origin, _ = lead.direct
+        is_sent = False
+        try:
+            is_sent = self._send(lead, await transport.connection(origin, self._way.deadlines))
+        except TransportError as error:
+            log.debug("%s: %s", origin.host, error)
+        finally:
+            self._task = None
+            if not is_sent:
+                self.services.retry_budget.leave(counted=False)
+                self._metered.cancel()
+                self._arrived(None)
 
     def leave(self) -> None:
         """The client has gone."""

@@ -25,7 +25,7 @@ from typing import Any, Final, NamedTuple, cast
 from aiohappyeyeballs import AddrInfoType, start_connection
 
 from proxy.transport.connection import READ_BYTES, Connection, Place
-from proxy.transport.errors import ConnectFailed, ConnectTimeout, Disconnected, HeadTimeout, TransportError
+from proxy.transport.errors import ConnectFailed, ConnectTimeout, Disconnected, HeadTimeout
 from proxy.transport.reply import Deadlines, Reply
 
 SWEEP_S: Final = 0.1
@@ -33,8 +33,6 @@ ADDRESSES_S: Final = 60.0
 """How long the addresses of a name are gone by."""
 SECOND_ADDRESS_S: Final = 0.25
 """When the next address is tried beside one that does not answer (RFC 8305)."""
-GROWING: Final = 16
-"""So many connections at a time are made before somebody waits for them."""
 REPEATABLE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 DEFAULT: Final = Deadlines()
 
@@ -93,8 +91,6 @@ class Transport:
         self._lookups: dict[Origin, tuple[float, asyncio.Future[Any]]] = {}
         self._sweeping: asyncio.TimerHandle | None = None
         self._closed: asyncio.Future[None] | None = None
-        self._growing: set[asyncio.Task[None]] = set()
-        """Connections that are made for nobody in particular."""
 
     # --- requests
 
@@ -116,12 +112,15 @@ class Transport:
         """
         began = self.loop.time()
         place = self._places.get(origin) or self._places.setdefault(origin, Place())
+        connect_s: float | None = None
         connection = self._granted(place) if not self._line else None
         if connection is None:
             connection = await self._new(origin, place, deadlines, began, or_idle=True)
+            connect_s = self.loop.time() - began
         while True:
             old = connection.answers > 0
             reply = Reply(connection, method, deadlines, self.loop, began)
+            reply.connect_s = connect_s
             connection.ask(reply, head, body)
             if self._sweeping is None or self._sweeping.when() - self.loop.time() > SWEEP_S:
                 self._sweep_in(SWEEP_S)
@@ -138,27 +137,39 @@ class Transport:
             else:
                 return reply
             connection = await self._new(origin, place, deadlines, began, or_idle=False)
+            connect_s = self.loop.time() - began
 
-    def ask(  # noqa: PLR0917  as `send`
-        self, method: str, origin: Origin, head: bytes, body: bytes, deadlines: Deadlines, listener: Callable[[], None]
-    ) -> Reply | None:
-        """Send a request on an idle connection, at once; *listener* hears of the answer.
+    def idle(self, origin: Origin) -> Connection | None:
+        """An idle connection, for `ask`; None where there is none."""
+        place = self._places.get(origin)
+        return self._granted(place) if place is not None and not self._line else None
 
-        None: there is no such connection; another one is made for those who come next. See `send` for the arguments.
-        The answer's errors are its own; `Reply.close` is a hang-up.
+    async def connection(self, origin: Origin, deadlines: Deadlines) -> Connection:
+        """A connection, for `ask`, as soon as there is one.
+
+        Raises:
+            TransportError: there will be none.
         """
         place = self._places.get(origin) or self._places.setdefault(origin, Place())
-        connection = self._granted(place) if not self._line else None
-        if connection is None:
-            if not self._line and len(self._growing) < GROWING and self._room(place):
-                task = self.loop.create_task(self._grow(origin, place, deadlines.connect_s))
-                self._growing.add(task)
-                task.add_done_callback(self._growing.discard)
-            return None
+        found = self._granted(place) if not self._line else None
+        return found or await self._new(origin, place, deadlines, self.loop.time(), or_idle=True)
+
+    def ask(
+        self,
+        connection: Connection,
+        request: tuple[str, bytes, bytes],
+        deadlines: Deadlines,
+        listener: Callable[[], None],
+    ) -> Reply | None:
+        """Send a *request* (method, head and body, see `send`) on *connection*; *listener* hears of its answer.
+
+        None: the system took nothing of it. The answer's errors are its own; `Reply.close` is a hang-up.
+        """
+        method, head, body = request
         now = self.loop.time()
         reply = Reply(connection, method, deadlines, self.loop, now)
         connection.ask(reply, head, body)
-        if connection.closing:  # the system took nothing of it
+        if connection.closing:
             connection.drop()
             return None
         reply.listener = listener
@@ -168,7 +179,7 @@ class Transport:
 
     async def close(self) -> None:
         """Cut all connections. No request is running."""
-        for each in (self._sweeping, self._tls, *self._growing, *(task for _, task in self._lookups.values())):
+        for each in (self._sweeping, self._tls, *(task for _, task in self._lookups.values())):
             if each is not None:
                 each.cancel()
         if self._open:
@@ -229,20 +240,6 @@ class Transport:
             if isinstance(error, ConnectTimeout) and left_s < deadlines.connect_s:
                 raise HeadTimeout(deadlines.head_s) from error
             raise
-
-    async def _grow(self, origin: Origin, place: Place, connect_s: float) -> None:
-        """One more idle connection; whoever has to have one hears of it when that fails."""
-        try:
-            connection = await self._connected(origin, place, connect_s)
-        except TransportError:
-            self._give_up(place)
-        except BaseException:
-            self._give_up(place)
-            raise
-        else:
-            self.freed(connection)
-            if self._sweeping is None:
-                self._sweep_in(SWEEP_S)
 
     async def _in_line(self, place: Place) -> Connection | None:
         """A connection, or None with a place that was taken for a new one."""

@@ -73,6 +73,7 @@ class Reply:
         "_waiter",
         "_waits_for",
         "clocks",
+        "connect_s",
         "headers",
         "listener",
         "method",
@@ -90,6 +91,8 @@ class Reply:
         self._source: Source | None = source
         self._loop = loop
         self.clocks = clocks
+        self.connect_s: float | None = None
+        """After how long there was a connection; None: at once."""
         self._due = began + clocks.head_s
         self._total_due = began + clocks.total_s
         self._waits_for: type[TimedOut] = HeadTimeout
