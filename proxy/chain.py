@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 from proxy.admission import LIMIT_CODE
+from proxy.asking import Committed
 from proxy.controls import Controls
 from proxy.errors import Refused, for_client, refused
 from proxy.exchange import Exchange
@@ -76,8 +77,11 @@ async def first_answer(
     targets: Sequence[Target],
     attempt: Callable[[Target, Key | None, float], Awaitable[T]],
     prefer: Mapping[Target, int] | None = None,
+    begun: bool = False,
 ) -> T:
     """What *attempt* gives for the first of *targets* that answers; *prefer*: which key of a target goes first.
+
+    *begun*: the first attempt has been made already.
 
     Raises:
         Refused: no target did; the books say so.
@@ -92,6 +96,7 @@ async def first_answer(
             attempt=attempt,
             prefer=prefer,
             doors=exchange.doors,
+            begun=begun,
         )
     except (ChainExhausted, NotSent) as error:
         raise await unanswered(services, setup, exchange, error) from error
@@ -108,8 +113,13 @@ async def walked(
     once: bool = False,
     prefer: Mapping[Target, int] | None = None,
     doors: executor.Doors | None = None,
+    again: bool = False,
+    begun: bool = False,
 ) -> T:
     """What *attempt* gives for the first of *targets* that answers; with *once* none of them is asked again.
+
+    *again*: they are asked because another one has failed the same request; *begun*: the first has been asked already.
+    See `executor.run`.
 
     Raises:
         ChainExhausted, NotSent: no target did.
@@ -128,8 +138,16 @@ async def walked(
         fallback_on=route.fallback_on,
         prefer=prefer,
         doors=doors,
+        whole=_is_whole,
+        again=again,
+        begun=begun,
     )
     return outcome.value
+
+
+def _is_whole(answer: object) -> bool:
+    """Whether nothing more comes of it; of a stream, `Services.seen` hears how it ends."""
+    return not isinstance(answer, Committed) or answer.live is None
 
 
 async def unanswered(services: Services, setup: Setup, exchange: Exchange, error: ChainExhausted | NotSent) -> Refused:

@@ -17,12 +17,12 @@ from typing import Final, Protocol
 
 from proxy.asking import Committed
 from proxy.chain import walked
-from proxy.errors import Refused
+from proxy.errors import Refused, failure_of
 from proxy.exchange import Exchange
 from proxy.services import Services
 from proxy.setup import Key, Setup
 from proxy.tally import Resumed
-from routing.errors import AttemptFailed, ChainExhausted, NotSent
+from routing.errors import ChainExhausted, NotSent, Unfit
 from routing.targets import Route, Target
 from storage.errors import LedgerUnavailable
 from translators.dialect import Relayed, Rules
@@ -183,9 +183,6 @@ class Resumer:
             return None
         broken = committed.attempts[-1].target
         self._broken.append(broken)
-        if not self._may_go_on():
-            self._came_to("denied")
-            return None
         await committed.close()
         await self._book(so_far, failure)
         wire.seam.cut()
@@ -195,7 +192,8 @@ class Resumer:
             log.warning(
                 "%s: the answer of %s broke off, and nobody went on with it: %s", self.exchange.id, broken.name, error
             )
-            self._came_to("nobody")
+            denied = isinstance(error, ChainExhausted) and not error.attempts
+            self._came_to("denied" if denied else "nobody")
             return None
         self._came_to("went_on")
         live.more = self._end
@@ -204,15 +202,6 @@ class Resumer:
         self.exchange.losses = (*self.exchange.losses, *committed.said)
         self.exchange.remarks["resumed"] = [target.name for target in self._broken]
         return Relayed(live.held, ())
-
-    def _may_go_on(self) -> bool:
-        """Whether another target is well, or the budget of retries allows one that is not; it is counted there."""
-        breakers, budget = self.services.breakers, self.services.retry_budget
-        well = any(breakers.of(target).well for target in self.targets if target not in self._broken)
-        if not well and not budget.allows():
-            return False
-        budget.went_on(well=well)
-        return True
 
     def _came_to(self, outcome: Resumed) -> None:
         """Count what came of one break."""
@@ -229,10 +218,8 @@ class Resumer:
             asked = question(self.request, text, self.attempter.rules_of(target))
             try:
                 return await self.attempter.go_on(target, key, deadline, asked, self.committed)
-            except Refused as error:
-                raise AttemptFailed(error.failure) from error
-            except BadRequest as error:
-                raise AttemptFailed(Failure("invalid_request", error.message, 400)) from error
+            except (Refused, BadRequest) as error:
+                raise Unfit(failure_of(error)) from error
 
         await walked(
             self.services,
@@ -242,6 +229,7 @@ class Resumer:
             targets=[*self.services.steered(others), *self._broken],
             attempt=attempt,
             doors=self.exchange.doors,
+            again=True,
         )
 
     async def _book(self, so_far: Response, failure: Failure) -> None:

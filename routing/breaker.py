@@ -3,6 +3,8 @@
 closed --threshold failures in a row--> open --after cooldown_s--> half_open
 half_open --success, or any answer--> closed          half_open --failure--> open
 
+A stream is a success at its end. Its beginning closes a half-open breaker, too, but wipes out no failure of before:
+five streams in a row that break off open the breaker, and the first one after a cooldown opens it again.
 Only failures that speak about the server count: VERDICTS says what each kind tells.
 Half-open lets one probe through; a probe whose sender never reports gives its place back after probe_s.
 After a restart, the newest attempts of the ledger put every breaker where it was (`Breakers.restore`).
@@ -77,6 +79,11 @@ class Breaker:
         self._probe_at: float | None = None
 
     @property
+    def failures(self) -> int:
+        """How many failures in a row it counts."""
+        return self._failures
+
+    @property
     def state(self) -> State:
         """Where it stands now."""
         if self._opened_at is None:
@@ -121,6 +128,13 @@ class Breaker:
             self._tell(self.state, "closed", "it answered")
         self._failures = 0
         self._opened_at = self._probe_at = None
+
+    def began(self) -> None:
+        """The first of an answer came; what comes of it, `succeeded` or `judge` is told later."""
+        if self._opened_at is not None:
+            self._tell(self.state, "closed", "its answer has begun")
+            self._failures = self._threshold - 1
+            self._opened_at = self._probe_at = None
 
     def failed(self, why: str = "it failed", at: float | None = None) -> None:
         """The server failed, at the moment *at*, else now.

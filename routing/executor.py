@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -29,6 +30,12 @@ T = TypeVar("T")
 
 Attempt = Callable[[Target, Any, float], Awaitable[T]]
 """Called with target, key and deadline. Returns an answer that is committed to, or raises AttemptFailed."""
+
+
+def every(_answer: object) -> bool:
+    """All answers are whole."""
+    return True
+
 
 MOST_TELLING: Final[tuple[ErrorKind, ...]] = (
     "overloaded",
@@ -105,12 +112,19 @@ async def run(
     fallback_on: Collection[ErrorKind] = (),
     prefer: Mapping[Target, int] | None = None,
     doors: Doors | None = None,
+    whole: Callable[[T], bool] = every,
+    again: bool = False,
+    begun: bool = False,
 ) -> Outcome[T]:
     """Try *chain* until one attempt returns.
 
     *deadline* is a moment of *now* and holds for all attempts together; each attempt is given it and keeps to it.
     *prefer* are positions of keys that go first at their targets, because what is asked lies in their caches.
     *doors* are our own limits; without them there are none.
+    *whole* tells of an answer that nothing more comes of it; how the others end, their breakers are told by the caller.
+    With *again* they are asked because another one has failed the same request: that is no request of its own, and the
+    first of them, too, must be well or is a retry. *begun*: the first attempt has been made already, so that what came
+    of it is heard however late it is.
     Cancellation goes straight through and speaks neither for nor against the target.
 
     Raises:
@@ -131,8 +145,11 @@ async def run(
         fallback_on,
         prefer or {},
         doors,
+        whole,
+        again,
+        begun,
     )
-    with budget.request():
+    with nullcontext() if again else budget.request():
         return await walk.to_an_answer()
 
 
@@ -153,6 +170,9 @@ class Walk(Generic[T]):
     fallback_on: Collection[ErrorKind]
     prefer: Mapping[Target, int]
     doors: Doors | None = None
+    whole: Callable[[T], bool] = every
+    again: bool = False
+    begun: bool = False
     place: int = 0
     tried: dict[int, set[int]] = field(default_factory=dict)
     attempts: list[Attempted] = field(default_factory=list)
@@ -165,8 +185,8 @@ class Walk(Generic[T]):
     async def to_an_answer(self) -> Outcome[T]:
         """The first answer. Raises ChainExhausted."""
         step = self._next() or await self._turn() or self._last_resort()
-        while step is not None and self.now() < self.deadline:
-            if self.attempts:
+        while step is not None and (self.now() < self.deadline or (self.begun and not self.attempts)):
+            if self._goes_on:
                 self.budget.went_on(well=step[2].well)
             result = await self._try(step)
             if isinstance(result, Outcome):
@@ -213,7 +233,10 @@ class Walk(Generic[T]):
             if self.doors is not None:
                 self.doors.leave(target, index)
         self.attempts.append(Attempted(target, index, None, started, self.now()))
-        breaker.succeeded()
+        if self.whole(value):
+            breaker.succeeded()
+        else:
+            breaker.began()
         ring.worked(index, target.model)
         return Outcome(value, tuple(self.attempts))
 
@@ -301,9 +324,14 @@ class Walk(Generic[T]):
         self.skipped = [left for left in self.skipped if left.target is not target]
         return target, index, breaker
 
+    @property
+    def _goes_on(self) -> bool:
+        """Whether another one has failed, so that the next one is asked instead."""
+        return self.again or bool(self.attempts)
+
     def _may_go_on(self, breaker: Breaker) -> bool:
         """Whether it may be asked after another one has failed: it is well, or the budget of retries allows it."""
-        return not self.attempts or breaker.well or self.budget.allows()
+        return not self._goes_on or breaker.well or self.budget.allows()
 
     def _last_resort(self) -> Step | None:
         """Nothing is usable: a target whose breaker would take a probe, else the first one; None if all must wait."""
@@ -317,7 +345,7 @@ class Walk(Generic[T]):
                 index = ring.take_resting(target.model)
             if index is not None:
                 found.append((not self.breakers.of(target).ready, place, index))
-        if not found or self.forbidden:
+        if not found or self.forbidden or self.again:
             return None
         _, place, index = min(found)
         target = self.chain[place]

@@ -5,6 +5,8 @@
 Nothing is learned from words that name no parameter, from a parameter that the request does not hold, from a value
 that is the client's own mistake, nor about what carries the request's meaning: model, messages, tools, stream.
 What is refused beside something else is learned only where Rules can say beside what, and then as no more than that.
+Nor is anything learned where a header was missing, which the next client may send: Anthropic refuses a field of a beta
+that was not asked for in the words that it has for fields that it does not know.
 A lesson always changes the rules; that it also changes the bytes is for the sender to see.
 
 The wordings are recorded answers, or quoted in the issues of the projects that met them.
@@ -70,6 +72,13 @@ _OUT_OF_RANGE: Final = re.compile(
     r"not allowed to exceed|must not exceed|cannot exceed|exceeds? the max", re.IGNORECASE
 )
 """The client's own mistake about a value."""
+_BETAS: Final[Mapping[str, str]] = {"anthropic": "anthropic-beta"}
+"""Dialect -> the header that opens its vendor's fields in preparation."""
+_ABOUT_HEADERS: Final = re.compile(
+    # As "Unexpected value(s) `x` for the `anthropic-beta` header", "requires the `x-2026-01-01` beta header"
+    r"\b(?:anthropic|openai)-beta\b|\bbeta[` '\"]+(?:header|flag)|\b20\d\d-\d\d-\d\d[`'\"]? (?:beta|header)",
+    re.IGNORECASE,
+)
 _DEFAULTS: Final = {
     item.name: item.default if item.default_factory is MISSING else item.default_factory()
     for item in fields(Request)
@@ -91,16 +100,24 @@ class Lesson:
     reason: str
 
 
-def understood(failure: Failure, request: Request, rules: Rules, lessons: Change | None = None) -> Lesson | None:
+def is_about_headers(failure: Failure) -> bool:
+    """Whether the vendor missed a header, or took offence at one: that is the client's to mend."""
+    return _ABOUT_HEADERS.search(words_of(failure)) is not None
+
+
+def understood(
+    failure: Failure, request: Request, rules: Rules, lessons: Change | None = None, headers: Mapping[str, str] = {}
+) -> Lesson | None:
     """What *failure* teaches about the target that answered *request*, sent under *rules*; None: nothing certain.
 
-    *lessons* are those that *rules* already hold: what was learned once is not learned the other way round.
+    *lessons* are those that *rules* already hold: what was learned once is not learned the other way round. *headers*
+    went along with the request.
     """
     if failure.status not in TEACHING or failure.kind not in ("invalid_request", "not_found"):
         return None
-    if _OUT_OF_RANGE.search(failure.message):
+    if _OUT_OF_RANGE.search(failure.message) or is_about_headers(failure):
         return None
-    case = _Case(failure, words_of(failure), request, rules, lessons or {})
+    case = _Case(failure, words_of(failure), request, rules, lessons or {}, headers)
     known = False
     for pattern, read in _PHRASES:
         if match := pattern.search(case.words if read in _CONDITIONAL else case.plain):
@@ -124,6 +141,7 @@ class _Case:
     request: Request
     rules: Rules
     lessons: Change
+    headers: Mapping[str, str]
     thinks: bool = field(init=False)
     plain: str = field(init=False)
 
@@ -550,7 +568,20 @@ def _of_name(name: str, case: _Case) -> Lesson | None:
         return _no_include(case)
     native = case.request.native.get(case.rules.dialect, {})
     own = next((key for key in native if path_of(key) == path and key not in _MEANING), None)
-    return None if own is None else Lesson({"refuses": [own]}, own, "the target refuses it")
+    if own is None or _may_want_header(own, case):
+        return None
+    return Lesson({"refuses": [own]}, own, "the target refuses it")
+
+
+def _may_want_header(own: str, case: _Case) -> bool:
+    """Whether the vendor may take its dialect's field *own* from a client that asks for the beta that has it.
+
+    A beta is called after its field (`context_management`: `context-management-2025-06-27`); one that went along with
+    a word of the field's name was asked for in vain.
+    """
+    header = _BETAS.get(case.rules.dialect)
+    asked_for = " ".join(value for name, value in case.headers.items() if name.lower() == header)
+    return header is not None and not set(own.split("_")) & set(re.split(r"[-,\s]+", asked_for))
 
 
 def _is_second_name(path: str, case: _Case) -> bool:

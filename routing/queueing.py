@@ -47,17 +47,21 @@ class Ticket:
     wake: Callable[[], None]
     pushed_out: bool = False
     """Whether it had to make room, and waits no more."""
+    tokens: int = 0
+    """What it may take of a minute's tokens."""
 
 
 class FairQueue:
     """Who waits: a line for each tenant, and tenants in turn. At most *size* tickets."""
 
-    __slots__ = ("_count", "_lines", "size")
+    __slots__ = ("_count", "_lines", "size", "tokens")
 
     def __init__(self, size: int) -> None:
         self.size = size
         self._lines: OrderedDict[str, deque[Ticket]] = OrderedDict()
         self._count = 0
+        self.tokens = 0
+        """Of all tickets together."""
 
     def __len__(self) -> int:
         return self._count
@@ -73,6 +77,7 @@ class FairQueue:
             return False
         self._lines.setdefault(ticket.tenant, deque()).append(ticket)
         self._count += 1
+        self.tokens += ticket.tokens
         return True
 
     def _make_room(self, ticket: Ticket) -> bool:
@@ -84,6 +89,9 @@ class FairQueue:
         last.pushed_out = True
         last.wake()
         return True
+
+    def __contains__(self, ticket: Ticket) -> bool:
+        return ticket in self._lines.get(ticket.tenant, ())
 
     def served(self, ticket: Ticket) -> None:
         """*ticket* got its place: the next tenant's turn."""
@@ -97,6 +105,7 @@ class FairQueue:
             return False
         line.remove(ticket)
         self._count -= 1
+        self.tokens -= ticket.tokens
         if not line:
             del self._lines[ticket.tenant]
         return True
@@ -183,7 +192,7 @@ class Gate:
         if not self.limited:
             return Place(self, next(iter(keys)), ())
         if ticket is not self.queue.head:
-            return self._in_line()
+            return self._in_line(need)
         shortest: Wait | None = None
         for index in keys:
             found = self._take(index, need)
@@ -209,6 +218,17 @@ class Gate:
         if (head := self.queue.head) is not None:
             head.wake()
 
+    def tokens_free_in_s(self, tokens: int, ticket: Ticket | None = None) -> float | None:
+        """Seconds until *tokens* are free behind those of all that wait, but for *ticket*'s own; None: never.
+
+        As the reservations stand: whoever takes less than it has reserved makes it sooner.
+        """
+        waiting = self.queue.tokens - (ticket.tokens if ticket is not None and ticket in self.queue else 0)
+        if self._whole.tokens_per_minute is not None:
+            return self._whole.tokens_free_in_s(tokens, waiting)
+        each = [key.tokens_free_in_s(tokens, waiting // len(self._keys)) for key in self._keys]
+        return min((wait_s for wait_s in each if wait_s is not None), default=None)
+
     def bound(self, limit: Limit) -> int | None:
         """The number of that limit: the provider's own, else that of each key."""
         own: int | None = getattr(self._whole, limit)
@@ -230,14 +250,15 @@ class Gate:
             granted.append(found)
         return Place(self, index, tuple(granted))
 
-    def _in_line(self) -> Wait:
+    def _in_line(self, need: Need) -> Wait:
         """What is told to somebody who would stand behind all that wait."""
         per_minute = self.bound("requests_per_minute")
         if per_minute is not None:
             return Wait("requests_per_minute", (len(self.queue) + 1) * MINUTE_S / per_minute)
         if self.bound("concurrent") is not None:
             return Wait("concurrent", RUNNING_S)
-        return Wait("tokens_per_minute", RUNNING_S)
+        bound = self.bound("tokens_per_minute")
+        return Wait("tokens_per_minute", self.tokens_free_in_s(need(bound)) if bound is not None else RUNNING_S)
 
 
 def _throttle(rates: Rates, now: Callable[[], float]) -> Throttle:

@@ -3,7 +3,7 @@
 stop        the request itself is wrong: every vendor would say so
 next_key    the key is refused: another key of this provider, then the next target
 again       the server failed: the next target, or the last target once more after a pause
-elsewhere   the next target, never this one again (a redirect will not go away)
+elsewhere   the next target, never this one again (a redirect will not go away, a huge answer not shrink)
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final, Literal
 
-from translators.neutral import ErrorKind, Failure
+from translators.neutral import TOO_MUCH, ErrorKind, Failure
 
 Action = Literal["stop", "next_key", "again", "elsewhere"]
 
@@ -41,7 +41,7 @@ PASSING_STATUSES: Final = frozenset({408, 409, 425})
 
 def action_for(failure: Failure, fallback_on: Collection[ErrorKind] = ()) -> Action:
     """What to do after *failure*; kinds in *fallback_on* go elsewhere instead of stopping."""
-    if 300 <= failure.status < 400:
+    if 300 <= failure.status < 400 or failure.code == TOO_MUCH:
         return "elsewhere"
     action = ACTIONS[failure.kind]
     if action == "stop" and failure.status >= 500:  # the vendor's own doing: an answer too large to take in, say
@@ -105,6 +105,10 @@ class RetryBudget:
         self.in_flight = 0
         self.retries = self.hand_overs = self.denied = 0
         """Since the start: those that were made, on to targets that are well, and those that were not allowed."""
+
+    def allow(self, share: float, minimum: int) -> None:
+        """Go by these from now on."""
+        self._share, self._minimum = share, minimum
 
     @contextmanager
     def request(self) -> Iterator[None]:

@@ -131,6 +131,21 @@ class Throttle:
         self._count(granted, now, tokens)
         return None
 
+    def tokens_free_in_s(self, tokens: int, before: int = 0) -> float | None:
+        """Seconds until there is room for *tokens* behind *before* others that go first; None: there never is.
+
+        A minute after anything is granted there is room for it again: each `tokens_per_minute` of them take one.
+        """
+        now, limit = self._now(), self.tokens_per_minute
+        self._forget_old(now)
+        if limit is None:
+            return 0.0
+        if tokens > limit:
+            return None
+        minutes, rest = divmod(max(0, before + tokens - 1), limit)
+        wait_s = self._free_in_s(rest + 1, limit, now) if self._used + rest + 1 > limit else 0.0
+        return None if wait_s is None else minutes * WINDOW_S + wait_s
+
     def settle(self, granted: Granted, tokens: int) -> None:
         """Count *tokens* for *granted* instead of what was reserved for it."""
         now = self._now()

@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from routing.breaker import VERDICTS, Breaker, Breakers
+from routing.breaker import CLIENTS_DEADLINE, VERDICTS, Breaker, Breakers
 from routing.targets import Target
 from translators.neutral import ErrorKind, Failure
 
@@ -49,6 +49,28 @@ def test_the_probe_decides(clock) -> None:
         getattr(breaker, answer)()
 
         assert breaker.state == state
+
+
+def test_an_answer_that_begins_wipes_out_no_failure_and_one_that_ends_all(clock) -> None:
+    """Five streams that break off open it, whatever came of them first."""
+    breaker = Breaker(clock)
+    for number in range(5):
+        assert (breaker.state, breaker.well) == ("closed", number < 2)
+        breaker.began()
+        breaker.failed()
+    assert breaker.state == "open"
+
+    clock.advance(30)
+    assert breaker.allows()
+    breaker.began()
+    assert (breaker.state, breaker.well, breaker.failures) == ("closed", False, 4)
+    breaker.failed()
+    assert breaker.state == "open"
+
+    clock.advance(30)
+    breaker.began()
+    breaker.succeeded()
+    assert breaker.well
 
 
 def test_a_probe_that_is_cancelled_or_forgotten_gives_its_place_back(clock) -> None:
@@ -108,7 +130,8 @@ def test_the_number_of_breakers_is_bounded(clock) -> None:
     breakers = Breakers(clock, threshold=1, limit=2)
     kept = breakers.of(Target("a", "0"))
     for number in range(1, 9):
-        breakers.of(Target("a", str(number)))
+        newest = breakers.of(Target("a", str(number)))
+        assert breakers.of(Target("a", str(number))) is newest
         assert breakers.of(Target("a", "0")) is kept
 
 
@@ -144,4 +167,58 @@ def test_every_change_is_told_with_its_reason(clock) -> None:
         ("a/m", "open -> half_open"),
         ("a/m", "half_open -> closed"),
     ]
-    assert told[0][3] == "500 server"
+    assert [why for *_, why in told] == [
+        "500 server",
+        "its cooldown is over, one request is let through",
+        "500 server",
+        "its cooldown is over, one request is let through",
+        "it answered",
+    ]
+
+
+def test_an_answer_that_begins_is_told_and_a_failure_without_a_reason_has_one(clock) -> None:
+    told: list[tuple[str, ...]] = []
+    breaker = Breaker(clock, threshold=1, told=lambda *change: told.append(change))
+    breaker.failed()
+    clock.advance(30)
+    breaker.began()
+
+    assert told == [("closed", "open", "it failed"), ("half_open", "closed", "its answer has begun")]
+
+
+def test_a_client_that_would_not_wait_speaks_for_nobody(clock) -> None:
+    """Its probe gives the place back, and opens nothing."""
+    impatient = Failure("timeout", "", 504, code=CLIENTS_DEADLINE)
+    breaker = Breaker(clock, threshold=1)
+    breaker.judge(impatient)
+    assert breaker.state == "closed"
+
+    breaker.failed()
+    clock.advance(30)
+    breaker.allows()
+    breaker.judge(impatient)
+    assert (breaker.state, breaker.ready) == ("half_open", True)
+
+
+def test_what_nobody_configures(clock) -> None:
+    """Five failures open it, for 30 s; a probe that is never reported is given up after 60 s."""
+    target = Target("a", "m")
+    breakers = Breakers(clock)
+    for _ in range(5):
+        assert breakers.of(target).state == "closed"
+        breakers.of(target).failed()
+    assert breakers.state("a") == ("open", 30.0)
+
+    clock.advance(30)
+    breakers.of(target).allows()
+    clock.advance(59)
+    assert not breakers.of(target).ready
+    clock.advance(1)
+    assert breakers.of(target).ready
+
+
+def test_breakers_hand_their_cooldown_on(clock) -> None:
+    breaker = Breakers(clock, threshold=1, cooldown_s=7).of(Target("a", "m"))
+    breaker.failed()
+
+    assert breaker.cooldown_s == 7

@@ -254,6 +254,34 @@ async def test_recovery_is_seen_within_the_cooldown(clock) -> None:
     assert (await world.run(A, B)).value == "a"
 
 
+async def test_an_answer_that_has_only_begun_is_no_success_yet(clock) -> None:
+    """How it ends is told to the breaker by whoever reads it."""
+    world = World(clock, {"a": ["ok"]})
+    for _ in range(5):
+        await world.run(A, whole=lambda _answer: False)
+        world.breakers.of(A).failed()
+
+    assert world.breakers.of(A).state == "open"
+
+
+async def test_going_on_with_a_request_is_no_request_and_its_first_step_may_be_a_retry(clock) -> None:
+    """A target that is well may always be asked; one that fails, too, only as often as the budget of retries allows."""
+    world = World(clock, {"a": ["ok"], "b": ["ok"]}, budget=RetryBudget(clock))
+    assert (await world.run(A, again=True)).value == "a"
+    assert (world.budget.hand_overs, world.budget.retries) == (1, 0)
+
+    for target in (A, B):
+        world.breakers.of(target).failed()
+        world.breakers.of(target).failed()
+    whole = {"whole": lambda _answer: False}
+    for _ in range(3):
+        await world.run(A, B, again=True, **whole)
+    error = await world.exhausted(A, B, again=True)
+
+    assert (world.budget.hand_overs, world.budget.retries) == (1, 3)
+    assert (error.attempts, len(error.skipped), world.calls) == ((), 2, ["a:0"] * 4)
+
+
 async def test_keys_that_wait_for_the_vendor_fail_the_request_at_once(clock) -> None:
     world = World(clock, {"a": ["429+60"], "b": ["429+9"]})
     await world.exhausted(A, B)

@@ -241,6 +241,8 @@ MEANINGLESS: dict[str, tuple[Rules, Any, int]] = {
     "a schema's key": (LEVEL, "Invalid JSON payload received. Unknown name \"seed\" at 'tools[0].function_declarations[3].parameters': Cannot find field.", 400),
     "a message's key": (CHAT, "'messages.0' : for 'role:user' the following must be satisfied[('messages.0' : property 'seed' is unsupported)]", 400),
     "a message's extra": (CHAT, {"detail": [{"type": "extra_forbidden", "loc": ["body", "messages", 0, "user", "metadata"], "msg": "Extra inputs are not permitted"}]}, 422),
+    "a header that is missing": (ADAPTIVE, "temperature: Extra inputs are not permitted. Send the `sampling-2026-08-01` beta header", 400),
+    "a header that is wrong": (ADAPTIVE, "`temperature` is not supported by this `anthropic-beta`.", 400),
     "content": (ADAPTIVE, "messages.65.content.1.tool_use.text: Extra inputs are not permitted", 400),
     "a combination": (CHAT, "temperature is not supported when top_p is set", 400),
     "a combination, with its code": (CHAT, openai_error("Unsupported parameter: 'seed' is not supported when 'n' is greater than 1.", "seed", "unsupported_parameter"), 400),

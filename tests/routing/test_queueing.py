@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
+
 from routing.queueing import FairQueue, Gate, Place, Rates, Ticket, tokens_needed
 from routing.throttle import Wait
 
@@ -139,3 +141,39 @@ def test_without_limits_nothing_is_counted(clock) -> None:
 
     assert not gate.limited
     places(gate, 1000)
+
+
+TOKENS_FREE: list[tuple[Rates, Rates, list[int], int, float | None]] = [
+    (Rates(tokens_per_minute=100), Rates(), [], 20, 0.0),
+    (Rates(tokens_per_minute=100), Rates(), [], 50, 40.0),
+    (Rates(tokens_per_minute=100), Rates(), [30], 50, 50.0),
+    (Rates(tokens_per_minute=100), Rates(), [30, 60], 20, 60.0),
+    (Rates(tokens_per_minute=100), Rates(), [100, 30], 50, 110.0),
+    (Rates(tokens_per_minute=100), Rates(), [], 101, None),
+    (Rates(), Rates(tokens_per_minute=100), [60], 20, 40.0),
+]
+"""Of the provider, of each of two keys, what waits already, what is asked for, seconds.
+
+At 0 s 40 tokens were granted, at 10 s 40 more, by each key; now it is 20 s.
+"""
+
+
+@pytest.mark.parametrize(("whole", "each_key", "waiting", "tokens", "free_in_s"), TOKENS_FREE)
+def test_tokens_behind_a_queue_are_free_when_those_before_have_had_theirs(
+    whole: Rates, each_key: Rates, waiting: list[int], tokens: int, free_in_s: float | None
+) -> None:
+    clock = [0.0]
+    gate = Gate(whole, each_key, 2, lambda: clock[0])
+    for now in (0.0, 10.0):
+        clock[0] = now
+        for key in (0, 1) if each_key else (0,):
+            assert isinstance(gate.take((key,), lambda _limit: 40), Place)
+    clock[0] = 20.0
+    tickets = [Ticket(str(number), nothing, tokens=amount) for number, amount in enumerate(waiting)]
+    for each in tickets:
+        assert gate.queue.join(each)
+
+    assert gate.tokens_free_in_s(tokens) == free_in_s
+    for each in tickets:
+        gate.leave(each)
+    assert gate.queue.tokens == 0
