@@ -6,13 +6,22 @@ control characters are escaped, an open string and open brackets are closed, a m
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from translators.codec import JsonError, dumps_text, loads, loads_exact, type_name
 
 REPAIRED: Final = "not a JSON object as sent; it was repaired"
 """Why a loss is told of arguments that had to be."""
+MOST_REPAIRED: Final = 1_000_000
+"""Characters. Longer ones are no model's, and every character is looked at."""
 _CLOSERS: Final = {"{": "}", "[": "]"}
+
+
+class _Open(NamedTuple):
+    """A bracket that is open, as what would close it."""
+
+    closer: str
+    around: _Open | None
 
 
 def object_of(text: str) -> tuple[dict[str, Any], bool]:
@@ -26,6 +35,8 @@ def object_of(text: str) -> tuple[dict[str, Any], bool]:
     try:
         value, repaired = loads_exact(text), False
     except JsonError as error:
+        if len(text) > MOST_REPAIRED:
+            raise
         value, repaired = _first_readable(_repairs(text), error), True
     if isinstance(value, str):
         # Some clients encode their arguments twice.
@@ -57,8 +68,8 @@ def _first_readable(candidates: list[str], error: JsonError) -> Any:
 def _repairs(text: str) -> list[str]:
     """*text* closed where it ends and, if it was cut, closed after its last complete member."""
     out: list[str] = []
-    stack: list[str] = []
-    complete: tuple[int, tuple[str, ...]] | None = None
+    innermost: _Open | None = None
+    complete: tuple[int, _Open | None] | None = None
     in_string = escaped = False
     for character in text:
         if in_string:
@@ -70,19 +81,28 @@ def _repairs(text: str) -> list[str]:
             escaped = character == "\\" and not escaped
             continue
         if character == ",":
-            complete = len(out), tuple(stack)
+            complete = len(out), innermost
         out.append(character)
         if character == '"':
             in_string = True
         elif character in _CLOSERS:
-            stack.append(_CLOSERS[character])
-            complete = len(out), tuple(stack)
-        elif stack and character == stack[-1]:
-            stack.pop()
+            innermost = _Open(_CLOSERS[character], innermost)
+            complete = len(out), innermost
+        elif innermost is not None and character == innermost.closer:
+            innermost = innermost.around
     if escaped:
         out.pop()
-    repairs = ["".join(out) + ('"' if in_string else "") + "".join(reversed(stack))]
-    if complete is not None and (stack or in_string):
-        end, open_brackets = complete
-        repairs.append("".join(out[:end]) + "".join(reversed(open_brackets)))
+    repairs = ["".join(out) + ('"' if in_string else "") + _closing(innermost)]
+    if complete is not None and (innermost or in_string):
+        end, then_open = complete
+        repairs.append("".join(out[:end]) + _closing(then_open))
     return repairs
+
+
+def _closing(innermost: _Open | None) -> str:
+    """What closes *innermost* and all around it."""
+    closers = []
+    while innermost is not None:
+        closers.append(innermost.closer)
+        innermost = innermost.around
+    return "".join(closers)

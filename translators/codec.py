@@ -19,12 +19,9 @@ _DIGITS: Final = bytes(ord("0") if byte in b"0123456789" else ord(" ") for byte 
 """Every byte as what it is: a digit, or anything else. Strings are not told apart."""
 _WIDE: Final = b"0" * 19
 """Digits of a whole number that may not fit into 64 bits."""
+_QUOTE_IN_DISGUISE: Final = b"\\u0022"
 _STEP: Final = 6
 """Whoever looks at every sixth byte sees at least three of any 19 in a row."""
-_MANY_NAMES: Final = 24
-"""More members than a request has: to look for each of them would take longer than to find them all."""
-_HIDDEN: Final = re.compile(rb"\\u00(?:3[0-9]|[46][1-9a-fA-F]|[57][0-9aA]|5[fF])")
-"""A letter, digit or underscore written as an escape, as no serializer does (some do so with `<`, `&` or a quote)."""
 
 
 class JsonError(ValueError):
@@ -66,11 +63,11 @@ def _may_hold_wide(data: bytes) -> bool:
     return b"000" in data[::_STEP].translate(_DIGITS) and _WIDE in data.translate(_DIGITS)
 
 
-def loads_object(data: bytes | str) -> dict[str, Any]:
+def loads_object(data: bytes | str, depth: int = MAX_DEPTH) -> dict[str, Any]:
     """Parse JSON that must be an object; whole numbers of any length stay exact.
 
     Raises:
-        JsonError: it is not JSON, or not an object, or nested deeper than MAX_DEPTH.
+        JsonError: it is not JSON, or not an object, or nested deeper than *depth*.
     """
     value = loads(data)
     if not isinstance(value, dict):
@@ -78,9 +75,29 @@ def loads_object(data: bytes | str) -> dict[str, Any]:
     if isinstance(data, str):
         data = data.encode()
     # No more containers than that cannot be nested deeper.
-    if data.count(b"{") + data.count(b"[") > MAX_DEPTH and depth_over(value, MAX_DEPTH):
-        raise JsonError(f"nested deeper than {MAX_DEPTH} levels")
+    if data.count(b"{") + data.count(b"[") > depth and depth_over(value, depth):
+        raise JsonError(f"nested deeper than {depth} levels")
     return json.loads(data) if _may_hold_wide(data) else value
+
+
+def may_hold(data: bytes, containers: int, values: int) -> bool:
+    """Whether *data*, JSON or not, has at most so many objects and lists, and about so many values at all.
+
+    Texts may say what they like: it is looked at where they end only when there are that many marks in all.
+    """
+    opened = data.count(b"{") + data.count(b"[")
+    if opened <= containers and opened + data.count(b",") <= values:
+        return True
+    plain = _without_escapes(data)
+    opened = commas = at = 0
+    for text in _STRING.finditer(plain):
+        opened += plain.count(b"{", at, text.start()) + plain.count(b"[", at, text.start())
+        commas += plain.count(b",", at, text.start())
+        if opened > containers or opened + commas > values:
+            return False
+        at = text.end()
+    opened += plain.count(b"{", at) + plain.count(b"[", at)
+    return opened <= containers and opened + commas + plain.count(b",", at) <= values
 
 
 def dumps(value: Any) -> bytes:
@@ -203,34 +220,40 @@ def member_span(body: bytes, name: str) -> tuple[int, int] | None:
 
 
 def repeated_name(body: bytes, parsed: Mapping[str, Any], among: Collection[str] | None = None) -> str | None:
-    """The first top-level name of *body*, a JSON object, that is given again, in whatever spelling; None: none is.
+    """Where in *body*, a JSON object, a name is given again, in whatever spelling: `tools[0].type`; None: none is.
 
-    *parsed* is what *body* says to `loads_object`. Names that are not *among* those may be repeated; None: none may.
+    *parsed* is what *body* says to `loads_object`. With *among* only these names, at the top level, are looked for.
     """
-    if dumps(parsed) == body or not _may_repeat(body, parsed):
+    written = dumps(parsed)
+    if written == body:
         return None
-    seen: set[str] = set()
-    for name, *_ in _member_spans(body):
-        if name in seen and (among is None or name in among):
-            return name
-        seen.add(name)
-    return None
+    # What a reader leaves out takes its quotes along; nothing else does, but for one that is written as an escape.
+    if written.count(b'"') == body.count(b'"') and _QUOTE_IN_DISGUISE not in body:
+        return None
+    if among is None:
+        return _repeated(json.loads(body, object_pairs_hook=_Members, parse_int=str, parse_float=str))
+    names = [name for name, *_ in _member_spans(body) if name in among]
+    return next((name for at, name in enumerate(names) if name in names[:at]), None)
 
 
-def _may_repeat(body: bytes, names: Collection[str]) -> bool:
-    """Whether it takes a look at the members of *body* to say that each of *names* is there once."""
-    if len(names) > _MANY_NAMES or not all(name.isascii() and name.isidentifier() for name in names):
-        return True
-    if b"\\u00" in body and _HIDDEN.search(body):
-        return True
-    return any(_may_be_members(body, b'"%b"' % name.encode()) for name in names)
+class _Members(list[tuple[str, Any]]):
+    """An object as it was written: each member, also one that is given again."""
 
 
-def _may_be_members(body: bytes, quoted: bytes) -> bool:
-    """Whether *quoted* stands in *body* more than once, but for where it is surely a value."""
-    if body.find(quoted) == body.rfind(quoted):
-        return False
-    return body.count(quoted) - sum(body.count(quoted + mark) for mark in (b",", b"}", b"]")) > 1
+def _repeated(value: Any, place: str = "") -> str | None:
+    """Where in *value* a name is given again; in an object sooner than within its members."""
+    if isinstance(value, _Members):
+        seen: set[str] = set()
+        for name, _ in value:
+            if name in seen:
+                return f"{place}{name}"
+            seen.add(name)
+        inner = ((each, f"{place}{name}") for name, each in value)
+    elif isinstance(value, list):
+        inner = ((each, f"{place.removesuffix('.')}[{at}]") for at, each in enumerate(value))
+    else:
+        return None
+    return next((found for each, where in inner if (found := _repeated(each, f"{where}.")) is not None), None)
 
 
 def _member_spans(body: bytes) -> list[tuple[str, int, int, int]]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from translators.values import NOTHING, value
 
@@ -428,5 +428,8 @@ class Failure:
     retry_after_s: float | None = None
     raw: Any = None
 
+
+TOO_MUCH: Final = "answer_too_large"
+"""The code of a failure: the answer is more than is taken in, and would be so again."""
 
 Event = Start | PartStart | PartDelta | PartEnd | Finish | UsageReport | ResponseNative | Failure

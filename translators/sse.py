@@ -9,12 +9,19 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
+from translators.neutral import TOO_MUCH, Failure
+
 MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 """An event larger than this is refused. Pictures come inside one event, so the bound is wide."""
 
 
 class SseError(ValueError):
     """The stream is not one that can be read on: an event is too large."""
+
+    @property
+    def failure(self) -> Failure:
+        """The same, as an event."""
+        return Failure("invalid_response", str(self), 502, TOO_MUCH)
 
 
 class SseEvent(NamedTuple):

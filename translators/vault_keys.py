@@ -37,8 +37,7 @@ from translators.neutral import (
 
 DIGEST_BYTES: Final = 16
 
-# Random ids mix letters and digits; words and counters do not.
-_RANDOM: Final = re.compile(r"(?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[A-Za-z0-9]{8,}")
+_RUN: Final = re.compile(r"[A-Za-z0-9]{8,}")
 
 
 def call_key(call_id: str, context: bytes = b"") -> bytes:
@@ -87,10 +86,14 @@ def signature_key(signature: str) -> bytes:
 
 
 def is_unique(call: ToolCall) -> bool:
-    """Whether the call's id is a random one, so that no other conversation has it."""
+    """Whether the call's id is a random one, so that no other conversation has it.
+
+    Random ids mix letters and digits; words and counters do not.
+    """
     if is_made(call.id):
         return False
-    return _RANDOM.search(call.id.replace(call.name, " ") if call.name else call.id) is not None
+    runs = _RUN.findall(call.id.replace(call.name, " ") if call.name else call.id)
+    return any(not run.isalpha() and not run.isdigit() for run in runs)
 
 
 def visible_text(parts: Sequence[Part]) -> str:

@@ -205,7 +205,13 @@ def test_a_number_is_exact_wherever_it_stands(digits: int, before: int) -> None:
         ("{" + ", ".join(f'"a{number}": 1' for number in range(40)) + ', "a7": 2}', "a7"),
         (r'{"model": "a", "tools": [{"model": "b"}], "text": "\u0065 \"model\": "}', None),
         (r'{"user": "user", "a": ["user"], "b": {"user": "user"}}', None),
-        (r'{"a": {"model": 1, "model": 2}, "model": 3}', None),
+        (r'{"a": {"model": 1, "model": 2}, "model": 3}', "a.model"),
+        (r'{"a":{"model":1,"mod\u0065l":2},"b":{"n":1,"n":2}}', "a.model"),
+        (r'{"a":[{"x":1},[{"y":{"n":"\"","n":"\u0022"}}]]}', "a[1][0].y.n"),
+        (r'{"a":[{"n":1,"n":1}],"b":1,"b":2}', "b"),
+        (r'{"a":{"n":1,"n":2},"x":"\u0022\u0022"}', "a.n"),
+        (r'{"a":{"":{"":1,"":2}}}', "a.."),
+        (r'{"text": "\u0022a\u0022: \\", "a": {"text": 1}}', None),
         (r'{"model": "a", "Model": "b"}', None),
         (r'{"number": 123456789012345678901234567890, "n": 1e5}', None),
         (r"{}", None),
@@ -232,3 +238,5 @@ def test_a_repeated_name_is_found_as_a_reader_of_pairs_finds_it(
     wanted = next((name for at, name in enumerate(names) if name in names[:at]), None)
 
     assert repeated_name(raw, loads_object(raw)) == wanted
+    deep = b'{"x":[1, {"y" :%b}], "z\\u0022": "\\u0022"}' % raw
+    assert repeated_name(deep, loads_object(deep)) == (None if wanted is None else f"x[1].y.{wanted}")

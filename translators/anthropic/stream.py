@@ -95,7 +95,8 @@ class StreamParser:
         try:
             frames = self._decoder.feed(piece)
         except SseError as error:
-            return self._fail(str(error))
+            self._done = True
+            return [error.failure]
         return self._events(frames)
 
     def close(self) -> list[Event]:

@@ -217,7 +217,8 @@ class StreamRelay:
         try:
             documents = self._documents.feed(piece)
         except SseError as error:
-            return self._failed(b"", [], str(error))
+            self._ended = True
+            return Relayed(b"", self._reader.fail(error.failure))
         return self._relay(documents)
 
     def end(self) -> Relayed:

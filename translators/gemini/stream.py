@@ -145,7 +145,7 @@ class StreamParser:
         try:
             documents = self._documents.feed(piece)
         except SseError as error:
-            return self._failed(str(error))
+            return [] if self._reader.failed else self._reader.fail(error.failure)
         return self._read(documents)
 
     def close(self) -> list[Event]:

@@ -341,7 +341,7 @@ class StreamRelay:
         try:
             decoded = self._decoder.feed(piece)
         except SseError as error:
-            return self._failed(Failure("invalid_response", str(error), 502), [], [])
+            return self._failed(error.failure, [], [])
         return self._relay(decoded)
 
     def end(self) -> Relayed:

@@ -457,7 +457,7 @@ class StreamParser:
         try:
             decoded = self._decoder.feed(piece)
         except SseError as error:
-            return self._fail(Failure("invalid_response", str(error), 502))
+            return self._fail(error.failure)
         return self._read(decoded)
 
     def close(self) -> list[Event]:

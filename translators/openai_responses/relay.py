@@ -211,7 +211,8 @@ class StreamRelay:
         try:
             decoded = self._decoder.feed(piece)
         except SseError as error:
-            return self._broken(str(error))
+            self._reader.done = self._reader.failed = True
+            return Relayed(b"", [error.failure])
         return self._relay(decoded)
 
     def end(self) -> Relayed:

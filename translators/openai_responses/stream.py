@@ -450,7 +450,8 @@ class StreamParser:
         try:
             frames = self._decoder.feed(piece)
         except SseError as error:
-            return self._broken(str(error))
+            self._reader.done = self._reader.failed = True
+            return [error.failure]
         return self._events(frames)
 
     def close(self) -> list[Event]:

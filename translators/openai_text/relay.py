@@ -157,7 +157,7 @@ class StreamRelay:
             decoded = self._decoder.feed(piece)
         except SseError as error:
             self._ended = self._reader.failed = True
-            return Relayed(b"", [Failure("invalid_response", str(error), 502)])
+            return Relayed(b"", [error.failure])
         return self._relay(decoded)
 
     def end(self) -> Relayed:

@@ -149,7 +149,7 @@ class StreamParser:
             return self._read(self._decoder.feed(piece))
         except SseError as error:
             self._ended = True
-            return [Failure("invalid_response", str(error), 502)]
+            return [error.failure]
 
     def close(self) -> list[Event]:
         """The events that the end of the stream implies."""
