@@ -31,6 +31,8 @@ _UNITS: Final[Mapping[Limit, str]] = {
 }
 LIMIT_CODE: Final = "provider_limit"
 """The code of an error that our own limits on a provider are the reason of."""
+_BEHIND: Final[frozenset[Refusal]] = frozenset({"full", "pushed_out", "too_late"})
+"""Who is refused with others before it: it can go when those have gone."""
 LEAST_WAIT_S: Final = 0.001
 """A wait that rounding has made nothing of."""
 
@@ -71,6 +73,8 @@ class Admission:
     load: Load
     deadline: float
     now: Callable[[], float] = time.monotonic
+    waited_s: float = 0.0
+    """How long it has stood in queues, one after the other or side by side."""
     _taken: dict[tuple[Target, int], list[Place]] = field(default_factory=dict)
     _prompt: int | None = None
 
@@ -135,14 +139,19 @@ class Admission:
 
         def refused(why: Refusal, more: str = "") -> NotSent:
             gate.turns.refused[why] += 1
-            return _not_sent(target.provider, gate, wait, more)
+            again = wait
+            if wait.limit == "tokens_per_minute" and why in _BEHIND:
+                again = Wait(wait.limit, gate.tokens_free_in_s(ticket.tokens, ticket))
+            return _not_sent(target.provider, gate, again, more)
 
+        woken, bound = asyncio.Event(), gate.bound("tokens_per_minute")
+        ticket = Ticket(self.tenant, woken.set, tokens=self._need(bound) if bound is not None else 0)
         if wait.wait_s is None:
             raise refused("too_large")
-        if wait.limit != "concurrent" and began + wait.wait_s > until:
+        # Behind others it may be sooner than that: most take fewer tokens than they have set aside.
+        guessed = wait.limit == "concurrent" or (wait.limit == "tokens_per_minute" and gate.queue.head is not None)
+        if not guessed and began + wait.wait_s > until:
             raise refused("too_long")
-        woken = asyncio.Event()
-        ticket = Ticket(self.tenant, woken.set)
         if not gate.queue.join(ticket):
             raise refused("full", f", and {gate.queue.size} requests wait for that already")
         try:
@@ -168,6 +177,7 @@ class Admission:
             gate.turns.left += 1
             raise
         finally:
+            self.waited_s += self.now() - began
             gate.leave(ticket)
         raise refused("too_late", ", and its turn did not come in time")
 

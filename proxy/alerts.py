@@ -3,15 +3,12 @@
     an attempt has ended, a request was refused --> Watch.look, at most once a second --> log, table of alerts
     the table of alerts --> Courier.deliver --> POST, again after 5 s, 10 s, ... 15 min, until `give_up_s` have passed
 
-A receiver checks `x-modelport-signature: t=TIME,v1=HEX`: HEX is HMAC-SHA256 over `TIME.BODY` with the shared secret.
-It may hear of an alert twice, and knows it by its id.
+A receiver checks the signature (`proxy.webhooks`). It may hear of an alert twice, and knows it by its id.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import logging
 import time
 from collections import Counter
@@ -23,6 +20,7 @@ import aiohttp
 
 from proxy.budgeting import shown_standing
 from proxy.config.model import AlertSettings
+from proxy.webhooks import Webhook
 from storage.alerts import Alert, Alerts, News
 from storage.budgets import Budgets, OverBudget, Standing
 from storage.errors import StorageError
@@ -41,7 +39,6 @@ FORGET_S: Final = 3600.0
 """So often what is old is forgotten."""
 MOST_REFUSALS: Final = 1000
 """Budgets whose refusals are remembered."""
-SIGNATURE: Final = "x-modelport-signature"
 
 
 class Courier:
@@ -100,24 +97,13 @@ class Courier:
                     await self._woken.wait()
 
     async def _send(self, alert: Alert) -> str | None:
-        """Why it was not accepted; None: it was. Neither address nor answer is told: both may hold secrets."""
+        """Why it was not accepted; None: it was."""
         webhook = self.settings.webhook
         if webhook is None:
             return "no webhook is configured any more"
         body = dumps({"id": f"alert_{alert.id}", "event": f"budget.{alert.event}", **alert.report})
-        headers = {"content-type": "application/json", "x-modelport-alert": f"alert_{alert.id}"}
-        if self.settings.webhook_secret is not None:
-            headers[SIGNATURE] = signature(self.settings.webhook_secret.reveal(), body, int(self._now()))
-        try:
-            async with (
-                asyncio.timeout(self.settings.timeout_s),
-                self._session.post(webhook.reveal(), data=body, headers=headers, allow_redirects=False) as answer,
-            ):
-                return None if 200 <= answer.status < 300 else f"status {answer.status}"
-        except TimeoutError:
-            return f"no answer within {self.settings.timeout_s:g} s"
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            return type(error).__name__
+        told = Webhook(webhook, self.settings.webhook_secret, self.settings.timeout_s)
+        return await told.post(self._session, body, {"x-modelport-alert": f"alert_{alert.id}"}, int(self._now()))
 
 
 class Watch:
@@ -198,12 +184,6 @@ async def watching(watch: Watch) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def signature(secret: str, body: bytes, at: int) -> str:
-    """What proves that *body* was sent at *at* (Unix seconds) by somebody who has *secret*."""
-    digest = hmac.new(secret.encode(), b"%d." % at + body, hashlib.sha256).hexdigest()
-    return f"t={at},v1={digest}"
 
 
 def _reached(standing: Standing, percent: int, at: float) -> News:

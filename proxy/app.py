@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import re
-import resource
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -26,23 +27,29 @@ from aiohttp.web_request import BaseRequest
 
 from proxy.alerts import Courier, Watch, watching
 from proxy.auth import Gate
-from proxy.backends.callers import caller_for, new_session
+from proxy.backends.callers import CONNECTIONS, caller_for, new_session
 from proxy.banner import banner
 from proxy.bookkeeping import bookkeeping
 from proxy.catalogue import Catalogue
 from proxy.config import ConfigError, Loaded, changed_since
 from proxy.config.changes import changes, configuration_digest
 from proxy.config.loading import MEMORY
+from proxy.config.model import Settings
 from proxy.credentials import CredentialBook, dangling, open_sealer
+from proxy.descriptors import LoopErrors, raise_limit, shares
+from proxy.disk import housekeeping
 from proxy.envelopes import dialect_of, failure_response
-from proxy.errors import Refused, StartError, UnknownKey
+from proxy.errors import NobodyGetsIn, Refused, StartError, UnknownKey, failure_of
 from proxy.fast.lane import Lane
 from proxy.fast.shapes import Opening, close_opened
 from proxy.identity import Identity
+from proxy.incidents import Incidents, telling_of_errors
 from proxy.keyring import Keyring
-from proxy.logs import configure_logging
+from proxy.logs import REQUEST_ID, configure_logging
+from proxy.loop_lag import measuring
 from proxy.media import MediaFetcher
 from proxy.metering import Metered
+from proxy.pages import Pages, preflight
 from proxy.probing import probing
 from proxy.provider_book import ProviderBook
 from proxy.queries import interrupted
@@ -51,10 +58,11 @@ from proxy.repricing import price_keeper
 from proxy.requestlog import RequestLog, logging_requests
 from proxy.routes import ROUTES
 from proxy.scopes import check_endpoint
-from proxy.server import HostGuard, Incoming, Request, Route, Server, Table, check_framing, new_id
+from proxy.server import Connection, HostGuard, Incoming, Request, Route, Server, Table, check_framing, new_id
 from proxy.services import RESTORED_ATTEMPTS, Services
 from proxy.setup import new_prices, new_setup
 from proxy.signing import Signatures
+from proxy.telemetry import new_telemetry
 from routing.breaker import VERDICTS, Breakers, State
 from routing.catalog import Overlay
 from routing.health import Seen
@@ -62,6 +70,7 @@ from routing.targets import Target
 from storage.accounts import Accounts, PastAttempt
 from storage.alerts import Alerts
 from storage.audit import AuditLog
+from storage.ballast import Ballast
 from storage.budgets import Budgets
 from storage.cache import Cache
 from storage.catalog import CatalogStore
@@ -79,16 +88,18 @@ from storage.queries import Queries
 from storage.requestlog import RequestLogStore
 from storage.responses import Responses
 from storage.semantic.store import Semantic
+from storage.slate import Slate
 from storage.vault import Vault
 from translators.errors import BadRequest
 from translators.neutral import Failure, Usage
 
 log = logging.getLogger("modelport")
 
-SAFE_ID: Final = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
+SAFE_ID: Final = re.compile(r"[A-Za-z0-9._:\-]+")
 RELOAD_CHECK_S: Final = 1.0
+FIRST_WORDS_S: Final = 0.25
+"""So long a stopping process waits for the request of somebody who has just connected."""
 BACKLOG: Final = 1024
-PRUNE_S: Final = 600.0
 USES_S: Final = 30.0
 """So often it is stored when keys were used last."""
 RESTORED_S: Final = 3600.0
@@ -100,12 +111,12 @@ LOADED: Final = "configuration.loaded"
 def serve(loaded: Loaded, reload: Callable[[], Loaded]) -> int:
     """Run until a signal says stop; the exit status. *reload* reads the configuration again."""
     configure_logging(loaded.settings.logging)
-    _raise_descriptor_limit()
+    raise_limit()
     try:
         asyncio.run(Process(loaded, reload).run())
     except (StartError, StorageError) as error:
         sys.stderr.write(f"modelport: {error}\n")
-        return 1
+        return 2 if isinstance(error, NobodyGetsIn) else 1
     return 0
 
 
@@ -123,7 +134,9 @@ class Process:
         Raises:
             StartError, StorageError: it cannot start; the message says why and what to do.
         """
+        asyncio.get_running_loop().set_exception_handler(LoopErrors())
         async with opened(self._loaded) as services:
+            configure_logging(self._loaded.settings.logging, clean=services.clean_known)
             await _note_configuration(services)
             app = App(services)
             server = new_server(app, services)
@@ -131,14 +144,14 @@ class Process:
             self._on_signals(services)
             sys.stderr.write(banner(services.setup, address))
             sys.stderr.flush()
+            gc.freeze()  # the collector need not look again and again at what lives as long as the process
             watcher = asyncio.create_task(self._watch(services))
             try:
                 await self._stop.wait()
             finally:
                 watcher.cancel()
                 services.draining = True
-                listener.close()
-                await _drain(server, services, self._loaded.settings.server.shutdown_s)
+                await _drain(listener, server, services, self._loaded.settings.server.shutdown_s)
 
     def _on_signals(self, services: Services) -> None:
         loop = asyncio.get_running_loop()
@@ -201,6 +214,7 @@ def _unchangeable(old: Loaded, new: Loaded) -> list[str]:
         *(["[storage]"] if before.storage != after.storage else ()),
         *(["[secrets]"] if before.secrets != after.secrets else ()),
         *(["[breaker]"] if before.breaker != after.breaker else ()),
+        *(["[telemetry]"] if before.telemetry != after.telemetry else ()),
     ]
 
 
@@ -217,21 +231,28 @@ def apply(services: Services, loaded: Loaded) -> None:
     services.spawn(services.configure_budgets())
     services.gate = gate
     services.queries.bounds = loaded.settings.queries
+    _bound(services, loaded.settings)
     services.hosts = new_guard(loaded)
-    configure_logging(loaded.settings.logging)
+    configure_logging(loaded.settings.logging, clean=services.clean_known)
+
+
+def _bound(services: Services, settings: Settings) -> None:
+    services.door.bounds = settings.limits
+    services.retry_budget.allow(settings.retry.budget_share, settings.retry.budget_least)
+    services.endings.configure(settings.logging)
 
 
 def new_gate(loaded: Loaded, keyring: Keyring) -> Gate:
     """Who may come in.
 
     Raises:
-        StartError: nobody could.
+        NobodyGetsIn: nobody could.
     """
     auth = loaded.settings.auth
     master = auth.master_key.reveal() if auth.master_key else None
     gate = Gate(required=auth.required, master_key=master, keyring=keyring)
     if auth.required and not gate.somebody_gets_in:
-        raise StartError(
+        raise NobodyGetsIn(
             "auth.required is true, but there is neither a usable auth.master_key nor an admin's key;"
             " make one: modelport keys create --name me --role admin"
         )
@@ -241,7 +262,8 @@ def new_gate(loaded: Loaded, keyring: Keyring) -> Gate:
 def new_guard(loaded: Loaded) -> HostGuard:
     """Which names the port answers to."""
     server = loaded.settings.server
-    return HostGuard((*server.allowed_hosts, server.host), keys_required=loaded.settings.auth.required)
+    keys_required, pages = loaded.settings.auth.required, Pages(server.allowed_origins)
+    return HostGuard(server.host, server.allowed_hosts, keys_required=keys_required, pages=pages)
 
 
 @asynccontextmanager
@@ -251,15 +273,22 @@ async def opened(loaded: Loaded) -> AsyncIterator[Services]:
     async with AsyncExitStack() as stack:
         path = settings.storage.path
         journal = None if path == MEMORY else Journal(path.with_name(f"{path.name}-spill"))
+        ballast = None if path == MEMORY else Ballast(path.with_name(f"{path.name}-ballast"))
+        if ballast is not None:
+            stack.callback(ballast.close)
+            await asyncio.to_thread(ballast.make_way)
         if journal is not None:
             stack.push_async_callback(journal.close)
+        slate = Slate(None if path == MEMORY else path.with_name(f"{path.name}-slate"))
+        stack.callback(slate.close)
         db = await stack.enter_async_context(Database(None if path == MEMORY else path))
         if journal is not None:
             await journal.open(reserve=settings.storage.ledger == "relaxed")
-        ledger = Ledger(db, mode=settings.storage.ledger, journal=journal)
+        ledger = Ledger(db, mode=settings.storage.ledger, journal=journal, slate=slate)
         stack.push_async_callback(ledger.close)
-        session = await stack.enter_async_context(new_session())
-        caller = await stack.enter_async_context(caller_for(settings.server.transport, session))
+        connections = min(CONNECTIONS, shares().providers)
+        session = await stack.enter_async_context(new_session(connections))
+        caller = await stack.enter_async_context(caller_for(settings.server.transport, session, connections))
         memory = settings.memory
         media = MediaFetcher(allow_private=settings.server.media_allow_private)
         stack.push_async_callback(media.close)
@@ -304,14 +333,22 @@ async def opened(loaded: Loaded) -> AsyncIterator[Services]:
             history=ConsensusHistory(db),
             keyring=keyring,
             signatures=Signatures(keyring, time.time),
+            ballast=ballast,
             endpoints=tuple(dict.fromkeys(route.path for route in ROUTES)),
         )
+        _bound(services, settings)
         services.audit.clean = services.clean
         services.request_log.redactor = lambda: services.setup.redactor
         services.request_log.settings = lambda: services.setup.loaded.settings.request_log
+        if (telemetry := new_telemetry(settings.telemetry)) is not None:
+            services.endings.telemetry = telemetry
+            stack.push_async_callback(telemetry.close)
+        services.incidents = Incidents(session, lambda: services.setup.loaded.settings.errors, services.clean)
+        await stack.enter_async_context(telling_of_errors(services.incidents))
+        await stack.enter_async_context(measuring(services.loop_lag))
         await _reconcile(services)
         services.prices.on_new = price_keeper(db)  # not before: reconciling prices in the writer thread
-        await stack.enter_async_context(_pruning(services))
+        await stack.enter_async_context(housekeeping(services))
         await stack.enter_async_context(bookkeeping(services))
         await stack.enter_async_context(logging_requests(services.request_log))
         await stack.enter_async_context(_noting_uses(keyring))
@@ -421,32 +458,6 @@ def _restore_breaker(services: Services, row: PastAttempt) -> None:
 
 
 @asynccontextmanager
-async def _pruning(services: Services) -> AsyncIterator[None]:
-    """Every now and then, what is too old is removed."""
-
-    async def prune() -> None:
-        while True:
-            await asyncio.sleep(min(PRUNE_S, services.setup.loaded.settings.catalog.lesson_ttl_s))
-            try:
-                await services.vault.prune(time.time())
-                await services.responses.prune(time.time())
-                await services.objects.prune()
-                await services.queries.store.prune(time.time())
-                await services.history.prune(time.time())
-                await services.learned_routing.store.prune(time.time())
-                await services.semantic.prune()
-                await services.forget_old_lessons()
-            except StorageError as error:
-                log.warning("what is too old could not be removed: %s", error)
-
-    task = asyncio.create_task(prune())
-    try:
-        yield
-    finally:
-        task.cancel()
-
-
-@asynccontextmanager
 async def _noting_uses(keyring: Keyring) -> AsyncIterator[None]:
     """Every now and then, it is stored when keys were used last."""
 
@@ -474,9 +485,10 @@ async def _close_backends(services: Services) -> None:
 
 def new_server(app: App, services: Services) -> Server:
     """What takes connections, with the fast lane unless the configuration leaves it out."""
-    if not services.setup.loaded.settings.server.fast_lane:
-        return Server(app.dispatch)
-    return Server(app.dispatch, connection=Lane(services))
+    kind = Lane(services) if services.setup.loaded.settings.server.fast_lane else Connection
+    limits, most = (lambda: services.limits), shares().clients
+    services.server = Server(app.dispatch, bounds=limits, connections=most, connection=kind)
+    return services.server
 
 
 async def _listen(server: Server, loaded: Loaded) -> tuple[asyncio.Server, str]:
@@ -495,11 +507,31 @@ async def _listen(server: Server, loaded: Loaded) -> tuple[asyncio.Server, str]:
     return listener, f"http://{host}:{port}"
 
 
-async def _drain(server: Server, services: Services, limit_s: float) -> None:
-    """Let running answers end, cut the rest, and book everything."""
+def shut(listener: asyncio.Server) -> list[socket.socket]:
+    """Close *listener*; those who have connected and were not let in yet. By itself it would hang up on them."""
+    visitors: list[socket.socket] = []
+    for port in listener.sockets:
+        with socket.socket(fileno=os.dup(port.fileno())) as own:
+            own.setblocking(False)
+            with contextlib.suppress(OSError):
+                while True:
+                    visitors.append(own.accept()[0])
+    listener.close()
+    for visitor in visitors:
+        visitor.setblocking(False)
+    return visitors
+
+
+async def _drain(listener: asyncio.Server, server: Server, services: Services, limit_s: float) -> None:
+    """Let in who has connected, let running answers end, cut the rest, and book everything."""
+    for visitor in shut(listener):
+        with contextlib.suppress(OSError):  # it has left again
+            await asyncio.get_running_loop().connect_accepted_socket(server, visitor)
     server.pre_shutdown()
-    end = time.monotonic() + limit_s
-    while services.in_flight and time.monotonic() < end:  # noqa: ASYNC110  a counter is cheaper than an event a request
+    began = time.monotonic()
+    while (waited_s := time.monotonic() - began) < limit_s:
+        if not services.in_flight and not (server.expects and waited_s < FIRST_WORDS_S):
+            break
         await asyncio.sleep(0.02)
     if services.in_flight:
         log.warning("%d answers did not end within %g s and are cut", services.in_flight, limit_s)
@@ -507,11 +539,12 @@ async def _drain(server: Server, services: Services, limit_s: float) -> None:
     await services.drain()
 
 
-def _raise_descriptor_limit() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+async def _preflight(_services: Services, incoming: Incoming) -> web.Response:
+    return web.Response(status=204, headers=preflight(incoming.http.headers))
+
+
+PREFLIGHT: Final = Route("*", "(preflight)", _preflight, "open")
+"""What a browser asks before a page of an origin that may. It sends no key, and is told of no path."""
 
 
 class App:
@@ -526,24 +559,30 @@ class App:
         started = time.perf_counter()
         services = self._services
         request_id = new_id()
+        REQUEST_ID.set(request_id)
         services.in_flight += 1
-        path, status, metered = "(none)", 499, Metered()
+        path, status, metered, queued_s = "(none)", 499, Metered(), 0.0
         foreword = request.foreword if isinstance(request, Request) else None
         opened = foreword.opened if isinstance(foreword, Opening) else None
         if opened is not None:
             request_id, started, metered = opened.exchange.id, opened.started, opened.metered
+            REQUEST_ID.set(request_id)
         response: web.StreamResponse | None = None
         try:
             check_framing(request)
             services.hosts.check(request.headers)
-            route, parameter = self._table.find(request.method, request.rel_url.raw_path)
+            route, parameter = self._route(request)
             path = route.path
+            self._check_connection(request, route)
             identity = await self._admitted(request, route)
             check_endpoint(identity, path.replace("{}", parameter))
+            if opened is None and services.door.crowded(services.in_flight) and route.counts(request.method):
+                queued_s = await services.door.enter(identity.tenant, services.in_flight)
             if opened is None:
                 metered = Metered(services.keyring.meters(identity) if route.counts(request.method) else ())
-            client_id = _safe_id(request.headers.get("x-request-id"))
+            client_id = _safe_id(request.headers.get("x-request-id"), services.limits.request_id_chars)
             incoming = Incoming(request, route, parameter, request_id, started, identity, client_id, metered, foreword)
+            incoming.queued_s = queued_s
             response = await route.handler(services, incoming)
             status = response.status
             if not response.prepared:
@@ -559,7 +598,7 @@ class App:
             metered.close(free=response is not None and _is_free(response))
             if opened is not None:
                 close_opened(services, opened)
-            services.in_flight -= 1
+            services.leave()
             services.answered[path, status] += 1
         if services.draining and not response.prepared:
             response.force_close()  # the next request on this connection would find nobody
@@ -567,6 +606,20 @@ class App:
         if status >= 400 and (old or (request.can_read_body and not request.content.at_eof())):
             response.force_close()  # what is left of the body must not be taken for the next request
         return response
+
+    def _route(self, request: BaseRequest) -> tuple[Route, str]:
+        """The route of *request*, and what its path has in the place of `{}`. Raises Refused: there is none."""
+        pages = self._services.hosts.pages
+        if isinstance(request, Request) and "Origin" in request.headers:
+            request.told = pages.told(request.headers)
+        if request.method == "OPTIONS" and pages.ask_first(request.headers):
+            return PREFLIGHT, ""
+        return self._table.find(request.method, request.rel_url.raw_path)
+
+    def _check_connection(self, request: BaseRequest, route: Route) -> None:
+        """Raises Refused: 503 for a connection too many, unless it asks whether the process lives."""
+        if isinstance(request, Request) and request.surplus and route.access != "open":
+            raise self._services.door.no_connection()
 
     async def _admitted(self, request: BaseRequest, route: Route) -> Identity:
         """Who sends *request*. Raises Refused as `Gate.admit` does, and 429 where many wrong keys have come from."""
@@ -587,7 +640,7 @@ def _refusal(error: Refused | BadRequest | StorageError, request: BaseRequest, r
         case Refused():
             failure, headers = error.failure, error.headers
         case BadRequest():
-            failure = Failure("invalid_request", error.message, 400, code=error.code, param=error.param)
+            failure = failure_of(error)
         case StorageError():
             failure = Failure("overloaded", str(error), 503, "storage_unavailable")
     return failure_response(failure, request_id, headers, dialect_of(request.rel_url.raw_path, request.headers))
@@ -598,5 +651,5 @@ def _is_free(response: web.StreamResponse) -> bool:
     return response.status >= 400 or response.headers.get("x-modelport-cache") == "hit"
 
 
-def _safe_id(given: str | None) -> str | None:
-    return given if given and SAFE_ID.fullmatch(given) else None
+def _safe_id(given: str | None, most: int) -> str | None:
+    return given if given and len(given) <= most and SAFE_ID.fullmatch(given) else None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.controls import Controls
+from proxy.threads import THREAD_BYTES
 from translators.codec import dumps
 from translators.dialect import ClientDialect, ReplyTo, StreamRenderer
 from translators.neutral import Request, Response
@@ -39,6 +40,11 @@ class Asked:
     stream_type: str = EVENT_STREAM
     memory: Memory | None = None
     """What is to be remembered, of a dialect whose servers remember."""
+
+    @property
+    def large(self) -> bool:
+        """Whether what looks at all of it belongs in a thread."""
+        return len(self.raw) > THREAD_BYTES
 
     def whole(self, response: Response) -> bytes:
         """*response* as the client wants a whole answer."""

@@ -168,7 +168,7 @@ class Asker:
             attempt.sent, attempt.streams = True, prepared.stream
             answer = await committed.enter(sending)
             attempt.http_status = answer.status
-            attempt.heard(answer.headers)
+            attempt.heard(answer.headers, answer.connect_s)
             committed.headers = self._exchange.vendor_headers = rate_limit_headers(answer.headers, self._clean_text)
             await self._receive(answer, prepared, committed, attempt, deadline)
             if committed.live is None:

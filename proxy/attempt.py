@@ -21,7 +21,7 @@ from proxy.config.model import StructuredSettings
 from proxy.conforming import Judged, asked_again, judged, mended, must_be_checked, not_fitting, unshown
 from proxy.continuing import Sequel, followed
 from proxy.controls import LossMode
-from proxy.errors import Refused, refused
+from proxy.errors import Refused, failure_of, refused
 from proxy.exchange import Attempt, Books
 from proxy.healing import Healer, Treatment
 from proxy.media import Fetch, Fetched
@@ -123,7 +123,7 @@ class Attempter:
         try:
             prepared = await self._prepared(target, deadline, treatment)
         except (BadRequest, Refused) as error:
-            raise Unfit(_failure(error)) from error
+            raise Unfit(failure_of(error)) from error
         while True:
             question = _Question(self._asked.request, treatment.recalled)
             try:
@@ -158,7 +158,7 @@ class Attempter:
                 prepared = await self._prepared(target, deadline, treatment)
             except (BadRequest, Refused) as error:
                 treatment.failed()
-                raise Unfit(_failure(error), failure) from error
+                raise Unfit(failure_of(error), failure) from error
             if prepared.sent != refused_one.sent:
                 return prepared
         if self._asked.memory is None and treatment.may_render(failure, refused_one):
@@ -310,7 +310,7 @@ class Attempter:
                 committed.attempts[-1].has_ended(committed.attempts[-1].usage)
                 more = await self._asker.ask(prepared, key, deadline)
             except (AttemptFailed, BadRequest, Refused, LedgerUnavailable) as error:
-                sequel.failed(_failure(error))
+                sequel.failed(failure_of(error))
                 break
             if more.response is None:
                 raise AssertionError("what is asked for in one piece comes in one piece")
@@ -340,7 +340,7 @@ class Attempter:
             sequel.came(prepared.losses)
             return Relayed(live.held, ())
         except (AttemptFailed, BadRequest, Refused, LedgerUnavailable) as error:
-            sequel.failed(_failure(error))
+            sequel.failed(failure_of(error))
             return wire.release()
         finally:
             self._say(committed, sequel.notes)
@@ -408,13 +408,3 @@ def _of_one_call(failure: Failure, prepared: Prepared) -> Failure:
     if prepared.fan_out < 2:
         return failure
     return replace(failure, message=f"{failure.message} (one of {prepared.fan_out} calls, one for each choice)")
-
-
-def _failure(error: AttemptFailed | BadRequest | Refused | LedgerUnavailable) -> Failure:
-    match error:
-        case AttemptFailed() | Refused():
-            return error.failure
-        case BadRequest():
-            return Failure("invalid_request", error.message, 400, code=error.code, param=error.param)
-        case LedgerUnavailable():
-            return Failure("overloaded", str(error), 503)

@@ -66,7 +66,10 @@ class Gate:
         """
         if access == "open":
             return ANONYMOUS
-        presented = presented_key(headers) or in_query
+        return self.let_in(presented_key(headers) or in_query, access, signer)
+
+    def let_in(self, presented: str | None, access: Access, signer: Entry | None = None) -> Identity:
+        """The same for whoever knows which key was *presented*, if any."""
         if self._is_master(presented):
             return MASTER_IDENTITY
         entry = signer or self._find(presented)

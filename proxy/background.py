@@ -19,7 +19,7 @@ from aiohttp import web
 
 from proxy.asked import Asked
 from proxy.chain import resolve
-from proxy.errors import Refused, refused
+from proxy.errors import Refused, failure_of, refused
 from proxy.ingress.json import json_response
 from proxy.memory import Memory
 from proxy.pipeline import answer
@@ -81,7 +81,7 @@ class _Work:
         try:
             await self._while_running(task)
         finally:
-            self._services.in_flight -= 1
+            self._services.leave()
 
     async def _while_running(self, task: asyncio.Task[None]) -> None:
         stop_at: float | None = None
@@ -100,10 +100,8 @@ class _Work:
             if not await self._memory.responses.set_status(self._memory.tenant, self._id, "in_progress"):
                 return  # cancelled before it began
             await answer(self._services, self._incoming, self._asked)
-        except Refused as error:
-            await self._end(error.failure)
-        except BadRequest as error:
-            await self._end(Failure("invalid_request", error.message, 400, error.code, error.param))
+        except (Refused, BadRequest) as error:
+            await self._end(failure_of(error))
         except StorageError as error:
             await self._end(Failure("overloaded", str(error), 503, "storage_unavailable"))
         except Exception:

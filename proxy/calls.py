@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from proxy.asking import MAX_ERROR_BYTES
-from proxy.backends.backend import MAX_ANSWER_BYTES, BackendError, Call, Operation
+from proxy.backends.backend import BackendError, Call, Operation
 from proxy.exchange import Attempt, Exchange, rate_limit_headers
 from proxy.setup import Key, Setup
 from routing.errors import AttemptFailed
@@ -26,7 +26,7 @@ class Short:
     body: bytes
     parse_error: ParseError
     headers: Mapping[str, str] = field(default_factory=dict)
-    max_answer_bytes: int = MAX_ANSWER_BYTES
+    max_answer_bytes: int | None = None
 
 
 async def call(
@@ -61,7 +61,7 @@ async def call(
     try:
         async with setup.backends[target.provider].send(asked) as answer:
             attempt.http_status = answer.status
-            attempt.heard(answer.headers)
+            attempt.heard(answer.headers, answer.connect_s)
             exchange.vendor_headers = rate_limit_headers(answer.headers, setup.redactor.clean)
             raw = await answer.read()
             if answer.status >= 400:

@@ -19,6 +19,7 @@ from proxy.server import Incoming
 from proxy.services import Services
 from proxy.stored import Land, Stored, storable
 from proxy.whole import summed
+from routing.breaker import CLIENTS_DEADLINE
 from storage.errors import LedgerUnavailable
 from translators.assemble import replay
 from translators.dialects import SPOKEN
@@ -42,7 +43,7 @@ async def booked(
     """
     await services.account(exchange, committed, response)
     services.remember(tenant, request, response, committed.prepared)
-    exchange.answer = response
+    exchange.answer, exchange.on_ended = response, services.endings.ended
     await exchange.settle("ok")
 
 
@@ -152,14 +153,21 @@ class Delivery:
 
     async def _relay(self, stream: web.StreamResponse, live: Live, deadline: float) -> None:
         """Everything up to the closing frames, or a failure's."""
+        unread = True
         try:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                 if live.held:
                     await stream.write(live.held)
+                unread = False
                 async for frames in live.frames():
+                    unread = True
                     await stream.write(frames)
+                    unread = False
         except TimeoutError:
-            live.fail(Failure("timeout", "the answer did not end in time", 504, "upstream_timeout"))
+            if unread:  # of the target that says nothing
+                live.fail(Failure("timeout", "the answer was not read in time", 504, CLIENTS_DEADLINE))
+            else:
+                live.fail(Failure("timeout", "the answer did not end in time", 504, "upstream_timeout"))
 
 
 def counted(committed: Committed, response: Response) -> Response:

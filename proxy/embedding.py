@@ -25,10 +25,9 @@ from proxy.calls import Short, call
 from proxy.chain import first_answer, resolve, time_allowed_s
 from proxy.controls import Controls, LossMode
 from proxy.delivery import WHOLE_HEADERS
-from proxy.errors import Refused, refused
+from proxy.errors import Refused, failure_of, refused
 from proxy.exchange import Attempt, Exchange
 from proxy.identity import Identity
-from proxy.ingress.questions import THREAD_BYTES
 from proxy.opening import Matter, new_exchange
 from proxy.ordering import Wish, in_order
 from proxy.prepare import refuse_losses
@@ -38,7 +37,9 @@ from proxy.server import Incoming
 from proxy.services import Services
 from proxy.setup import Caching, Key, Setup
 from proxy.stored import Land, Stored
-from routing.errors import AttemptFailed
+from proxy.threads import THREAD_BYTES, threaded
+from proxy.vendor_headers import ACCOUNT, understood, with_query
+from routing.errors import AttemptFailed, Unfit
 from routing.targets import Route, Target
 from storage.cache import cache_key
 from storage.errors import LedgerUnavailable
@@ -69,6 +70,8 @@ from translators.tokens import estimate_text
 
 LARGEST_ANSWER: Final = 256 * 1024 * 1024
 """2048 vectors of 3072 numbers take about 110 MiB as text."""
+CLIENT: Final = "openai_chat"
+"""Whose embeddings dialect the clients speak."""
 DIALECT: Final = "embeddings"
 """How the ledger calls these exchanges."""
 SIDE_BY_SIDE: Final = 4
@@ -89,6 +92,10 @@ class Wanted:
     body: Mapping[str, Any]
     request: EmbeddingRequest
     controls: Controls
+    forward: Mapping[str, str] = field(default_factory=dict)
+    """Headers that a server of OpenAI's dialect is sent as they came."""
+    query: str = ""
+    """What such a server's address gets behind its path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +174,7 @@ async def _ask(errand: Errand, land: Land | None = None) -> web.StreamResponse:
     except (Refused, BadRequest) as error:
         if exchange.attempts:
             await services.account_left(exchange, None)
-            await exchange.settle("failed", _as_failure(error))
+            await exchange.settle("failed", failure_of(error))
         raise
     finally:
         if exchange.attempts and not exchange.settled:
@@ -185,12 +192,6 @@ def _response(payload: bytes, exchange: Exchange) -> web.Response:
     return web.Response(
         body=payload, headers={**WHOLE_HEADERS, **exchange.vendor_headers, **exchange.headers(final=True)}
     )
-
-
-def _as_failure(error: Refused | BadRequest) -> Failure:
-    if isinstance(error, Refused):
-        return error.failure
-    return Failure("invalid_request", error.message, 400, code=error.code, param=error.param)
 
 
 async def _order(errand: Errand) -> list[Target]:
@@ -247,6 +248,7 @@ class _Place:
     embedder: Embedder
     rules: EmbeddingRules
     path: str
+    headers: Mapping[str, str]
     key: Key | None
     deadline: float
 
@@ -263,22 +265,39 @@ class Asking:
 
         Raises:
             AttemptFailed: it gave no answer.
-            Refused, BadRequest: the request cannot be put to it, or a loss that the client refuses.
+            Unfit: the request cannot be put to it, or not without a loss that the client refuses.
             LedgerUnavailable: a call could not be booked, so it was not made.
         """
-        spec = self.errand.setup.specs[target.provider]
-        way = spec.embeddings
-        embedder, rules = EMBEDDERS[way.dialect], EmbeddingRules(**way.rules)
-        path = way.base_url + (way.path or embedder.PATH).replace("{model}", quote(target.model, safe=""))
-        place = _Place(target, spec, embedder, rules, path, key, deadline)
+        place, before = self._place(target, key, deadline), len(self.exchange.attempts)
         try:
             async with asyncio.timeout(max(0.001, deadline - time.monotonic())):
-                if way.dialect == "openai_chat" and can_relay(self.errand.wanted.request, rules):
+                if place.embedder is EMBEDDERS[CLIENT] and can_relay(self.errand.wanted.request, place.rules):
                     return await self._relayed(place)
                 return await self._rendered(place)
         except TimeoutError as error:
             late = Failure("timeout", "the answer did not end in time", 504)
             raise AttemptFailed(self.exchange.judged(late)) from error
+        except (BadRequest, Refused) as error:
+            asked, failure = self.exchange.attempts[before:], failure_of(error)
+            for made in asked:
+                made.has_ended(made.usage)
+            raise Unfit(failure, failure if asked else None) from error
+
+    def _place(self, target: Target, key: Key | None, deadline: float) -> _Place:
+        spec, wanted = self.errand.setup.specs[target.provider], self.errand.wanted
+        way = spec.embeddings
+        embedder = EMBEDDERS[way.dialect]
+        path = way.base_url + (way.path or embedder.PATH).replace("{model}", quote(target.model, safe=""))
+        return _Place(
+            target,
+            spec,
+            embedder,
+            EmbeddingRules(**way.rules),
+            with_query(path, wanted.query if way.dialect == CLIENT else ""),
+            understood(wanted.forward, spec, (way.dialect,)),
+            key,
+            deadline,
+        )
 
     async def _relayed(self, place: _Place) -> Answered:
         """The client's bytes to the server, and the server's back."""
@@ -353,7 +372,9 @@ class Asking:
             at += batch.inputs
 
     async def _call(self, place: _Place, body: bytes) -> tuple[bytes, Attempt]:
-        short = Short("embed", place.path, body, place.embedder.parse_error, max_answer_bytes=LARGEST_ANSWER)
+        short = Short(
+            "embed", place.path, body, place.embedder.parse_error, place.headers, max_answer_bytes=LARGEST_ANSWER
+        )
         return await call(self.errand.setup, self.exchange, place.target, place.key, place.deadline, short=short)
 
     async def _read(self, place: _Place, made: Attempt, raw: bytes, read: Callable[..., T], *arguments: Any) -> T:
@@ -408,11 +429,6 @@ def counted(inputs: Iterable[Input], model: str) -> int:
     return sum(estimate_text(item, model).tokens if isinstance(item, str) else weight_of(item) for item in inputs)
 
 
-async def threaded(large: bool, work: Callable[..., T], *arguments: Any) -> T:
-    """What *work* gives, from a thread when it is *large*, so that the other requests need not wait for it."""
-    return await asyncio.to_thread(work, *arguments) if large else work(*arguments)
-
-
 # --- the cache -----------------------------------------------------------------------------------
 
 
@@ -424,12 +440,13 @@ def cache_key_of(setup: Setup, route: Route, identity: Identity, wanted: Wanted)
     controls = wanted.controls
     asked = {name: value for name, value in wanted.body.items() if name not in PROXY_FIELDS and value is not None}
     asked["encoding_format"] = wanted.request.encoding_format or "float"
+    told = {DIALECT: asked, **{name: value for name, value in wanted.forward.items() if name in ACCOUNT}}
     if controls.idempotency_key is not None:
-        return cache_key(identity.tenant, route.name, {DIALECT: asked, "idempotency_key": controls.idempotency_key})
+        return cache_key(identity.tenant, route.name, {**told, "idempotency_key": controls.idempotency_key})
     mode = identity.cache or setup.caching(route.name).mode
     if mode == "off" or not (controls.look_up or controls.store):
         return None
-    return cache_key(identity.tenant, route.name, {DIALECT: asked})
+    return cache_key(identity.tenant, route.name, told)
 
 
 def tags_of(controls: Controls, identity: Identity, caching: Caching) -> tuple[str, ...]:

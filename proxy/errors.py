@@ -4,6 +4,7 @@ ProxyError
 ├── Refused             the client gets this answer: a neutral Failure and headers
 │   └── UnknownKey      the key or signature that was sent is nobody's (401)
 └── StartError          the server cannot start: one line that says why and what to do
+    └── NobodyGetsIn    because of its configuration: keys are required, and there is none
 
 `for_client` keeps two things apart: what the client did wrong keeps its status, what went wrong between us and the
 provider is a 502, 503 or 504 and never the client's fault (DESIGN section 3, FAULTS section 3.3).
@@ -18,7 +19,10 @@ from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote
 
+from routing.errors import AttemptFailed
+from storage.errors import LedgerUnavailable
 from translators.codec import dumps_text, loads
+from translators.errors import BadRequest
 from translators.neutral import ErrorKind, Failure
 
 MAX_MESSAGE: Final = 2000
@@ -47,6 +51,10 @@ class UnknownKey(Refused):
 
 class StartError(ProxyError):
     """The server cannot start."""
+
+
+class NobodyGetsIn(StartError):
+    """Keys are required, and there is none that could make others."""
 
 
 def refused(
@@ -78,6 +86,17 @@ _UPSTREAM: Final[Mapping[ErrorKind, tuple[int, str | None]]] = {
 _KEPT_STATUSES: Final = frozenset({400, 404, 413, 422})
 _PASSING_STATUSES: Final = frozenset({408, 409, 425})
 """Client-error statuses that pass by themselves: the client has done nothing wrong."""
+
+
+def failure_of(error: Refused | BadRequest | AttemptFailed | LedgerUnavailable) -> Failure:
+    """What ended a request or an attempt, as the failure that it is told as."""
+    match error:
+        case AttemptFailed() | Refused():
+            return error.failure
+        case BadRequest():
+            return Failure("invalid_request", error.message, 400, code=error.code, param=error.param)
+        case LedgerUnavailable():
+            return Failure("overloaded", str(error), 503, "ledger_unavailable")
 
 
 def for_client(failure: Failure, where: str, redactor: Redactor, final: Set[int] = frozenset()) -> Failure:
@@ -129,8 +148,8 @@ class Redactor:
     )
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        spellings = {spelling for secret in secrets if len(secret) >= 6 for spelling in _spellings(secret)}
-        known = sorted(spellings, key=len, reverse=True)
+        written = {spelling for secret in secrets if len(secret) >= 6 for spelling in spellings(secret)}
+        known = sorted(written, key=len, reverse=True)
         self._known = re.compile("|".join(map(re.escape, known))) if known else None
 
     def clean(self, text: str) -> str:
@@ -142,6 +161,6 @@ class Redactor:
         return self._known.sub("[secret]", text) if self._known else text
 
 
-def _spellings(secret: str) -> set[str]:
+def spellings(secret: str) -> set[str]:
     """*secret* as an error message may quote it: as it is, percent-encoded, in base64."""
     return {secret, quote(secret, safe=""), quote(secret), base64.b64encode(secret.encode()).decode().rstrip("=")}

@@ -43,6 +43,8 @@ class Attempt:
     sent: bool = False
     """Whether the request may have reached the provider, so that it may cost money."""
     http_status: int | None = None
+    connect_s: float | None = None
+    """After how long there was a connection to its server; None: at once."""
     head_ms: float | None = None
     """When the head of its answer came."""
     first_event_ms: float | None = None
@@ -69,8 +71,9 @@ class Attempt:
         if self.admitted is not None:
             self.admitted.place.free()
 
-    def heard(self, headers: Mapping[str, str]) -> None:
-        """The head of its answer came."""
+    def heard(self, headers: Mapping[str, str], connect_s: float | None = None) -> None:
+        """The head of its answer came; see `connect_s`."""
+        self.connect_s = connect_s
         self.head_ms = self.elapsed_ms()
         if self.admitted is not None:
             self.admitted.told(headers)

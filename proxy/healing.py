@@ -18,7 +18,7 @@ from typing import Final
 
 from proxy.prepare import Prepared, wishes
 from routing.catalog import Known, Overlay
-from routing.healing import Lesson, understood
+from routing.healing import Lesson, is_about_headers, understood
 from routing.targets import Target
 from routing.unrelayed import lasting
 from translators.neutral import Failure, Request
@@ -96,7 +96,7 @@ class Treatment:
             self.recalled = dict.fromkeys(keys, _Nobodys())
             return bool(keys)
         known = self.healer.overlay.of(self.target.provider, self.target.model)
-        lesson = understood(failure, self.request, prepared.rules, known.lessons)
+        lesson = understood(failure, self.request, prepared.rules, known.lessons, prepared.headers)
         if lesson is None:
             return False
         self._learn(lesson, failure, prepared)
@@ -105,7 +105,7 @@ class Treatment:
     def may_render(self, failure: Failure, prepared: Prepared) -> bool:
         """Whether the client's bytes were refused, so that the target may be sent what its rules make of them."""
         refused = failure.kind == "invalid_request" and failure.status in {400, 422}
-        if not (refused and self.relays and prepared.verbatim and self.healer.enabled):
+        if not (refused and self.relays and prepared.verbatim and self.healer.enabled) or is_about_headers(failure):
             return False
         self.relays = False
         return True

@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Final
 
 from proxy.backends.backend import Answer, BackendError
@@ -26,6 +27,11 @@ HEARTBEATS: Final = frozenset(
     {b"event: ping", b'data: {"type": "ping"}', b'data: {"type":"ping"}', b"data:", b"data: "}
 )
 """Lines of a stream that say nothing, besides blank ones and comments. (Anthropic pings about every 15 s)"""
+
+
+def of_an_answer(failure: Failure) -> Failure:
+    """*failure* of a call whose answer had begun: its server was reached, what it said cannot be read to its end."""
+    return replace(failure, kind="invalid_response") if failure.kind == "connection" else failure
 
 
 def is_heartbeat(frames: bytes) -> bool:
@@ -136,7 +142,7 @@ class Live:
             try:
                 step = await (self._after_end() if self._ended else self._step())
             except BackendError as error:
-                self.failure, self._ended = error.failure, True
+                self.failure, self._ended = of_an_answer(error.failure), True
                 continue
             if step is None:
                 return

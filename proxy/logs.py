@@ -1,4 +1,9 @@
-"""Logging to standard error: text for people or JSON lines for machines, bounded in length and rate."""
+"""Logging to standard error: text for people or JSON lines for machines, bounded in length and rate.
+
+Every record that is made while a request is answered carries its id, also from tasks and threads that the request
+has started. A record may bring `fields`, by `extra={"fields": {...}}`: members of the JSON object, `name=value` behind
+the text.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,9 @@ import logging
 import re
 import sys
 import time
-from typing import Final
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from typing import Any, Final, Literal, get_args
 
 from typing_extensions import override
 
@@ -14,59 +21,139 @@ from proxy.config.model import LoggingSettings
 from translators.codec import dumps_text
 
 MAX_MESSAGE: Final = 4096
+MARGIN: Final = 1024
+"""Letters beyond it in which a secret may end that begins before."""
 RECORDS_PER_S: Final = 200
+"""Unless the configuration says otherwise."""
+REQUEST_ID: Final[ContextVar[str]] = ContextVar("modelport_request_id", default="")
+"""The id of the request that is being answered; empty outside of any."""
+Level = Literal["debug", "info", "warning", "error"]
+ROOT: Final = "root"
+"""What has the level of all loggers that have none of their own."""
+OURS: Final = ("modelport", "storage", "aiohttp", "asyncio")
+"""How the names of loggers begin by which our code, and what it stands on, says something."""
+LEVELLED: Final = (*OURS, "opentelemetry")
+"""How those begin that there are levels for."""
+QUIET: Final = ("modelport.http", "aiohttp.server")
+"""Loggers of aiohttp's, which quote what clients send."""
+
+_UNPRINTABLE: Final = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff"
+    r"\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+"""What paints a terminal or cannot be encoded; and what turns, hides or breaks the text around it."""
 
 
-_UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+class _Clean(logging.Formatter):
+    """Takes secrets out before anything is cut, so that no half of one is left."""
+
+    def __init__(self, clean: Callable[[str], str] = str) -> None:
+        super().__init__()
+        self._clean = clean
+
+    def message(self, record: logging.LogRecord) -> str:
+        """What it says, as far as that is written."""
+        return self._clean(record.getMessage()[: MAX_MESSAGE + MARGIN])[:MAX_MESSAGE]
+
+    def exception(self, record: logging.LogRecord) -> str:
+        """The end of its traceback; empty where it has none."""
+        text = self.formatException(record.exc_info) if record.exc_info else ""
+        return self._clean(text[-MAX_MESSAGE - MARGIN :])[-MAX_MESSAGE:]
 
 
-class _Text(logging.Formatter):
+class _Text(_Clean):
     """A line for people. Further lines of a message are indented, so that none passes for a record of its own."""
 
     @override
     def format(self, record: logging.LogRecord) -> str:
-        at = self.formatTime(record, "%H:%M:%S")
-        text = f"{at} {record.levelname:<7} {record.name}: {record.getMessage()[:MAX_MESSAGE]}"
-        if record.exc_info:
-            text += "\n" + self.formatException(record.exc_info)[-MAX_MESSAGE:]
+        at, request_id = self.formatTime(record, "%H:%M:%S"), REQUEST_ID.get()
+        where = f"{record.name} {request_id}" if request_id else record.name
+        text = f"{at} {record.levelname:<7} {where}: {self.message(record)}"
+        if fields := _fields(record):
+            told = self._clean(" ".join(f"{name}={_word(value)}" for name, value in fields.items()))
+            text += " " + told[:MAX_MESSAGE]
+        if exception := self.exception(record):
+            text += "\n" + exception
         return _UNPRINTABLE.sub(_escaped, text).replace("\n", "\n    ")
 
 
+def _fields(record: logging.LogRecord) -> Mapping[str, Any]:
+    fields: Mapping[str, Any] = getattr(record, "fields", {})
+    return fields
+
+
+def _word(value: Any) -> str:
+    text = value if isinstance(value, str) else dumps_text(value)
+    return dumps_text(text) if isinstance(value, str) and (" " in text or not text) else text
+
+
 def _escaped(found: re.Match[str]) -> str:
-    return f"\\x{ord(found[0]):02x}"
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
-class _Json(logging.Formatter):
+class _Json(_Clean):
     """One object a line."""
 
     @override
     def format(self, record: logging.LogRecord) -> str:
-        fields = {
+        told = {
             "at": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage()[:MAX_MESSAGE],
+            "message": self.message(record),
         }
-        if record.exc_info:
-            fields["exception"] = self.formatException(record.exc_info)[-MAX_MESSAGE:]
-        return dumps_text({name: _UNPRINTABLE.sub(_escaped, text) for name, text in fields.items()})
+        if request_id := REQUEST_ID.get():
+            told["request_id"] = request_id
+        if exception := self.exception(record):
+            told["exception"] = exception
+        return dumps_text({**self._printable(_fields(record)), **self._printable(told)})
+
+    def _printable(self, value: Any) -> Any:
+        """*value*, JSON, without secrets, and with texts that any terminal may show."""
+        match value:
+            case str():
+                return _UNPRINTABLE.sub(_escaped, self._clean(value))
+            case Mapping():
+                return {name: self._printable(each) for name, each in value.items()}
+            case list() | tuple():
+                return [self._printable(each) for each in value]
+            case _:
+                return value
 
 
-class _Rate(logging.Filter):
-    """Drops what comes faster than RECORDS_PER_S; a log must not fill the disk or stop the loop."""
+class _Stream(logging.StreamHandler[Any]):
+    """Standard error, without what comes faster than *per_s* records: a log must not fill the disk or stop the loop.
 
-    def __init__(self) -> None:
-        super().__init__()
+    The first record of the next second says how many are missing. *dropped* counts them all.
+    """
+
+    def __init__(self, dropped: int, now: Callable[[], float], per_s: int) -> None:
+        super().__init__(sys.stderr)
+        self.dropped = dropped
+        self._now = now
+        self._per_s = per_s
         self._second = 0
         self._count = 0
 
     @override
-    def filter(self, record: logging.LogRecord) -> bool:
-        second = int(time.monotonic())
+    def emit(self, record: logging.LogRecord) -> None:
+        second = int(self._now())
         if second != self._second:
+            missing = self._count - self._per_s
             self._second, self._count = second, 0
+            if missing > 0:
+                super().emit(_dropped(missing, self._per_s))
         self._count += 1
-        return self._count <= RECORDS_PER_S
+        if self._count > self._per_s:
+            self.dropped += 1
+            return
+        super().emit(record)
+
+
+def _dropped(missing: int, per_s: int) -> logging.LogRecord:
+    told = f"{missing} log records were dropped: more than {per_s} came in a second"
+    return logging.LogRecord("modelport.logs", logging.WARNING, "", 0, told, None, None)
 
 
 class _NoRequestLines(logging.Filter):
@@ -77,14 +164,60 @@ class _NoRequestLines(logging.Filter):
         return False
 
 
-def configure_logging(settings: LoggingSettings) -> None:
-    """Set the one handler up; may be called again."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Json() if settings.format == "json" else _Text())
-    handler.addFilter(_Rate())
+def configure_logging(
+    settings: LoggingSettings, now: Callable[[], float] = time.monotonic, clean: Callable[[str], str] = str
+) -> None:
+    """Set the one handler up; may be called again. Levels that were chosen at run time stay.
+
+    *now* is monotonic; *clean* takes secrets out of whatever is written.
+    """
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    handler = _Stream(dropped_records(), now, settings.records_per_s)
+    handler.setFormatter(_Json(clean) if settings.format == "json" else _Text(clean))
+    root.handlers[:] = [handler, *(each for each in root.handlers if isinstance(each, Listener))]
     root.setLevel(settings.level.upper())
-    for name in ("modelport.http", "aiohttp.server"):
-        logger = logging.getLogger(name)
-        logger.filters[:] = [_NoRequestLines()]
+    for name in QUIET:
+        logging.getLogger(name).filters[:] = [_NoRequestLines()]
+
+
+class Listener(logging.Handler):
+    """A handler that `configure_logging` leaves where it is. Whoever adds it removes it."""
+
+
+def dropped_records() -> int:
+    """Records that were not written since the start, as too many came at once."""
+    return sum(each.dropped for each in logging.getLogger().handlers if isinstance(each, _Stream))
+
+
+# --- levels at run time
+
+
+class UnknownLogger(LookupError):
+    """There is no logger of that name; the message names those that there are."""
+
+
+def level_of(name: str) -> Level | None:
+    """The level of its own that the logger *name* has. Raises UnknownLogger."""
+    chosen = _logger(name).level
+    return next((level for level in get_args(Level) if logging.getLevelName(level.upper()) == chosen), None)
+
+
+def choose_level(name: str, level: Level | None) -> None:
+    """Let the logger *name*, and those below it, write from *level* on; None: as the one above. Raises UnknownLogger.
+
+    It holds until another is chosen or the process ends; that of ROOT until the configuration is read again.
+    """
+    _logger(name).setLevel(logging.NOTSET if level is None else level.upper())
+
+
+def loggers() -> list[str]:
+    """The names that there are levels for."""
+    known = logging.root.manager.loggerDict.items()
+    ours = {name for name, each in known if isinstance(each, logging.Logger) and name.partition(".")[0] in LEVELLED}
+    return [ROOT, *sorted(ours.difference(QUIET))]
+
+
+def _logger(name: str) -> logging.Logger:
+    if name not in loggers():
+        raise UnknownLogger(f"no logger is called {name[:80]!r}; there are {', '.join(loggers())}")
+    return logging.getLogger(None if name == ROOT else name)

@@ -7,7 +7,7 @@ A fetch that fails is a 400 that names the part; nothing is left out in silence.
 
 No server is ever sent the address of a local file, and one that fetches nothing (`Rules.image_urls`,
 `Rules.file_urls`) is sent no address at all, whatever the kind of part or the dialect: what cannot be fetched for it
-is refused.
+is refused, and so is a tool whose server it would call (`server_url` of `mcp`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from proxy.backends.inflate import BadEncoding, Inflater
 from proxy.errors import refused
 from proxy.file_types import UNDECLARED, is_page, marked, type_of
 from proxy.late_tls import late_context
-from translators.addresses import addresses, is_local_file
+from translators.addresses import addresses, is_local_file, tool_addresses
 from translators.dialect import Rules
 from translators.losses import placed, result_placed
 from translators.neutral import Audio, Document, Image, Message, Opaque, Part, Request, Source, ToolResult
@@ -324,8 +324,15 @@ def refuse_addresses(request: Request, rules: Rules, dialect: str) -> None:
     """Checks what is left of addresses in *request* once `inline_remote` is done, for a server of *dialect*.
 
     Raises:
-        Refused: 400 naming the part: it holds the address of a local file, or any for a server that fetches nothing.
+        Refused: 400 naming the part or the tool's field: it holds the address of a local file, or any for a server that
+            fetches nothing.
     """
+    for place, address in tool_addresses(request, dialect):
+        if is_local_file(address) or not (rules.image_urls or rules.file_urls):
+            told = f"{place}: the target is sent no address to call, as it is a server of one's own"
+            if is_local_file(address):
+                told = f"{place}: expected an http or https URL, found the address of a local file"
+            raise refused(400, told, param=place, code="invalid_tool_url")
     for index, message in enumerate(request.messages):
         if any(isinstance(part, _CARRIERS) for part in message.parts):
             _refuse_addresses(placed(message, index, request.dialect), request.dialect, rules, dialect)

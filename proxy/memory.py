@@ -11,7 +11,6 @@ the master key: the provider's account is one for all keys, and nobody is to go 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from proxy.errors import Refused, refused
 from proxy.past import Past, Reference, continued, is_kept, past_of, references_in, referred, resolved
+from proxy.threads import THREAD_BYTES, threaded
 from routing.targets import Target
 from storage.errors import StorageError
 from storage.responses import Responses, ResponseStatus, StoredResponse
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("modelport")
 
 DIALECT: Final = "openai_responses"
-THREAD_BYTES: Final = 256 * 1024
-"""A longer conversation is read in a thread, so that the others do not wait for it."""
 _ENDS: Final[Mapping[str, ResponseStatus]] = {"completed": "completed", "incomplete": "incomplete"}
 _LAST_EVENTS: Final = frozenset({"response.completed", "response.incomplete"})
 
@@ -310,7 +308,7 @@ async def remembered(
         created=asked.created,
     )
     size = sum(len(link.input) + len(link.output) for link in past.links) if past else 0
-    request = await asyncio.to_thread(_in_full, memory) if size > THREAD_BYTES else _in_full(memory)
+    request = await threaded(size > THREAD_BYTES, _in_full, memory)
     told = asked.body if reads else {**asked.body, "store": False}  # which answers repeat
     return replace(asked, body=told, request=request, memory=memory)
 

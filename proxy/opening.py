@@ -50,7 +50,7 @@ def new_exchange(
     if cache != "hit":
         incoming.metered.reserve(matter.load)
     deadline = time.monotonic() + time_allowed_s(setup, route, matter.controls)
-    return Exchange(
+    exchange = Exchange(
         services.ledger,
         id=incoming.id,
         started=incoming.started,
@@ -69,6 +69,11 @@ def new_exchange(
         spending=_spending(services, setup, incoming, route, matter),
         admission=Admission(setup.gates, setup.rings, incoming.identity.key_id or "", matter.load, deadline),
     )
+    exchange.on_ended = services.endings.ended
+    exchange.queued_s = incoming.queued_s
+    if services.endings.telemetry is not None:
+        exchange.trace_parent = incoming.http.headers.get("traceparent")
+    return exchange
 
 
 def _spending(services: Services, setup: Setup, incoming: Incoming, route: Route, matter: Matter) -> Spending | None:

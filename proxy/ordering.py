@@ -66,7 +66,7 @@ class Measured:
 class Wish:
     """One request to a route, and whose it is. *strict*: losses are refused.
 
-    *quality* is how much quality counts beside cost, None as the route has it.
+    *quality* is how much quality counts beside cost, None as the route has it. *large*: it is measured in a thread.
     """
 
     route: Route
@@ -74,6 +74,7 @@ class Wish:
     identity: Identity
     strict: bool = False
     quality: float | None = None
+    large: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,8 @@ async def plan(services: Services, setup: Setup, wish: Wish, rng: Random | None 
         Refused: nobody on the route can take the request.
     """
     measured = Measured(wish.request, wish.identity.tenant)
+    if wish.large:
+        await asyncio.to_thread(lambda: measured.tokens)
     found = await examined(setup, wish, measured)
     groups = ranks(found, strict=wish.strict)
     if not groups:

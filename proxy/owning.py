@@ -13,7 +13,6 @@ The master key reaches everything. Without keys nobody is told from anybody, and
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -25,6 +24,7 @@ from proxy.errors import Refused, refused
 from proxy.identity import Identity
 from proxy.server import Incoming
 from proxy.services import Services
+from proxy.threads import THREAD_BYTES, threaded
 from translators.codec import JsonError, dumps, loads, loads_object
 
 KEPT: Final = frozenset(
@@ -75,7 +75,6 @@ _TEXTS: Final = frozenset(
 _CURSORS: Final = frozenset({"after", "before", "after_id", "before_id"})
 MOST_CLAIMED: Final = 1000
 MOST_NAMED: Final = 10_000
-THREAD_BYTES: Final = 256 * 1024
 
 
 def sees_all(services: Services, identity: Identity) -> bool:
@@ -263,9 +262,7 @@ def _may_name(raw: bytes) -> bool:
 
 
 async def _named(raw: bytes) -> list[str]:
-    if len(raw) > THREAD_BYTES:
-        return await asyncio.to_thread(_named_in, raw)
-    return _named_in(raw)
+    return await threaded(len(raw) > THREAD_BYTES, _named_in, raw)
 
 
 def _named_in(raw: bytes) -> list[str]:

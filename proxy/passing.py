@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -37,7 +38,10 @@ from proxy.scopes import check_account, check_scope
 from proxy.server import Incoming, read_body
 from proxy.services import Services
 from proxy.setup import Key, Setup
+from proxy.sizes import check_model
 from proxy.spelling import PASSED_ON, check_names
+from proxy.threads import THREAD_BYTES, threaded
+from proxy.veil import Veil
 from proxy.vendor_headers import all_vendor_headers, understood, vendor_query, with_query
 from routing.errors import AttemptFailed
 from routing.pricing import usage_of_raw
@@ -54,12 +58,9 @@ log = logging.getLogger("modelport")
 DIALECT: Final = "passthrough"
 """How the ledger calls these exchanges."""
 PROVIDER_HEADER: Final = "x-modelport-provider"
-BODY_S: Final = 60.0
 UPLOAD_S: Final = 600.0
 OVERLAP: Final = 128 * 1024
 """A field of a form is shorter; so much is looked at again when the next piece has come."""
-THREAD_BYTES: Final = 256 * 1024
-"""A longer answer is parsed in a thread."""
 USAGE_BYTES: Final = 8 * 1024 * 1024
 """Of a JSON answer, to read its usage from; a larger one is booked without."""
 HEAD_BYTES: Final = 64
@@ -186,6 +187,8 @@ class Passing:
     answer: Answer
     attempt: Attempt
     stack: AsyncExitStack
+    secrets: tuple[str, ...] = ()
+    """What the provider was told with the request, which it may repeat."""
 
 
 async def pass_on(services: Services, incoming: Incoming) -> web.StreamResponse:
@@ -245,8 +248,9 @@ async def _parcel(services: Services, incoming: Incoming, provider: str | None) 
     scoped = any(scope.models or scope.routes for scope in incoming.identity.scopes)
     kind = request.content_type
     if kind == "application/json" and request.can_read_body:
-        parcel.body = await read_body(request, services.max_body, BODY_S)
-        parcel.fields = _fields(parcel.body, needed=provider is None)
+        parcel.body = await read_body(request, services.max_body)
+        large = len(parcel.body) > THREAD_BYTES
+        parcel.fields = await threaded(large, partial(_fields, parcel.body, needed=provider is None))
         if isinstance(model := parcel.fields.get("model"), str):
             parcel.model = model
             parcel.one_model = path in ONE_MODEL and "models" not in parcel.fields
@@ -255,6 +259,8 @@ async def _parcel(services: Services, incoming: Incoming, provider: str | None) 
     elif request.can_read_body:
         parcel.one_model = await _find_form_model(parcel, incoming, services.max_body) and path in ONE_MODEL
     parcel.one_model = parcel.one_model and "model" not in request.rel_url.query
+    if parcel.model:
+        check_model(parcel.model, services.limits)
     parcel.controls = read_controls(request.headers, {"modelport": parcel.fields.get("modelport")})
     return parcel
 
@@ -454,7 +460,7 @@ class _Attempts:
                 self.setup.backends[spec.name].send(self._call(target, spec, key, deadline))
             )
             attempt.http_status = answer.status
-            attempt.heard(answer.headers)
+            attempt.heard(answer.headers, answer.connect_s)
             self.exchange.vendor_headers = rate_limit_headers(answer.headers, self.setup.redactor.clean)
             if answer.status >= 400:
                 raw = await _beginning(answer, MAX_ERROR_BYTES)
@@ -473,7 +479,7 @@ class _Attempts:
             raise
         self.exchange.target = target
         self.exchange.saw_first_event(attempt)
-        return Passing(answer, attempt, stack)
+        return Passing(answer, attempt, stack, (*([key.secret] if key else ()), *spec.headers.values()))
 
     def _call(self, target: Target, spec: ProviderSpec, key: Key | None, deadline: float) -> Call:
         parcel = self.parcel
@@ -545,7 +551,7 @@ async def _deliver(
     await stream.prepare(incoming.http)
     meter = Meter(answer.headers.get("content-type", ""))
     came = parcel.came = Passed(answer.headers.get("content-type", "")) if parcel.sent else None
-    held = b""
+    held, veil = b"", Veil(passing.secrets, answer.headers.get("content-type", ""))
     status: Status = "ok"
     failure: Failure | None = None
     try:
@@ -555,8 +561,9 @@ async def _deliver(
                 came.add(piece)
             if meter.too_slow(time.monotonic() - exchange.deadline, passing.attempt.elapsed_ms() / 1000):
                 raise BackendError(Failure("timeout", "the answer did not end in time", 504))
-            await stream.write(held + piece[:-1])
-            held = piece[-1:]
+            if safe := veil.over(piece):
+                await stream.write(held + safe[:-1])
+                held = safe[-1:]
     except BackendError as error:
         status, failure = "interrupted", error.failure
     exchange.stream = meter.streams
@@ -571,7 +578,7 @@ async def _deliver(
         raise ConnectionResetError("the answer could not be booked, so its end is not delivered") from error
     if failure is not None:
         raise ConnectionResetError("the provider's answer broke off")  # so that the client sees it break off, too
-    await stream.write_eof(held)
+    await stream.write_eof(held + veil.rest())
     return stream
 
 
@@ -651,9 +658,7 @@ class Meter:
         """The tokens that were told, if any were."""
         if not self._reads or b'"usage"' not in self._seen:
             return None
-        if len(self._seen) > THREAD_BYTES:
-            return await asyncio.to_thread(self._usage)
-        return self._usage()
+        return await threaded(len(self._seen) > THREAD_BYTES, self._usage)
 
     def _usage(self) -> Usage | None:
         texts = [bytes(self._seen)]

@@ -27,7 +27,7 @@ from proxy.caching import keep as store
 from proxy.chain import resolve, time_allowed_s
 from proxy.conforming import unshown
 from proxy.delivery import Delivery
-from proxy.errors import Refused, for_client, refused
+from proxy.errors import Refused, failure_of, for_client, refused
 from proxy.exchange import Books, Exchange
 from proxy.fast.shapes import learn as learn_shape
 from proxy.fast.shapes import opened_by_lane
@@ -48,7 +48,7 @@ from routing.targets import Route
 from storage.errors import LedgerUnavailable, StorageError
 from storage.ledger import CacheUse, Status
 from translators.errors import BadRequest
-from translators.neutral import Failure, Request
+from translators.neutral import Request
 from translators.tokens import estimate_request, family, rough, rough_request
 from translators.vaulted import Found
 
@@ -175,6 +175,7 @@ async def _ask(errand: Errand, land: Land | None = None) -> web.StreamResponse:
     """Ask the route's targets and deliver what the first good one says."""
     opened = opened_by_lane(errand.incoming)
     exchange = opened.exchange if opened else _new_exchange(errand, "miss" if errand.place else "bypass")
+    exchange.on_ended = errand.services.endings.ended
     planned = await _planned(errand)
     tell(planned, exchange)
     committed: Committed | None = None
@@ -187,9 +188,9 @@ async def _ask(errand: Errand, land: Land | None = None) -> web.StreamResponse:
         return await delivery.of_committed(committed)
     except (Refused, BadRequest, LedgerUnavailable) as error:
         if exchange.attempts and not isinstance(error, LedgerUnavailable):
-            await exchange.settle("failed", _as_failure(error))
+            await exchange.settle("failed", failure_of(error))
         if line.stream is not None:
-            return await line.fail(_as_failure(error))
+            return await line.fail(failure_of(error))
         raise
     finally:
         if errand.place and errand.asked.controls.look_up and not errand.renews:
@@ -214,7 +215,14 @@ async def _planned(errand: Errand) -> Plan:
     return await plan(
         errand.services,
         errand.setup,
-        Wish(route, asked.request, errand.incoming.identity, strict=strict, quality=asked.controls.quality),
+        Wish(
+            route,
+            asked.request,
+            errand.incoming.identity,
+            strict=strict,
+            quality=asked.controls.quality,
+            large=asked.large,
+        ),
     )
 
 
@@ -226,7 +234,7 @@ async def _committed(errand: Errand, exchange: Exchange, planned: Plan) -> Commi
     """
     services, setup, route = errand.services, errand.setup, errand.route
     opened = opened_by_lane(errand.incoming)
-    recalled = await services.recalled(errand.incoming.tenant, errand.asked.request)
+    recalled = await services.recalled(errand.incoming.tenant, errand.asked.request, large=errand.asked.large)
     job = Job(
         services,
         setup,
@@ -237,6 +245,7 @@ async def _committed(errand: Errand, exchange: Exchange, planned: Plan) -> Commi
         planned.prefer if opened is None else {**planned.prefer, **opened.begun.key},
         _load(errand.asked.request),
         partial(_attempter, errand, recalled),
+        opened is not None,
         planned.together,
     )
     committed = await RUNNERS.get(route.policy, first)(job)
@@ -314,14 +323,6 @@ def _keeper(errand: Errand, land: Land | None) -> Land:
             store(errand.services, errand.place, stored)
 
     return keep
-
-
-def _as_failure(error: Refused | BadRequest | LedgerUnavailable) -> Failure:
-    if isinstance(error, Refused):
-        return error.failure
-    if isinstance(error, LedgerUnavailable):
-        return Failure("overloaded", str(error), 503, "ledger_unavailable")
-    return Failure("invalid_request", error.message, 400, code=error.code, param=error.param)
 
 
 def _new_exchange(errand: Errand, cache: CacheUse) -> Exchange:

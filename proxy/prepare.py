@@ -12,6 +12,7 @@ from proxy.controls import LossMode
 from proxy.errors import refused
 from proxy.media import Fetch, inline_remote, refuse_addresses
 from proxy.providers import ProviderSpec
+from proxy.threads import threaded
 from proxy.vendor_headers import understood, with_query
 from routing.targets import Target
 from routing.unrelayed import unrelayed
@@ -110,14 +111,15 @@ async def prepare(
         )
         unread, request = taken_off(request, returned, spoken), returned
     way = _Way(asked, target, spec, rules, spoken, asked.request.stream and not whole, remembered, unread)
+    large = asked.large
     if may_relay and request is asked.request and request.dialect == spoken and ids_fit(request):
-        relayed = _relayed(way)
-        unlike = _unlike(way, relayed) if rules.not_relayed and not asked.memory else frozenset()
+        relayed = await threaded(large, _relayed, way)
+        unlike = await threaded(large, _unlike, way, relayed) if rules.not_relayed and not asked.memory else frozenset()
         if not unlike:
             return relayed
         request = await inline_remote(request, rules, fetch)
-        return replace(_rendered(way, request), unlike=unlike)
-    return _rendered(way, request)
+        return replace(await threaded(large, _rendered, way, request), unlike=unlike)
+    return await threaded(large, _rendered, way, request)
 
 
 def _relayed(way: _Way) -> Prepared:
@@ -233,9 +235,13 @@ _IDS: Final[Mapping[str, re.Pattern[str]]] = {
 """Ids of calls as a vendor takes them. Another server's may have come here through a client that changed its model."""
 
 
+_ONCE: Final = frozenset({"anthropic"})
+"""Dialects whose vendors take each id of a call once in a conversation. Some servers number every turn's from 0."""
+
+
 def ids_fit(request: Request) -> bool:
     """Whether the vendor of the client's dialect takes every id of a call in *request* (WIRE 21)."""
-    form = _IDS.get(request.dialect)
+    form, used = _IDS.get(request.dialect), set[str]()
     if form is None:
         return True
     for message in request.messages:
@@ -243,6 +249,10 @@ def ids_fit(request: Request) -> bool:
             match part:
                 case ToolCall(id=name) | ToolResult(call_id=name) if not form.fullmatch(name):
                     return False
+                case ToolCall(id=name) if request.dialect in _ONCE:
+                    if name in used:
+                        return False
+                    used.add(name)
                 case _:
                     continue
     return True

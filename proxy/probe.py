@@ -55,6 +55,7 @@ async def probe(services: Services, spec: ProviderSpec) -> Mapping[str, Any]:
         clean=setup.redactor.clean,
         seen=services.seen,
     )
+    exchange.on_ended = services.endings.ended
     attempter = Attempter(
         asked,
         exchange,

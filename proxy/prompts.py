@@ -20,7 +20,7 @@ from proxy.attempt import Attempter
 from proxy.budgeting import Load
 from proxy.chain import first_answer, resolve
 from proxy.delivery import Delivery
-from proxy.errors import Refused, for_client, refused
+from proxy.errors import Refused, failure_of, for_client, refused
 from proxy.exchange import Attempt, Exchange
 from proxy.opening import Matter, new_exchange
 from proxy.ordering import Wish, in_order
@@ -30,6 +30,7 @@ from proxy.records import of_question
 from proxy.server import Incoming
 from proxy.services import Services, spoken
 from proxy.setup import Key, Setup
+from routing.errors import Unfit
 from routing.targets import Route, Target
 from storage.errors import LedgerUnavailable
 from storage.ledger import Status
@@ -69,7 +70,7 @@ async def answer_each(
         except (Refused, BadRequest) as error:
             if exchange.attempts:
                 await services.account_left(exchange, None)
-                await exchange.settle("failed", _as_failure(error))
+                await exchange.settle("failed", failure_of(error))
             raise
         finally:
             if committed:
@@ -83,12 +84,6 @@ async def answer_each(
 def has_completions(setup: Setup, target: Target) -> bool:
     """Whether *target* takes the client's request as it is."""
     return COMPLETIONS in setup.specs[target.provider].speaks_for(target.model)
-
-
-def _as_failure(error: Refused | BadRequest) -> Failure:
-    if isinstance(error, Refused):
-        return error.failure
-    return Failure("invalid_request", error.message, 400, code=error.code, param=error.param)
 
 
 def _new_exchange(services: Services, setup: Setup, incoming: Incoming, whole: Asked, route: Route) -> Exchange:
@@ -131,22 +126,24 @@ class Asking:
 
         Raises:
             AttemptFailed: it gave no answer to one of them.
-            Refused, BadRequest: the request cannot be put to it.
+            Unfit: the request cannot be put to it.
             LedgerUnavailable: a call could not be booked, so it was not made.
         """
         if has_completions(self.setup, target):
             return await self._attempter(self.whole).attempt(target, key, deadline)
         if self.whole.request.stream:
-            raise refused(
-                400,
+            told = (
                 f"stream: {target.name} has no completions endpoint and streams the answer to one prompt only; "
-                "send the prompts one by one, or without stream",
-                param="stream",
-                code="unsupported_stream",
+                "send the prompts one by one, or without stream"
             )
-        questions = self.each()
+            raise Unfit(Failure("invalid_request", told, 400, "unsupported_stream", "stream"))
+        try:
+            questions = self.each()
+        except BadRequest as error:
+            raise Unfit(failure_of(error)) from error
         if len(questions) > MOST_PROMPTS:
-            raise refused(400, f"prompt: {len(questions)} prompts; {target.name} takes {MOST_PROMPTS}", param="prompt")
+            told = f"prompt: {len(questions)} prompts; {target.name} takes {MOST_PROMPTS}"
+            raise Unfit(Failure("invalid_request", told, 400, param="prompt"))
         return await self._side_by_side(questions, target, key, deadline)
 
     async def _side_by_side(

@@ -70,7 +70,7 @@ class EmbeddingWay:
     """
 
     dialect: str = ""
-    base_url: str = ""
+    base_url: str = field(default="", repr=False)
     path: str = ""
     rules: Mapping[str, Any] = field(default_factory=dict)
 
@@ -88,7 +88,7 @@ class ProviderSpec:
     title: str
     dialect: str
     backend: BackendKind
-    base_url: str = ""
+    base_url: str = field(default="", repr=False)
     auth: str = "none"
     keys: tuple[Secret, ...] = ()
     weights: tuple[int, ...] = ()

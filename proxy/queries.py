@@ -27,7 +27,7 @@ from typing_extensions import override
 from yarl import URL
 
 from proxy.asked import Asked
-from proxy.errors import Refused, refused
+from proxy.errors import Refused, failure_of, refused
 from proxy.keyring import why_not
 from proxy.pipeline import answer
 from proxy.query_desk import QueryDesk
@@ -182,7 +182,7 @@ class Run:
                     task.cancel()
             await self._end()
         finally:
-            self.services.in_flight -= 1
+            self.services.leave()
             self.desk.remove(self)
             if self.wish.mode == "asynchronous":
                 self.desk.let_go(self.tenant)
@@ -201,7 +201,7 @@ class Run:
             self.failure = error.failure
             self.headers = {**self.headers, **{name.lower(): value for name, value in error.headers.items()}}
         except BadRequest as error:
-            self.failure = Failure("invalid_request", error.message, 400, error.code, error.param)
+            self.failure = failure_of(error)
         except StorageError as error:
             self.failure = Failure("overloaded", str(error), 503, "storage_unavailable")
         except ConnectionError:

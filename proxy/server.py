@@ -11,23 +11,28 @@ import ipaddress
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http import HttpVersion10, HttpVersion11, RawRequestMessage
-from aiohttp.streams import StreamReader
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.http import HttpVersion, HttpVersion10, HttpVersion11, RawRequestMessage
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
 from aiohttp.web_request import BaseRequest
 from typing_extensions import override
 
+from proxy.config.model import BoundSettings
 from proxy.envelopes import dialect_of, failure_response
-from proxy.errors import refused
+from proxy.errors import Refused, refused
 from proxy.identity import ANONYMOUS, Identity
 from proxy.metering import Metered
+from proxy.pages import Pages
+from proxy.watchdog import Lateness, Pulse, Sight, Watchdog
 from translators.neutral import Failure
 
 log = logging.getLogger("modelport.server")
@@ -35,11 +40,12 @@ log = logging.getLogger("modelport.server")
 Access = Literal["open", "member", "client", "viewer", "operator", "manager", "admin", "master"]
 """Who may use a route; `proxy.auth` has the table."""
 
-HEADER_S: Final = 10.0
-IDLE_CONNECTION_S: Final = 75.0
 MAX_HEADER_BYTES: Final = 8190
+"""Of a whole head; a longer one is not ordinary."""
 MAX_HEADERS: Final = 100
 READ_BUFFER_BYTES: Final = 64 * 1024
+SURPLUS: Final = 8
+"""One connection more for each so many that there may be: it is told that there are too many."""
 
 Handler = Callable[[Any, "Incoming"], Awaitable[web.StreamResponse]]
 """(services, incoming) -> answer."""
@@ -81,6 +87,8 @@ class Incoming:
     """What it takes of its key's limits."""
     foreword: Foreword | None = None
     """What the fast lane knows of it."""
+    queued_s: float = 0.0
+    """How long it has waited to be let in."""
 
     @property
     def tenant(self) -> str:
@@ -93,9 +101,24 @@ class Incoming:
         return self.id.removeprefix("req_")
 
 
+_ID_DIGITS: Final = 16
+_IDS_AT_ONCE: Final = 256
+
+
+def _random_digits() -> Iterator[str]:
+    """Hexadecimal digits for one id after the other; the system is asked for those of many at once."""
+    while True:
+        digits = secrets.token_hex(_ID_DIGITS // 2 * _IDS_AT_ONCE)
+        for start in range(0, len(digits), _ID_DIGITS):
+            yield digits[start : start + _ID_DIGITS]
+
+
+_next_digits: Final = _random_digits().__next__
+
+
 def new_id() -> str:
     """A request id: 24 hexadecimal digits after `req_`, sortable by second."""
-    return f"req_{int(time.time()):08x}{secrets.token_hex(8)}"
+    return f"req_{int(time.time()):08x}{_next_digits()}"
 
 
 class Table:
@@ -135,28 +158,33 @@ class Table:
 class HostGuard:
     """Refuses names that a hostile page could have pointed at this port (DNS rebinding), and foreign origins.
 
-    Addresses and `localhost` are fine, and so are the configured names. A page's origin must be of this machine, or
-    of the host that it asks: any page on the web can have an address for its name. Where keys are required the guard
-    is off: a page cannot know the key.
+    Addresses and `localhost` are fine, and so are the configured names. A page's origin must be configured, or of this
+    machine, or of the host that it asks: any page on the web can have an address for its name. Where keys are required
+    pages are free to ask, as none can know the key; and so are hosts, unless *named* ones were configured.
     """
 
-    def __init__(self, allowed: Iterable[str], *, keys_required: bool) -> None:
-        self._allowed = {name.lower() for name in allowed}
-        self._off = keys_required
+    def __init__(
+        self, own: str, named: Iterable[str] = (), *, keys_required: bool = False, pages: Pages | None = None
+    ) -> None:
+        self._named = {name.lower() for name in named}
+        self._allowed = {own.lower(), *self._named}
+        self._keys_required = keys_required
+        self.pages = pages or Pages()
+        """Those whose origins are configured."""
 
     def check(self, headers: Mapping[str, str]) -> None:
         """Raises Refused: 400 without Host, 421 for a foreign host, 403 for a foreign origin."""
         host = headers.get("Host")
         if not host:
             raise refused(400, "the Host header is missing", code="missing_host")
-        if self._off:
+        if self._keys_required and not self._named:
             return
         name = _name(host)
         if not self._local(name) and not _is_address(name):
             hint = "add it to [server] allowed_hosts to let it in"
             raise refused(421, f"the host name {host[:100]!r} is not served here; {hint}", code="unknown_host")
         origin = headers.get("Origin")
-        if origin is None:
+        if origin is None or self._keys_required or self.pages.may_ask(origin):
             return
         page = _name(origin.partition("://")[2])
         if page != name and not self._local(page):
@@ -177,9 +205,34 @@ def _is_address(name: str) -> bool:
 
 
 def check_framing(request: BaseRequest) -> None:
-    """Raises Refused: 400 for HTTP before 1.0, and for chunks in 1.0, which has none (RFC 9112, 6.1)."""
-    if request.version < HttpVersion10 or (request.version < HttpVersion11 and "Transfer-Encoding" in request.headers):
-        raise refused(400, "malformed HTTP request", code="malformed_http")
+    """Look at how *request* came.
+
+    Raises:
+        Refused: 400 for HTTP other than 1.0 and 1.1, for chunks in 1.0, which has none (RFC 9112, 6.1), and for any
+            other coding; 431 for a head that is too large.
+    """
+    if isinstance(request, Request) and request.objection is not None:
+        raise request.objection
+    coding = request.headers.get("Transfer-Encoding")
+    if coding is not None and (request.version < HttpVersion11 or coding.strip().lower() != "chunked"):
+        raise _malformed()
+
+
+def _malformed() -> Refused:
+    return refused(400, "malformed HTTP request", code="malformed_http")
+
+
+def _speaks(version: HttpVersion) -> bool:
+    return HttpVersion10 <= version <= HttpVersion11
+
+
+def _is_followed(message: RawRequestMessage) -> bool:
+    """Whether what comes after *message* is surely the next request.
+
+    aiohttp 3.14 takes the last trailer of a chunked body for a header of the request that follows, what follows the
+    head of a CONNECT for a request of its own, and what follows an upgrade that is not made for nothing at all.
+    """
+    return not (message.chunked or message.upgrade or message.method == "CONNECT") and _speaks(message.version)
 
 
 def _name(host: str) -> str:
@@ -194,6 +247,35 @@ class Request(BaseRequest):
 
     foreword: Foreword | None = None
     """What the fast lane knows of it."""
+    told: Mapping[str, str] = MappingProxyType({})
+    """Headers that its answer gets besides its own, whatever answers it."""
+    objection: Refused | None = None
+    """What is wrong with its head."""
+    last = False
+    """Whether its connection takes no further one."""
+    whole = False
+    """Whether nothing can be done before its body is whole."""
+
+    @property
+    @override
+    def version(self) -> HttpVersion:
+        """Which one its answer is written in."""
+        return self._version if _speaks(self._version) else HttpVersion10
+
+    @property
+    @override
+    def keep_alive(self) -> bool:
+        return not self.last and super().keep_alive
+
+    @property
+    def surplus(self) -> bool:
+        """Whether it came on a connection that is one too many."""
+        return isinstance(self.protocol, Connection) and self.protocol.surplus
+
+    @override
+    async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        if self.told:
+            response.headers.update(self.told)
 
     @property
     @override
@@ -214,27 +296,125 @@ class Foreword:
 
 
 class Connection(RequestHandler):
-    """One connection. Says nothing of a malformed request but that it is one: its line may hold the caller's key.
+    """One connection. Says nothing of a malformed request but that it is one: its line may hold the caller's key."""
 
-    A connection whose first request has not begun in time is closed: aiohttp itself watches idle ones only after that.
-    """
-
-    asked = False
     foreword: Foreword | None = None
     """Of the request that comes next."""
+    surplus = False
+    """Whether it is one more than there may be: its request is refused."""
+    requests = 0
+    """How many it has brought."""
+    _work: object | None = None
+    """A request that aiohttp does not know of."""
+    _wire: asyncio.Transport | None = None
+    """As long as anything may go out on it; aiohttp forgets its own when it closes."""
+    _newest: StreamReader | None = None
+    """The body of the request that came last."""
+    _received = _head_bytes = 0
+    _heavy = False
+    """Whether more than a head may have has come with the requests that have not begun."""
 
-    def __init__(self, manager: Server, loop: asyncio.AbstractEventLoop, *, header_s: float, **how: Any) -> None:
-        super().__init__(manager, loop=loop, **how)
-        self._clock = loop.call_later(header_s, self._close_silent)
+    def __init__(self, manager: Server, loop: asyncio.AbstractEventLoop, *, bounds: BoundSettings, **how: Any) -> None:
+        super().__init__(
+            manager,
+            loop=loop,
+            keepalive_timeout=bounds.idle_s,
+            max_line_size=bounds.request_line_bytes,
+            max_field_size=bounds.header_bytes,
+            max_headers=bounds.headers,
+            **how,
+        )
+        self.bounds = bounds
+        self.pulse = Pulse(loop.time())
 
-    def _close_silent(self) -> None:
-        if not self.asked and self.transport is not None:
-            self.transport.close()
+    @property
+    def last(self) -> bool:
+        """Whether the next request is the last one that it may bring."""
+        return self.surplus or self.requests + 1 >= self.bounds.requests_per_connection
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._wire = self.transport
+        if isinstance(self._manager, Server):
+            self._manager.arrived(self)
 
     @override
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._clock.cancel()
+        self._wire = None
         super().connection_lost(exc)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        in_head = self._newest is None or self._newest.is_eof()
+        known = self._request_count
+        super().data_received(data)
+        if in_head and data.isspace():
+            return  # Blank lines before a request, which some clients send, begin nothing.
+        self._received += len(data)
+        if self._request_count != known:
+            self._heavy = self._heavy or self._head_bytes + len(data) > self.bounds.all_headers_bytes
+            self._newest, self._head_bytes = (self._messages[-1][1] if self._messages else None), 0
+        elif in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > self.bounds.all_headers_bytes + self.bounds.request_line_bytes:
+                self.refuse(_large_head(self.bounds))
+
+    def check_head(self, message: RawRequestMessage) -> Refused | None:
+        """What is wrong with the size of a head, when its request begins."""
+        if not self._heavy:
+            return None
+        self._heavy = bool(self._messages)
+        size = sum([len(name) + len(value) + 4 for name, value in message.raw_headers])
+        return _large_head(self.bounds) if size > self.bounds.all_headers_bytes else None
+
+    def begin(self, request: Request, message: RawRequestMessage) -> None:
+        """*request* is the next one."""
+        request.foreword, self.foreword = self.foreword, None
+        request.last = self.last or not _is_followed(message)
+        request.objection = self.check_head(message) if _speaks(message.version) else _malformed()
+        self.requests += 1
+
+    def refuse(self, refusal: Refused) -> None:
+        """Answer with *refusal* what has come of a head, and close."""
+        if self._close:
+            return  # It is being closed.
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            self.force_close()
+            return
+        self._close = True
+        self._messages.append((_ErrInfo(refusal.failure.status, refusal, ""), EMPTY_PAYLOAD))
+        waiter.set_result(None)
+
+    # --- for the watchdog
+
+    def sight(self) -> Sight:
+        """What can be seen of it now."""
+        unsent = self._wire.get_write_buffer_size() if self._wire is not None else 0
+        request = self._current_request
+        if self._work is None and self._waiter is not None and not self._waiter.done():
+            return Sight("waiting", self.requests, self._received, unsent)
+        if request is None or request.content.is_eof():
+            return Sight("answer", self.requests, self._received, unsent)
+        whole = isinstance(request, Request) and request.whole
+        return Sight("body", self.requests, self._received, unsent, not self._reading_paused, whole)
+
+    def called_off(self, late: Lateness, bounds: BoundSettings) -> None:
+        """It is late: say so if that can be said, and close it."""
+        match late:
+            case "silent":
+                self.force_close()
+            case "slow_head":
+                told = f"the request's head did not come within {bounds.header_s:g} s ([limits] header_s)"
+                self.refuse(refused(408, told, kind="timeout", code="slow_head"))
+            case "slow_body" if self._current_request is not None:
+                content = self._current_request.content
+                content.set_exception(_slow_body(bounds))
+                content.feed_eof()  # Nobody waits for the rest of it.
+            case "unread" if self._wire is not None:
+                log.info("a client took nothing of its answer for %g s and is cut off", bounds.write_s)
+                self._wire.abort()
 
     @override
     def handle_error(
@@ -246,48 +426,114 @@ class Connection(RequestHandler):
     ) -> web.StreamResponse:
         if isinstance(exc, ConnectionError):
             raise exc  # the client has left: there is nobody to tell, and nothing to mend
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if isinstance(exc, Refused):
+            failure = exc.failure
+        elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             log.error("a handler failed: %s", type(exc).__name__, exc_info=exc)
             failure = Failure(
                 "server", "an internal error of the proxy; its log has the details", 500, "internal_error"
             )
         else:
             log.info("malformed HTTP: %s", type(exc).__name__)
-            failure = Failure("invalid_request", "malformed HTTP request", status, "malformed_http")
+            failure = self._malformed(exc, status)
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun")
         # A request that could not be parsed has neither a path nor headers that count.
         dialect = dialect_of(request.rel_url.raw_path, request.headers)
-        response = failure_response(failure, new_id(), dialect=dialect)
+        response = failure_response(failure, new_id(), {"connection": "close"}, dialect)
         response.force_close()
         return response
 
+    def _malformed(self, exc: BaseException | None, status: int) -> Failure:
+        bounds = self.bounds
+        told = "malformed HTTP request"
+        if isinstance(exc, LineTooLong):
+            told = (
+                f"the request line is longer than {bounds.request_line_bytes} bytes or a header than"
+                f" {bounds.header_bytes} ([limits] request_line_bytes, header_bytes)"
+            )
+            status = 431
+        elif isinstance(exc, BadHttpMessage) and exc.message == "Too many headers received":
+            told, status = f"more than {bounds.headers} headers ([limits] headers)", 431
+        return Failure("invalid_request", told, status, "malformed_http")
+
+
+def _large_head(bounds: BoundSettings) -> Refused:
+    told = f"the headers have more than {bounds.all_headers_bytes} bytes in all ([limits] all_headers_bytes)"
+    error = refused(431, told, code="malformed_http")
+    error.headers["connection"] = "close"
+    return error
+
+
+def _slow_body(bounds: BoundSettings) -> Refused:
+    told = (
+        f"the body came too slowly: at least {bounds.body_bytes_per_s} bytes a second over {bounds.body_grace_s:g} s,"
+        f" and all of it within {bounds.body_s:g} s ([limits] body_bytes_per_s, body_grace_s, body_s)"
+    )
+    error = refused(408, told, kind="timeout", code="slow_body")
+    error.headers["connection"] = "close"
+    return error
+
 
 class Server(web.Server):
-    """Accepts connections and hands requests to `dispatch`."""
+    """Accepts connections and hands requests to `dispatch`.
+
+    *bounds* gives what holds for connections that are made now. *connections*: how many there may be, if fewer.
+    """
 
     def __init__(
         self,
         dispatch: Callable[[BaseRequest], Awaitable[web.StreamResponse]],
         *,
-        header_s: float = HEADER_S,
+        bounds: Callable[[], BoundSettings] = BoundSettings,
+        connections: int | None = None,
         connection: Callable[..., Connection] = Connection,
     ) -> None:
         super().__init__(
             dispatch,
             request_factory=self._request,
             handler_cancellation=True,
-            keepalive_timeout=IDLE_CONNECTION_S,
             access_log=None,
             logger=logging.getLogger("modelport.http"),
             auto_decompress=False,
-            max_line_size=MAX_HEADER_BYTES,
-            max_field_size=MAX_HEADER_BYTES,
-            max_headers=MAX_HEADERS,
             read_bufsize=READ_BUFFER_BYTES,
         )
-        self._header_s = header_s
+        self._bounds = bounds
+        self._most = connections
         self._connection = connection
+        self.turned_away = 0
+        """Connections that were closed at once, since the start: there were too many even to say so."""
+        self.watchdog = Watchdog(self._loop, lambda: tuple(self._open), bounds)
+        self._open: set[Connection] = set()
+
+    @property
+    def most_connections(self) -> int:
+        """How many there may be."""
+        configured = self._bounds().connections
+        return configured if self._most is None else min(configured, self._most)
+
+    @property
+    def open_connections(self) -> int:
+        """How many there are."""
+        return len(self._open)
+
+    def arrived(self, connection: Connection) -> None:
+        """*connection* is open."""
+        self._open.add(connection)
+        self.watchdog.wake()
+        most = self.most_connections
+        if len(self._open) <= most:
+            return
+        connection.surplus = True
+        if len(self._open) > most + most // SURPLUS + SURPLUS:
+            self.turned_away += 1
+            connection.force_close()
+
+    @override
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        if isinstance(handler, Connection):
+            self._open.discard(handler)
+        super().connection_lost(handler, exc)
 
     def _request(
         self,
@@ -299,21 +545,38 @@ class Server(web.Server):
     ) -> BaseRequest:
         request = Request(message, payload, protocol, writer, task, self._loop, client_max_size=0)
         if isinstance(protocol, Connection):
-            protocol.asked = True
-            request.foreword, protocol.foreword = protocol.foreword, None
+            protocol.begin(request, message)
         return request
 
     @override
     def __call__(self) -> RequestHandler:
-        return self._connection(self, self._loop, header_s=self._header_s, **self._kwargs)
+        return self._connection(self, self._loop, bounds=self._bounds(), **self._kwargs)
+
+    @property
+    def expects(self) -> bool:
+        """Whether somebody has connected who has asked nothing yet."""
+        return any(not connection.requests for connection in self._open)
+
+    @override
+    def pre_shutdown(self) -> None:
+        for connection in self._open:
+            if connection.requests:  # the others have something to ask
+                connection.close()
+
+    @override
+    async def shutdown(self, timeout: float | None = None) -> None:
+        self.watchdog.rest()
+        await super().shutdown(timeout)
 
 
-async def read_body(request: BaseRequest, limit: int, timeout_s: float) -> bytes:
+async def read_body(request: BaseRequest, limit: int) -> bytes:
     """The request's body.
 
     Raises:
         Refused: 413 too large (before it is read when its length is told), 415 compressed, 408 too slow.
     """
+    if isinstance(request, Request):
+        request.whole = True
     too_large = refused(
         413, f"the body is larger than {limit} bytes ([server] max_body_mb)", kind="too_large", code="body_too_large"
     )
@@ -327,12 +590,8 @@ async def read_body(request: BaseRequest, limit: int, timeout_s: float) -> bytes
     if request.content_length is not None and request.content_length > limit:
         raise too_large
     body = bytearray()
-    try:
-        async with asyncio.timeout(timeout_s):
-            async for piece in request.content.iter_any():
-                body += piece
-                if len(body) > limit:
-                    raise too_large
-    except TimeoutError as error:
-        raise refused(408, f"the body did not come within {timeout_s:g} s", kind="timeout", code="slow_body") from error
+    async for piece in request.content.iter_any():
+        body += piece
+        if len(body) > limit:
+            raise too_large
     return bytes(body)

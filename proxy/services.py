@@ -23,14 +23,19 @@ from proxy.budgeting import BudgetBook, configured_budgets
 from proxy.cache_use import CacheUses
 from proxy.catalogue import Catalogue
 from proxy.config import Loaded
+from proxy.config.model import BoundSettings
 from proxy.credentials import CredentialBook, dangling
+from proxy.door import Door
+from proxy.endings import Endings
 from proxy.exchange import Attempt, Exchange
 from proxy.fast.shapes import Shapes
 from proxy.guesses import Guesses
 from proxy.healing import Healer, Taught
+from proxy.incidents import Incidents
 from proxy.keyring import Keyring
 from proxy.learned_routing import LearnedRouting
 from proxy.lessons import Lessons
+from proxy.loop_lag import LoopLag
 from proxy.media import MediaFetcher
 from proxy.prepare import Prepared
 from proxy.provider_book import ProviderBook
@@ -38,11 +43,12 @@ from proxy.query_desk import QueryDesk
 from proxy.requestlog import RequestLog
 from proxy.running import Running
 from proxy.sealing import Sealer
-from proxy.server import HostGuard
+from proxy.server import HostGuard, Server
 from proxy.setup import Setup, new_names, new_setup
 from proxy.signing import Signatures
 from proxy.stored import Stored
 from proxy.tally import Tally
+from proxy.threads import threaded
 from routing.affinity import Affinity
 from routing.breaker import SERVERS_FAULTS, Breakers
 from routing.catalog import Overlay
@@ -56,6 +62,7 @@ from routing.retry import RetryBudget
 from routing.targets import Target
 from storage.accounts import Accounts
 from storage.audit import AuditLog
+from storage.ballast import Ballast
 from storage.budgets import Budgets
 from storage.cache import Cache
 from storage.db import Database
@@ -146,6 +153,8 @@ class Services:
     """The minutes of each consensus, what routes have learnt from them, and callers' verdicts."""
     keyring: Keyring
     signatures: Signatures
+    ballast: Ballast | None = None
+    """Room that is kept for a full disk; None: what is stored lives in no file."""
     endpoints: Sequence[str] = ()
     """The paths that there are, each once; `{}` at an end stands for the rest of a path."""
     budget_book: BudgetBook = field(default_factory=BudgetBook)
@@ -168,6 +177,9 @@ class Services:
     rng: Random = field(default_factory=Random)
     started: float = field(default_factory=time.monotonic)
     in_flight: int = 0
+    """Requests, and work that goes on without one."""
+    door: Door = field(default_factory=Door)
+    """Who has to wait when there are too many of them."""
     draining: bool = False
     warming: asyncio.Task[None] | None = None
     """The shipped prices being loaded, which takes half a second: whoever needs one waits for it."""
@@ -186,6 +198,13 @@ class Services:
     """How ordinary requests were sent on, for the fast lane."""
     choices: dict[str, RouteChoice] = field(default_factory=dict)
     """Policies that were chosen at run time, by route."""
+    endings: Endings = field(default_factory=Endings)
+    """What is noted of requests that have ended."""
+    loop_lag: LoopLag = field(default_factory=LoopLag)
+    server: Server | None = None
+    """What takes connections, as soon as there is one."""
+    incidents: Incidents | None = None
+    """What tells of unexpected exceptions."""
     _card: RateCard | None = None
     _lessons: Lessons | None = None
     _learned_routing: LearnedRouting | None = None
@@ -200,9 +219,24 @@ class Services:
         return int(time.time() - (time.monotonic() - self.started))
 
     @property
+    def limits(self) -> BoundSettings:
+        """What one connection, request or answer may take."""
+        return self.setup.loaded.settings.limits
+
+    @property
     def max_body(self) -> int:
         """Bytes of a request body that are accepted."""
         return int(self.setup.loaded.settings.server.max_body_mb * 2**20)
+
+    @property
+    def full(self) -> bool:
+        """Whether a further request has to wait, or is one too many because the process ends."""
+        return self.draining or self.door.full(self.in_flight)
+
+    def leave(self) -> None:
+        """One of those in flight has ended."""
+        self.in_flight -= 1
+        self.door.left(self.in_flight)
 
     # --- background
 
@@ -227,6 +261,10 @@ class Services:
     def clean(self, text: str) -> str:
         """*text* without the secrets that are known now."""
         return self.setup.redactor.clean(text)
+
+    def clean_known(self, text: str) -> str:
+        """*text* without these secrets, and with all that only looks like one, such as the ids of keys."""
+        return self.setup.redactor.clean_known(text)
 
     def renew_setup(self, loaded: Loaded | None = None) -> None:
         """Put *loaded*, else the configuration as it is, with what is stored beside it, in force for new requests."""
@@ -308,13 +346,13 @@ class Services:
 
     # --- the reasoning vault
 
-    async def recalled(self, tenant: str, request: Request) -> Mapping[bytes, Kept]:
-        """What is kept of the reasoning that *request*'s conversation once had."""
+    async def recalled(self, tenant: str, request: Request, *, large: bool) -> Mapping[bytes, Kept]:
+        """What is kept of the reasoning that the conversation of *request*, which may be a *large* one, once had."""
         if not self.setup.loaded.settings.memory.reasoning:
             return {}
         if not any(message.role == "assistant" for message in request.messages):
             return {}
-        return await self.vault.get_many(tenant, keys_wanted(request))
+        return await self.vault.get_many(tenant, await threaded(large, keys_wanted, request))
 
     def remember(self, tenant: str, request: Request, response: Response, prepared: Prepared) -> None:
         """Keep the reasoning of an answer, for the turn that comes after it."""
@@ -364,8 +402,9 @@ class Services:
                 self._cut_short(attempt)
             return
         if status == "interrupted" and failure:
-            # The executor saw the first content and took it for a success.
             self.breakers.of(attempt.target).judge(failure)
+        elif status == "ok" and attempt.streams:
+            self.breakers.of(attempt.target).succeeded()
         seen = Seen(
             provider=attempt.target.provider,
             model=attempt.target.model,
@@ -379,6 +418,38 @@ class Services:
         self.health.record(seen)
         self._watch_state(seen)
         self.measure(seen, attempt.usage, failure.kind if failure else None)
+
+    def answered_plainly(
+        self, target: Target, status: int, latency_ms: float, usage: tuple[int, int, int], cost_nanousd: int
+    ) -> None:
+        """What `seen` notes of an attempt that was answered whole. *usage*: tokens of input, cached, and of output."""
+        provider, model = target.provider, target.model
+        total = self.totals.get(provider)
+        if total is None:
+            total = self.totals[provider] = Total()
+        input_tokens, cached, output_tokens = usage
+        total.attempts["ok"] += 1
+        total.cost_nanousd += cost_nanousd
+        total.input_tokens += input_tokens
+        total.cached_input_tokens += cached
+        total.output_tokens += output_tokens
+        self.exchanges += 1
+        self.watch.wake()
+        at = time.time()
+        seen = Seen(provider, model, True, at, status, latency_ms, latency_ms)
+        self.health.record(seen)
+        if provider in self._unhealthy:
+            self._watch_state(seen)
+        self.outliers.seen(provider, model, failed=False)
+        self.latencies.answered(
+            provider,
+            model,
+            latency_ms=latency_ms,
+            first_event_ms=latency_ms,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            at=at,
+        )
 
     def measure(self, seen: Seen, usage: Usage | None = None, kind: str | None = None) -> None:
         """Let the policies know how long an attempt took, and what came of it."""
@@ -449,6 +520,7 @@ class Services:
         self, exchange: Exchange, committed: Committed | None, status: Status, failure: Failure | None
     ) -> None:
         """Close the books of an answer that did not reach its end, with what was used up to there."""
+        exchange.on_ended = self.endings.ended
         if status == "aborted":
             exchange.given_up()
         delivered: list[tuple[Attempt, Response]] = []

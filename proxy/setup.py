@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
+from pydantic import BaseModel
+
 from proxy.admission import new_gate
 from proxy.backends.backend import Backend
 from proxy.backends.callers import Caller
@@ -21,6 +23,7 @@ from proxy.backends.demo import DemoBackend
 from proxy.backends.http import HttpBackend
 from proxy.config import Loaded
 from proxy.config.model import (
+    BoundSettings,
     CacheMode,
     ConsensusSettings,
     PricesSettings,
@@ -30,6 +33,7 @@ from proxy.config.model import (
     SemanticSettings,
     StructuredSettings,
 )
+from proxy.config.secrets import Secret
 from proxy.credentials import StoredKeys
 from proxy.errors import Redactor
 from proxy.provider_book import ProviderBook
@@ -170,13 +174,14 @@ def new_setup(
     backends: dict[str, Backend] = {}
     rings: dict[str, KeyRing[Key]] = {}
     gates: dict[str, Gate] = {}
+    same_bounds = old is not None and old.loaded.settings.limits == loaded.settings.limits
     for name, spec in specs.items():
         if not spec.enabled:
             continue
-        if old and name in old.backends and old.specs[name] == spec:
+        if old and name in old.backends and old.specs[name] == spec and same_bounds:
             backends[name], rings[name], gates[name] = old.backends[name], old.rings[name], old.gates[name]
             continue
-        backends[name] = new_backend(spec, caller)
+        backends[name] = new_backend(spec, caller, loaded.settings.limits)
         keys = [Key(index, secret.reveal()) for index, secret in enumerate(spec.keys)]
         rings[name] = KeyRing(keys, time.monotonic, spec.weights, partial(tell_of_rest, name))
         same_keys = old is not None and name in old.gates and old.specs[name].keys == spec.keys
@@ -190,6 +195,7 @@ def new_setup(
         new_names(loaded, specs),
         Redactor([*secrets_of(loaded, specs), *stored.secrets]),
         Patience(
+            max_attempts=retry.attempts_in_all,
             repeats=retry.attempts - 1,
             longest_wait_s=retry.backoff_max_s,
             backoff_s=retry.backoff_s,
@@ -208,8 +214,9 @@ def tell_of_rest(provider: str, index: int, model: str, for_s: float, rest: Rest
         log.warning("%s rests for %.0f s (%d %s)", whom, for_s, rest.status, rest.kind)
 
 
-def new_backend(spec: ProviderSpec, caller: Caller) -> Backend:
-    """The backend of one provider."""
+def new_backend(spec: ProviderSpec, caller: Caller, bounds: BoundSettings | None = None) -> Backend:
+    """The backend of one provider; *bounds* on its answers, else the shipped ones."""
+    bounds = bounds or BoundSettings()
     match spec.backend:
         case "demo":
             return DemoBackend()
@@ -219,7 +226,14 @@ def new_backend(spec: ProviderSpec, caller: Caller) -> Backend:
             limits = Limits(queue=spec.limits.queue, queue_s=spec.limits.queue_s)
             return LlamaCppBackend(spec.local_models, limits=limits)
         case "http":
-            return HttpBackend(caller, partial(call_url, spec), auth=spec.auth, headers=spec.headers)
+            return HttpBackend(
+                caller,
+                partial(call_url, spec),
+                auth=spec.auth,
+                headers=spec.headers,
+                max_bytes=int(bounds.answer_mb * 2**20),
+                max_ratio=bounds.unpacked_ratio,
+            )
 
 
 def new_names(
@@ -270,10 +284,22 @@ def secrets_of(loaded: Loaded, specs: Mapping[str, ProviderSpec]) -> list[str]:
     """Every secret that the configuration holds, for the redactor."""
     found = [secret.reveal() for spec in specs.values() for secret in spec.keys]
     found.extend(value for spec in specs.values() if spec.configured for value in spec.headers.values())
-    if loaded.settings.auth.master_key is not None:
-        found.append(loaded.settings.auth.master_key.reveal())
-    sealing = loaded.settings.secrets
-    sealers = (sealing.key, sealing.passphrase, sealing.previous_key, sealing.previous_passphrase)
-    alerts = loaded.settings.alerts
-    found.extend(secret.reveal() for secret in (*sealers, alerts.webhook, alerts.webhook_secret) if secret is not None)
+    for name in type(loaded.settings).model_fields:
+        if name not in {"providers", "routes"}:  # what is enabled of the providers stands in *specs*
+            found.extend(_secrets_in(getattr(loaded.settings, name)))
     return found
+
+
+def _secrets_in(node: object) -> Iterator[str]:
+    match node:
+        case Secret():
+            yield node.reveal()
+        case BaseModel():
+            for name in type(node).model_fields:
+                yield from _secrets_in(getattr(node, name))
+        case Mapping():
+            for each in node.values():
+                yield from _secrets_in(each)
+        case tuple() | list():
+            for each in node:
+                yield from _secrets_in(each)

@@ -8,14 +8,17 @@
         METHOD \\n path?query \\n SHA-256 of the body in hexadecimal \\n time [\\n nonce]
 
 A signature is accepted once. Those that were are remembered while their time is within the window; when that many
-have come that no more can be remembered, further ones are refused. What was signed before the server started may have
-been used with the process before, and is refused.
+have come that no more can be remembered, further ones are refused.
+What the process before may have accepted is refused: what was signed before this one started, and, since clients'
+clocks may be ahead and a start may be quick, whatever is no later than the last second that was accepted of the key.
+That second is written down before, once for each.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +30,10 @@ from proxy.auth import invalid_key
 from proxy.errors import UnknownKey, refused
 from proxy.keyring import Entry, Keyring, why_not
 from proxy.server import Request, read_body
+from proxy.threads import THREAD_BYTES, threaded
+from storage.errors import StorageError
+
+log = logging.getLogger("modelport.keys")
 
 KEY: Final = "x-modelport-key"
 TIME: Final = "x-modelport-time"
@@ -35,7 +42,6 @@ SIGNATURE: Final = "x-modelport-signature"
 WINDOW_S: Final = 300
 MOST_REMEMBERED: Final = 200_000
 """About 40 MB of signatures, 330 signed requests a second."""
-BODY_S: Final = 60.0
 MAX_NONCE: Final = 128
 
 
@@ -65,6 +71,10 @@ class Signatures:
         self._most = most
         self._seen: OrderedDict[bytes, float] = OrderedDict()
         """Signatures, and when each may be forgotten: nothing that was sent up to now is accepted any more then."""
+        self._before: dict[str, int] = {}
+        """Key -> the last second for which the process before may have accepted a signature."""
+        self._noted: dict[str, int] = {}
+        """The same of this process, as far as it is written down."""
 
     async def check(self, request: BaseRequest, max_body: int) -> Entry | None:
         """Who signed *request*; None when it is not signed. Its body is read, and put back.
@@ -75,14 +85,18 @@ class Signatures:
         signed = _signed(request)
         if signed is None:
             return None
-        entry, secret = self._signer(signed)
-        self._check_time(signed)
-        body = await read_body(request, max_body, BODY_S)
-        wanted = sign(secret, request.method, request.raw_path, body, time=signed.time, nonce=signed.nonce)
+        entry, _ = self._signer(signed)
+        at = self._check_time(signed, entry)
+        body = await read_body(request, max_body)
+        entry, secret = self._signer(signed)  # it may have been given another one, or revoked, while the body came
+        wanted = await _signature(secret, request, body, signed)
         given = signed.signature.encode(errors="surrogateescape")
         if not hmac.compare_digest(wanted.encode(), given):
             told = "sign METHOD, path?query, SHA-256 of the body, time and nonce, one a line"
             raise UnknownKey(f"{SIGNATURE}: it does not fit the request; {told}", "invalid_signature")
+        if reason := why_not(entry, self._now()):  # told to nobody but who has signed
+            raise invalid_key(reason)
+        await self._note(entry, at)
         self._remember(entry, given)
         if not isinstance(request, Request):
             raise TypeError("only a request of our own server can be read twice")
@@ -93,15 +107,13 @@ class Signatures:
         entry = self._keyring.entries.get(signed.key_id)
         if entry is None or entry.key.signing is None:
             raise UnknownKey(f"{KEY}: no key of that id signs its requests", "invalid_signature")
-        if reason := why_not(entry, self._now()):
-            raise invalid_key(reason)
         secret = self._keyring.signing_secret(entry)
         if secret is None:
             told = "the signing secret of this key cannot be read; the server's [secrets] key is missing or another one"
             raise refused(503, told, kind="server", code="secrets_unavailable")
         return entry, secret
 
-    def _check_time(self, signed: Signed) -> None:
+    def _check_time(self, signed: Signed, entry: Entry) -> int:
         text = signed.time
         at = int(text) if text.isascii() and text.isdecimal() and len(text) <= 12 else None
         if at is None:
@@ -110,9 +122,23 @@ class Signatures:
         if away > WINDOW_S:
             told = f"{TIME}: it is {away:.0f} s away from the server's time; at most {WINDOW_S} s are accepted"
             raise invalid_key(told, "invalid_signature")
-        if at < self._started:
+        before = self._before.setdefault(entry.key.id, entry.key.signed_until_s or 0)
+        if at < self._started or at <= before:
             told = f"{TIME}: the server has started since, and cannot know whether this was sent before; sign it again"
             raise invalid_key(told, "invalid_signature")
+        return at
+
+    async def _note(self, entry: Entry, at: int) -> None:
+        """Have it written down that a signature for the second *at* is accepted, unless one was."""
+        if at <= self._noted.get(entry.key.id, 0):
+            return
+        try:
+            await self._keyring.store.signed(entry.key.id, at)
+        except StorageError as error:
+            # The books decide whether the request goes on; until a restart the memory does.
+            log.error("signed requests of the key %s are not remembered beyond this process: %s", entry.key.id, error)
+            return
+        self._noted[entry.key.id] = max(at, self._noted.get(entry.key.id, 0))
 
     def _remember(self, entry: Entry, signature: bytes) -> None:
         now = self._now()
@@ -125,6 +151,15 @@ class Signatures:
             told = "too many signed requests have come; wait until earlier ones are too old to come again"
             raise refused(429, told, kind="rate_limit", code="rate_limit_exceeded", retry_after_s=WINDOW_S)
         self._seen[mark] = now + 2 * WINDOW_S
+
+
+async def _signature(secret: bytes, request: BaseRequest, body: bytes, signed: Signed) -> str:
+    """What the signature of *request* has to be."""
+
+    def made() -> str:
+        return sign(secret, request.method, request.raw_path, body, time=signed.time, nonce=signed.nonce)
+
+    return await threaded(len(body) > THREAD_BYTES, made)
 
 
 def _signed(request: BaseRequest) -> Signed | None:

@@ -1,7 +1,10 @@
-"""The names at the top level of a request: each is given once, and spelled as whoever acts on it spells it.
+"""The names in a request: each is given once, and at the top level spelled as whoever acts on it spells it.
 
 Bodies are sent on as they came, so that a server which takes the first of two values, or does not tell `Model` from
-`model`, would read another request than the one that was checked here.
+`model`, would read another request than the one that was checked here: for a budget (`maxOutputTokens`), for the
+addresses that a server in one's own network is sent (`server_url`), for the cache and for the request log.
+Of a question every name is looked at, however deep it lies: that takes less time than to read it. Of a body that is
+passed on unread only what is acted on.
 """
 
 from __future__ import annotations

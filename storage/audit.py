@@ -238,7 +238,7 @@ _SHOW: Final = f"""
 SELECT {_COLUMNS} FROM audit
 WHERE (:since IS NULL OR at_us >= :since) AND (:until IS NULL OR at_us < :until)
     AND (:subject IS NULL OR subject = :subject) AND (:actor IS NULL OR actor = :actor)
-    AND (:action IS NULL OR action = :action OR action LIKE :action || '.%')
+    AND (:action IS NULL OR action = :action OR substr(action, 1, length(:action) + 1) = :action || '.')
     AND (:before IS NULL OR seq < :before)
 ORDER BY seq DESC LIMIT :limit"""  # noqa: S608 -- the names of its columns
 _LAST: Final = f"SELECT {_COLUMNS} FROM audit WHERE action = ? ORDER BY seq DESC LIMIT 1"  # noqa: S608 -- the same

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from storage.db import Database
 from storage.errors import StorageError
+from storage.pruning import prune
 from translators.codec import canonical
 
 MEMORY_BYTES: Final = 32 * 1024 * 1024
@@ -226,6 +227,17 @@ class Cache:
             self._known = set(self._memory)
         return removed
 
+    async def prune(self) -> int:
+        """Remove what is gone by now; how many entries that were.
+
+        Raises:
+            StorageError: it cannot be written; what was removed stays so.
+        """
+        removed = await prune(self._db, _DELETE_EXPIRED, self._now())
+        if removed:
+            self._entries, self._size_bytes = await self._db.read(_totals)
+        return removed
+
     async def shares(self) -> list[Share]:
         """What is stored, by route and model, the largest first.
 
@@ -321,8 +333,13 @@ DELETE FROM cache WHERE rowid IN (SELECT rowid FROM cache WHERE expires_us <= ? 
 _DELETE_UNUSED = "DELETE FROM cache WHERE rowid IN (SELECT rowid FROM cache ORDER BY used_us, rowid LIMIT ?)"
 
 
-def _load(connection: sqlite3.Connection) -> tuple[int, int, set[bytes] | None]:
+def _totals(connection: sqlite3.Connection) -> tuple[int, int]:
     entries, size_bytes = connection.execute(_TOTALS).fetchone()
+    return entries, size_bytes
+
+
+def _load(connection: sqlite3.Connection) -> tuple[int, int, set[bytes] | None]:
+    entries, size_bytes = _totals(connection)
     if entries > KNOWN_KEYS:
         return entries, size_bytes, None
     return entries, size_bytes, {key for (key,) in connection.execute("SELECT key FROM cache")}
@@ -356,11 +373,11 @@ def _store(
     connection.execute(_INSERT, row)
     connection.executemany("INSERT INTO cache_tags (tag, key) VALUES (?, ?)", ((tag, row[0]) for tag in tags))
     connection.execute(_DELETE_EXPIRED, (at_us, _EVICT))
-    entries, size_bytes = connection.execute(_TOTALS).fetchone()
+    entries, size_bytes = _totals(connection)
     while size_bytes > max_bytes and entries > 1:
         average = max(1, size_bytes // entries)
         connection.execute(_DELETE_UNUSED, (min(_EVICT, max(1, (size_bytes - max_bytes) // average)),))
-        entries, size_bytes = connection.execute(_TOTALS).fetchone()
+        entries, size_bytes = _totals(connection)
     return entries, size_bytes
 
 
@@ -370,5 +387,4 @@ def _mark_used(touched: Mapping[bytes, int], connection: sqlite3.Connection) -> 
 
 def _clear(purge: Purge, connection: sqlite3.Connection) -> tuple[int, int, int]:
     removed = connection.execute(_PURGE, asdict(purge)).rowcount
-    entries, size_bytes = connection.execute(_TOTALS).fetchone()
-    return removed, entries, size_bytes
+    return removed, *_totals(connection)

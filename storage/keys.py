@@ -72,7 +72,8 @@ class Team:
 class Key:
     """A virtual key. *shown* is its beginning; *maker* is the id of the key that made it, or `master`.
 
-    *signing* is the sealed secret of a key that demands signed requests.
+    *signing* is the sealed secret of a key that demands signed requests, *signed_until_s* the last second (Unix) for
+    which a signature of it may have been accepted.
     """
 
     id: str
@@ -88,6 +89,7 @@ class Key:
     expires_us: int | None = None
     revoked_us: int | None = None
     used_us: int | None = None
+    signed_until_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,11 @@ class Keys:
         if rows:
             self._db.post(lambda connection: connection.executemany(_USED, rows))
 
+    async def signed(self, key_id: str, until_s: int) -> None:
+        """Note, durably, that signatures of a key for seconds up to *until_s* (Unix) may be accepted from now on."""
+        values = (until_s, key_id)
+        await self._db.write(lambda connection: connection.execute(_SIGNED, values))
+
     async def put_organisation(self, organisation: Organisation, entry: Entry | None = None) -> None:
         """Add or change an organisation. Raises Conflict when another has its name."""
         values = (organisation.id, organisation.name, _packed(organisation.settings), organisation.created_us)
@@ -214,6 +221,8 @@ UPDATE keys SET name = ?, organisation = ?, team = ?, roles = ?, settings = ?, s
 WHERE id = ?"""
 
 _USED: Final = "UPDATE keys SET used_us = max(ifnull(used_us, 0), ?) WHERE id = ?"
+
+_SIGNED: Final = "UPDATE keys SET signed_until_s = max(ifnull(signed_until_s, 0), ?) WHERE id = ?"
 
 _PUT_ORGANISATION: Final = """
 INSERT INTO organisations VALUES (?, ?, ?, ?)

@@ -1,6 +1,6 @@
 """Kill the server at random moments under load, again and again, and hold its books against the upstream's own.
 
-    python tests/kill_rounds.py [ROUNDS] [SEED]        (`make kill-test ROUNDS=200`)
+    python tests/kill_rounds.py [ROUNDS] [SEED] [KILL | TERM]        (`make kill-test ROUNDS=200`)
 
 Each round: a real `modelport serve` with a budget answers whole and streamed requests (two thirds of which one of the
 two targets fails, some clients leave in the middle) from a scripted upstream, is stopped for a while in every fourth
@@ -15,6 +15,8 @@ Then, by what clients and upstream remember:
     money      an attempt costs what the upstream's own count costs, or it was cut short and is flagged as estimated
     budget     nothing stays reserved, and what is spent is the sum of the rows
     file       `modelport ledger verify` finds no difference (integrity, sums, costs, budgets, roll-ups)
+
+With TERM the server is asked to stop instead: besides, it ends with 0, and no answer that had begun is cut.
 """
 
 from __future__ import annotations
@@ -91,6 +93,8 @@ class Books:
     """By the client's own name of the request."""
     refused: dict[str, str] = field(default_factory=dict)
     """Requests that were answered 503, as the client calls them and as the proxy does."""
+    cut: set[str] = field(default_factory=set)
+    """Answers that began, and ended before their end."""
     over: int = 0
     """Whole answers that needed both targets."""
     exact: int = 0
@@ -169,12 +173,15 @@ async def client(session: aiohttp.ClientSession, url: str, prefix: str, number: 
                 if streamed and leaves:
                     await answer.content.readany()
                     continue
+                if answer.status == 200:
+                    books.cut.add(name)
                 text = await answer.read()
             if answer.status == 503:
                 books.refused[name] = answer.headers["x-request-id"]
             elif answer.status != 200:
                 books.problems.append(f"{name}: answered {answer.status}: {text.decode()}")
             elif (found := _whole(text, streamed)) is not None:
+                books.cut.discard(name)
                 books.whole[name] = Got(answer.headers["x-request-id"], streamed, found)
         except (aiohttp.ClientError, OSError):
             if await _is_gone(session, url):
@@ -204,8 +211,10 @@ def _whole(body: bytes, streamed: bool) -> tuple[int, int] | None:
 # --- rounds --------------------------------------------------------------------------------------------
 
 
-async def run(folder: Path, rounds: int, rng: Random, *, say: Any = None) -> Books:
-    """So many kills; what is wrong is in `problems`."""
+async def run(
+    folder: Path, rounds: int, rng: Random, *, number: signal.Signals = signal.SIGKILL, say: Any = None
+) -> Books:
+    """So many kills, or stops by another signal; what is wrong is in `problems`."""
     books = Books()
     with Upstream(upstream_says) as upstream:
         budget = Budget("all", "global", 10**15, window="total")
@@ -214,17 +223,17 @@ async def run(folder: Path, rounds: int, rng: Random, *, say: Any = None) -> Boo
         server = Modelport(folder, CONFIG.format(url=upstream.url))
         await asyncio.to_thread(server.start)
         try:
-            for number in range(rounds):
+            for count in range(rounds):
                 before = len(upstream.requests)
-                await _load_and_kill(server, upstream, f"r{number}", rng, books)
+                await _load_and_kill(server, upstream, f"r{count}", rng, books, number)
                 await asyncio.to_thread(server.start)
                 books.restarts_s.append(server.started_in_s)
                 books.restarts_cpu_s.append(server.cpu_s())
-                _check(folder / "modelport.db", f"r{number}", upstream.requests[before:], books)
-                if number % 20 == 19 or number == rounds - 1:
+                _check(folder / "modelport.db", f"r{count}", upstream.requests[before:], books)
+                if count % 20 == 19 or count == rounds - 1:
                     await _verify(server, books)
-                if say and (number % 10 == 9 or books.problems):
-                    say(number + 1, books)
+                if say and (count % 10 == 9 or books.problems):
+                    say(count + 1, books)
                 if books.problems:
                     break
         finally:
@@ -232,7 +241,9 @@ async def run(folder: Path, rounds: int, rng: Random, *, say: Any = None) -> Boo
     return books
 
 
-async def _load_and_kill(server: Modelport, upstream: Upstream, prefix: str, rng: Random, books: Books) -> None:
+async def _load_and_kill(
+    server: Modelport, upstream: Upstream, prefix: str, rng: Random, books: Books, number: signal.Signals
+) -> None:
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
         clients = [
@@ -246,8 +257,13 @@ async def _load_and_kill(server: Modelport, upstream: Upstream, prefix: str, rng
             await asyncio.sleep(rng.uniform(0, 0.5))
             server.signal(signal.SIGCONT)
             await _more_requests(upstream, rng)
-        await asyncio.to_thread(server.kill)
+        server.signal(number)
+        status = await asyncio.to_thread(server.wait, 60.0)
         await asyncio.wait_for(asyncio.gather(*clients), 30)
+    if number == signal.SIGTERM:
+        books.problems += [f"{name}: its answer was cut" for name in books.cut]
+        if status != 0:
+            books.problems.append(f"the server ended with {status}: {server.log[-500:]}")
 
 
 async def _more_requests(upstream: Upstream, rng: Random) -> None:
@@ -382,16 +398,17 @@ def _check_budget(connection: sqlite3.Connection, books: Books) -> None:
 
 
 def main() -> None:
-    """ROUNDS kills; exit status 1 when anything is wrong."""
+    """ROUNDS kills, or stops; exit status 1 when anything is wrong."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 4
+    ending = signal.SIGTERM if len(sys.argv) > 3 and sys.argv[3] == "TERM" else signal.SIGKILL
     began = time.monotonic()
 
     def say(number: int, books: Books) -> None:
         print(f"{number} kills, {books.checked} whole answers, {books.seen} requests at the upstream", flush=True)
 
     with tempfile.TemporaryDirectory() as folder:
-        books = asyncio.run(run(Path(folder), rounds, Random(seed), say=say))
+        books = asyncio.run(run(Path(folder), rounds, Random(seed), number=ending, say=say))
     for problem in books.problems[:50]:
         print(problem)
     restarts = sorted(books.restarts_s)

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from tests.replay import free_port
 
@@ -29,6 +29,32 @@ MODELPORT = [sys.executable, "-c", "from proxy.cli import main; main()"]
 START_S = 20.0
 STOP_S = 20.0
 POLL_S = 0.02
+PORTS = 4
+"""So many are tried: between being found free and being listened on, one may be given to another process."""
+
+
+_SKEWED: Final = """
+import time
+from pathlib import Path
+
+_now, _skew = time.time, Path(__file__).with_name("skew")
+time.time = lambda: _now() + float(_skew.read_text())
+"""
+
+
+class HostClock:
+    """The wall clock of servers that are started with its *environment*; their monotonic clock goes on as it is."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        (folder / "sitecustomize.py").write_text(_SKEWED, "utf-8")
+        self.environment = {"PYTHONPATH": f"{folder}:{ROOT}"}
+        self.jump_to(0)
+
+    def jump_to(self, seconds: float) -> None:
+        """Let it be so many seconds ahead of what it is."""
+        (self._folder / "next").write_text(str(seconds), "utf-8")
+        (self._folder / "next").replace(self._folder / "skew")  # never seen half-written
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +123,33 @@ class Modelport:
 
     def start(self) -> None:
         """Start and wait for /health/live."""
-        began = time.monotonic()
+        for _ in range(PORTS - 1):
+            if self._started():
+                return
+            self.port = free_port()  # somebody else was given it meanwhile
+        if not self._started():
+            raise AssertionError(f"no port was free {PORTS} times:\n{self.log}")
+
+    def _started(self) -> bool:
+        """Whether it lives; False where its port was taken."""
+        began, said = time.monotonic(), len(self.log)
         command = [*MODELPORT, "serve", "--config", str(self._config), "--port", str(self.port)]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, cwd=self.folder, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        while not self._lives():
+        # Another server may answer on the port: ours says when it listens.
+        while f":{self.port} " not in self.log[said:] or not self._lives():
             if self._process.poll() is not None:
+                if f":{self.port}: Address already in use" in self.log:
+                    return False
                 raise AssertionError(f"the server ended with {self._process.returncode} at its start:\n{self.log}")
             if time.monotonic() - began > START_S:
                 self.kill()
                 raise AssertionError(f"the server was not live within {START_S} s:\n{self.log}")
             time.sleep(POLL_S)  # another process has no event to await
         self.started_in_s = time.monotonic() - began
+        return True
 
     def _lives(self) -> bool:
         try:

@@ -72,6 +72,8 @@ class Answer(Protocol):
 
     status: int
     headers: Mapping[str, str]
+    connect_s: float | None
+    """After how long there was a connection to its server; None: at once, or there is none."""
 
     def pieces(self) -> AsyncIterator[bytes]:
         """The body as it comes. Raises BackendError when it breaks off or stalls."""

@@ -41,6 +41,8 @@ class Carried(Protocol):
 
     status: int
     headers: Mapping[str, str]
+    connect_s: float | None
+    """After how long there was a connection; None: at once, or nobody knows."""
 
     async def piece(self) -> bytes:
         """The next piece of the body, b"" at its end. Raises BackendError when it breaks off or stalls."""
@@ -177,11 +179,12 @@ def _unanswered(error: TransportError) -> BackendError:
 
 
 class _OwnAnswer:
-    __slots__ = ("_reply", "headers", "status")
+    __slots__ = ("_reply", "connect_s", "headers", "status")
 
     def __init__(self, reply: Reply) -> None:
         self._reply = reply
         self.status = reply.status
+        self.connect_s = reply.connect_s
         self.headers: Mapping[str, str] = {
             _spelled(name): value.decode("utf-8", "surrogateescape") for name, value in reply.headers
         }
@@ -281,12 +284,13 @@ class AiohttpCaller:
 
 
 class _AiohttpAnswer:
-    __slots__ = ("_idle_s", "_response", "headers", "status")
+    __slots__ = ("_idle_s", "_response", "connect_s", "headers", "status")
 
     def __init__(self, response: aiohttp.ClientResponse, idle_s: float) -> None:
         self._response = response
         self._idle_s = idle_s
         self.status = response.status
+        self.connect_s: float | None = None
         self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
 
     async def piece(self) -> bytes:

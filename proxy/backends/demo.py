@@ -48,6 +48,8 @@ _WORD = re.compile(r"\S+\s*|\s+")
 class DemoAnswer:
     """An answer made here. *cut* breaks it off after that many pieces."""
 
+    connect_s: float | None = None
+
     def __init__(
         self,
         status: int,

@@ -35,13 +35,14 @@ AUTH_SCHEMES: Final[Mapping[str, Callable[[str], dict[str, str]]]] = {
 class HttpAnswer:
     """An upstream answer whose head has arrived."""
 
-    __slots__ = ("_carried", "_max_bytes", "_max_ratio", "headers", "status")
+    __slots__ = ("_carried", "_max_bytes", "_max_ratio", "connect_s", "headers", "status")
 
     def __init__(self, carried: Carried, max_bytes: int, max_ratio: int = MOST_RATIO) -> None:
         self._carried = carried
         self._max_bytes = max_bytes
         self._max_ratio = max_ratio
         self.status = carried.status
+        self.connect_s = carried.connect_s
         self.headers = carried.headers
 
     async def pieces(self) -> AsyncIterator[bytes]:
@@ -60,6 +61,9 @@ class HttpAnswer:
 
     async def read(self) -> bytes:
         """The whole body."""
+        length = self.headers.get("content-length", "")
+        if length.isascii() and length.isdecimal() and len(length) < 20:
+            self._within(int(length))
         if self._encoding:
             return b"".join([piece async for piece in self.pieces()])
         pieces: list[bytes] = []

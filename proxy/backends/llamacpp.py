@@ -433,6 +433,8 @@ class _Child:
 class _LocalAnswer:
     """An answer as the child writes it; see Answer."""
 
+    connect_s: float | None = None
+
     def __init__(self, frames: _Frames, call: Call, clock: _Clock) -> None:
         self._frames = frames
         self._clock = clock

@@ -23,6 +23,10 @@ def main() -> None:
         from proxy.cli.serve import serve
 
         sys.exit(serve(sys.argv[2:]))
+    if sys.argv[1:2] == ["live"]:  # every ten seconds, in a container
+        from proxy.cli.live import live
+
+        sys.exit(live(sys.argv[2:]))
     from proxy.cli.app import app
 
     app(prog_name="modelport")

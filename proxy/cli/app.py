@@ -13,6 +13,7 @@ from proxy.cli.process import say_version
 
 MODULES: Final = {
     "serve": "process",
+    "live": "process",
     "status": "reports",
     "models": "reports",
     "ask": "ask",
@@ -35,6 +36,8 @@ MODULES: Final = {
     "secrets": "credentials",
     "audit": "audit",
     "logs": "requestlog",
+    "log": "log",
+    "doctor": "doctor",
 }
 """Where each word after `modelport` is at home; the order is that of `--help`. A module's `app` holds its words."""
 

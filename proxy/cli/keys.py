@@ -45,6 +45,7 @@ Concurrent = Annotated[
     int | None, typer.Option("--concurrent", metavar="N", parser=whole_number, help="Requests at the same time.")
 ]
 KeyId = Annotated[str, typer.Argument(help="Id of the key (key_...).")]
+PlaceName = Annotated[str, typer.Argument(help="For people.")]
 PlaceId = Annotated[str | None, typer.Option("--id", metavar="ID", help="Default: made of the name.")]
 
 
@@ -143,7 +144,7 @@ def keys_revoke(key: KeyId, asked: Asked) -> None:
 @orgs_app.command("create")
 @command
 def orgs_create(
-    name: Annotated[str, typer.Argument(help="For people.")],
+    name: PlaceName,
     *,
     place_id: PlaceId = None,
     model: Globs = None,
@@ -152,35 +153,14 @@ def orgs_create(
     asked: Asked,
 ) -> None:
     """Make an organisation."""
-    body = {
-        "name": name,
-        **({"id": place_id} if place_id else {}),
-        **Given(model or (), route or (), tags=tag or ()).body(),
-    }
-    with asked.administered() as server:
-        create_place(server, "organisations", body, as_json=asked.as_json)
-
-
-@orgs_app.command("list")
-@command
-def orgs_list(asked: Asked) -> None:
-    """List the organisations."""
-    with asked.administered() as server:
-        list_places(server, "organisations", as_json=asked.as_json)
-
-
-@orgs_app.command("remove")
-@command
-def orgs_remove(organisation: Annotated[str, typer.Argument(help="Its id.")], asked: Asked) -> None:
-    """Remove an organisation whose keys are all revoked."""
-    with asked.administered() as server:
-        remove_place(server, "organisations", organisation, as_json=asked.as_json)
+    said = {"name": name, "id": place_id}
+    create_place(asked, "organisations", said, Given(model or (), route or (), tags=tag or ()))
 
 
 @teams_app.command("create")
 @command
 def teams_create(
-    name: Annotated[str, typer.Argument(help="For people.")],
+    name: PlaceName,
     *,
     organisation: Annotated[str, typer.Option("--organisation", metavar="ID", help="Belongs to it.")],
     place_id: PlaceId = None,
@@ -190,30 +170,28 @@ def teams_create(
     asked: Asked,
 ) -> None:
     """Make a team."""
-    body = {
-        "name": name,
-        "organisation": organisation,
-        **({"id": place_id} if place_id else {}),
-        **Given(model or (), route or (), tags=tag or ()).body(),
-    }
-    with asked.administered() as server:
-        create_place(server, "teams", body, as_json=asked.as_json)
+    said = {"name": name, "organisation": organisation, "id": place_id}
+    create_place(asked, "teams", said, Given(model or (), route or (), tags=tag or ()))
 
 
-@teams_app.command("list")
-@command
-def teams_list(asked: Asked) -> None:
-    """List the teams."""
-    with asked.administered() as server:
-        list_places(server, "teams", as_json=asked.as_json)
+def _list_and_remove(places: typer.Typer, kind: Place, one: str) -> None:
+    """The commands that differ in nothing but what they are for."""
+
+    @places.command("list", help=f"List the {kind}.")
+    @command
+    def listed(asked: Asked) -> None:
+        with asked.administered() as server:
+            list_places(server, kind, as_json=asked.as_json)
+
+    @places.command("remove", help=f"Remove {one} whose keys are all revoked.")
+    @command
+    def remove(place: Annotated[str, typer.Argument(metavar="ID", help="Its id.")], asked: Asked) -> None:
+        with asked.administered() as server:
+            remove_place(server, kind, place, as_json=asked.as_json)
 
 
-@teams_app.command("remove")
-@command
-def teams_remove(team: Annotated[str, typer.Argument(help="Its id.")], asked: Asked) -> None:
-    """Remove a team whose keys are all revoked."""
-    with asked.administered() as server:
-        remove_place(server, "teams", team, as_json=asked.as_json)
+_list_and_remove(orgs_app, "organisations", "an organisation")
+_list_and_remove(teams_app, "teams", "a team")
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,10 +296,12 @@ def revoke(server: Server, key_id: str, *, as_json: bool) -> None:
     write(f"{gone.get('id')} ({gone.get('name')}) is revoked")
 
 
-def create_place(server: Server, kind: Place, body: Mapping[str, Any], *, as_json: bool) -> None:
-    """POST /api/v1/organisations or /api/v1/teams."""
-    made = table(server.ask("POST", f"/api/v1/{kind}", body).ok().json())
-    if as_json:
+def create_place(asked: Asked, kind: Place, said: Mapping[str, str | None], given: Given) -> None:
+    """POST /api/v1/organisations or /api/v1/teams. None in *said*: nothing is said."""
+    body = {**{name: value for name, value in said.items() if value}, **given.body()}
+    with asked.administered() as server:
+        made = table(server.ask("POST", f"/api/v1/{kind}", body).ok().json())
+    if asked.as_json:
         write_json(made)
         return
     write(str(made.get("id")))

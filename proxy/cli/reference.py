@@ -13,10 +13,17 @@ from typing import Any, Final
 import typer
 
 from proxy.cli.app import app
+from proxy.cli.live import MEANING
+from proxy.cli.live import OPTIONS as LIVE_OPTIONS
 from proxy.cli.serve import OPTIONS
 
 BEGIN: Final = "<!-- reference: begin (python -m proxy.cli.reference docs/cli.md) -->"
 END: Final = "<!-- reference: end -->"
+OWN_OPTIONS: Final = {
+    "modelport serve": ("Run the server until SIGTERM or Ctrl-C.", OPTIONS),
+    "modelport live": (MEANING, LIVE_OPTIONS),
+}
+"""Commands that read their options themselves, to start faster."""
 
 
 def reference() -> str:
@@ -42,9 +49,9 @@ def _commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _entry(name: str, command: Any) -> str:
-    if name == "modelport serve":
-        rows = [(f"`{flag}{_value(how.get('metavar'))}`", how["help"]) for flag, how in OPTIONS]
-        return _table(name, "Run the server until SIGTERM or Ctrl-C.", rows)
+    if found := OWN_OPTIONS.get(name):
+        text, options = found
+        return _table(name, text, [(f"`{flag}{_value(how.get('metavar'))}`", how["help"]) for flag, how in options])
     rows = [
         (f"`{_spelled(each)}`", each.help or "")
         for each in command.params

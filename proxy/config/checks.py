@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from proxy.config.address import is_loopback
 from proxy.config.errors import Problem, nearest
@@ -106,23 +106,29 @@ def _quirks(layers: Layers, key: Path_, table: Mapping[str, Any]) -> list[Proble
     return found
 
 
+_TARGETS_BESIDE: Final[Sequence[tuple[str, ...]]] = (
+    ("cache", "semantic", "embeddings"),
+    ("consensus", "judge"),
+    ("consensus", "escalate"),
+)
+"""Where a route names a target beside its `targets`."""
+
+
 def _routes(layers: Layers, rules: Rulebook) -> list[Problem]:
     known = [*_table(layers.tree, "providers"), *sorted(rules.shipped)]
     found = []
     for name, route in _table(layers.tree, "routes").items():
         targets = route.get("targets") if isinstance(route, dict) else None
+        named: list[tuple[tuple[str | int, ...], Any]] = [
+            (path, _table(route, *path[:-1]).get(path[-1])) for path in _TARGETS_BESIDE
+        ]
         for place, each in enumerate(targets if isinstance(targets, list) else []):
-            target = each.get("target") if isinstance(each, dict) else each
+            named.append((("targets", place), each.get("target") if isinstance(each, dict) else each))
+        for path, target in named:
             provider, slash, _ = target.partition("/") if isinstance(target, str) else ("", "", "")
             if slash and provider and provider not in known:
-                key = ("routes", name, "targets", place)
                 hint = nearest(provider, known) or f" (or [providers.{provider}] with added_later = true)"
-                found.append(_problem(layers, key, shown(target), f"a known provider{hint}"))
-        model = _table(route, "cache", "semantic").get("embeddings")
-        provider, slash, _ = model.partition("/") if isinstance(model, str) else ("", "", "")
-        if slash and provider and provider not in known:
-            own = ("routes", name, "cache", "semantic", "embeddings")
-            found.append(_problem(layers, own, shown(model), f"a known provider{nearest(provider, known)}"))
+                found.append(_problem(layers, ("routes", name, *path), shown(target), f"a known provider{hint}"))
     return found
 
 

@@ -1,7 +1,7 @@
 """pydantic's errors in our own words: where, which key, what was found, what was expected.
 
-A value that may be a secret is never shown: everything below `keys`, `headers` and `master_key`, unknown keys,
-and text that looks like a key.
+A value that may be a secret is never shown: everything below a name of `PRIVATE`, unknown keys, and text that looks
+like a key.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from proxy.config.sources import Layers, dotted
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-PRIVATE: Final = frozenset({"keys", "headers", "master_key"})
+PRIVATE: Final = frozenset({"keys", "headers", "master_key", "secrets", "webhook", "webhook_secret"})
 SHOWN: Final = 60
 _LOOKS_SECRET = re.compile(r"(?=\S*\d)(?=\S*[A-Za-z])[A-Za-z0-9_\-+/=.]{20,}|(sk|pk|gsk|xai|hf|mp|AIza)[-_]?\S{6,}")
 _USERINFO = re.compile(r"//[^/@\s]*@")
@@ -66,7 +66,7 @@ def shown(value: Any, key: Sequence[str | int] = ()) -> str:
         case str() if private or _LOOKS_SECRET.fullmatch(value):
             return "text (not shown)"
         case str():
-            text = _QUERY.sub(r"\1?…", _USERINFO.sub("//…@", value))
+            text = _QUERY.sub(r"\1?…", without_userinfo(value))
             return repr(text if len(text) <= SHOWN else text[: SHOWN - 1] + "…")
         case list():
             return f"a list of {len(value)}" if value else "an empty list"
@@ -74,6 +74,11 @@ def shown(value: Any, key: Sequence[str | int] = ()) -> str:
             return "a table"
         case _:
             return type(value).__name__
+
+
+def without_userinfo(text: str) -> str:
+    """*text* whose addresses have no name and password."""
+    return _USERINFO.sub("//…@", text)
 
 
 def _locate(loc: tuple[int | str, ...], tree: Mapping[str, Any]) -> tuple[tuple[str | int, ...], Any]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -21,6 +21,7 @@ from proxy.config.explain import explain
 from proxy.config.layers import Merged, Stamp, merged, stamp_of
 from proxy.config.model import (
     AlertSettings,
+    ErrorSettings,
     LocalModelSettings,
     ProviderSettings,
     RouteSettings,
@@ -37,6 +38,9 @@ SEALING_VARIABLE: Final = "MODELPORT_SECRET_KEY"
 """Where the key that seals is looked for when the configuration names none."""
 MEMORY: Final = Path(":memory:")
 """SQLite's name for a database that is not a file."""
+
+
+W = TypeVar("W", AlertSettings, ErrorSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +189,7 @@ class _Resolver:
             (master_key,) = self._secrets(("auth", "master_key"), [auth.master_key]) or (None,)
             auth = auth.model_copy(update={"master_key": master_key})
         secrets = self._sealing(settings.secrets)
-        alerts = self._alerts(settings.alerts)
+        alerts, errors = self._told("alerts", settings.alerts), self._told("errors", settings.errors)
         data = user_folder(self._environ, "data") / "modelport" / "modelport.db"
         path = settings.storage.path
         if path != MEMORY:
@@ -197,6 +201,7 @@ class _Resolver:
                 "storage": settings.storage.model_copy(update={"path": path}),
                 "secrets": secrets,
                 "alerts": alerts,
+                "errors": errors,
                 "providers": providers,
                 "routes": {name: self._route(name, section) for name, section in settings.routes.items()},
             }
@@ -209,18 +214,18 @@ class _Resolver:
         model = self._path(("routes", name, "auto", "model"), section.auto.model)
         return section.model_copy(update={"auto": section.auto.model_copy(update={"model": model})})
 
-    def _alerts(self, section: AlertSettings) -> AlertSettings:
-        """`[alerts]` with its values. An address that is none is a problem."""
+    def _told(self, name: str, section: W) -> W:
+        """`[alerts]` or `[errors]` with its values. An address that is none is a problem."""
         update: dict[str, Secret | None] = {}
-        for name, literal in (("webhook", True), ("webhook_secret", False)):
-            written: Secret | None = getattr(section, name)
+        for field_, literal in (("webhook", True), ("webhook_secret", False)):
+            written: Secret | None = getattr(section, field_)
             if written is not None:
-                (update[name],) = self._secrets(("alerts", name), [written], literal=literal) or (None,)
+                (update[field_],) = self._secrets((name, field_), [written], literal=literal) or (None,)
         webhook = update.get("webhook")
         if webhook is not None and not is_web_address(webhook.reveal()):
-            origin = self._layers.origin(("alerts", "webhook"))
+            origin = self._layers.origin((name, "webhook"))
             wanted = "an address such as https://hooks.example.org/modelport"
-            self.problems.append(Problem(origin.where, "alerts.webhook", "no address", wanted))
+            self.problems.append(Problem(origin.where, f"{name}.webhook", "no address", wanted))
         return section.model_copy(update=update) if update else section
 
     def _sealing(self, section: SecretsSettings) -> SecretsSettings:

@@ -121,6 +121,12 @@ def _address(value: str) -> str:
     return value.rstrip("/")
 
 
+def _origin(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*://[A-Za-z0-9._\-\[\]:]+", value):
+        raise expected('an origin such as "https://app.example" or "http://localhost:5173", without a path')
+    return value
+
+
 def _path(value: str) -> str:
     if not value.startswith("/") or any(letter.isspace() for letter in value):
         raise expected('a path that begins with "/"')
@@ -140,6 +146,7 @@ TagPair = Annotated[str, AfterValidator(_tag)]
 Day = Annotated[str, BeforeValidator(_day)]
 Part = Annotated[str, BeforeValidator(_discount)]
 Address = Annotated[str, AfterValidator(_address)]
+WebOrigin = Annotated[str, AfterValidator(_origin)]
 UrlPath = Annotated[str, AfterValidator(_path)]
 TargetName = Annotated[str, BeforeValidator(_target)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -185,7 +192,14 @@ class ServerSettings(Section):
     reload: bool = Field(False, description="Read the file again when it changes. SIGHUP does so in any case.")
     shutdown_s: float = Field(30, ge=0, le=3600, description="How long running answers may take to end at SIGTERM.")
     allowed_hosts: tuple[str, ...] = Field(
-        (), description="Names, besides loopback and `host`, that a `Host` header may carry."
+        (),
+        description="Names, besides loopback and `host`, that a `Host` header may carry. Where keys are required every "
+        "name is let in, unless some stand here.",
+    )
+    allowed_origins: tuple[WebOrigin, ...] = Field(
+        (),
+        description="Web pages that may ask from a browser and read the answers (CORS), such as "
+        '`"https://app.example"`. Default: none.',
     )
     media_allow_private: bool = Field(
         False, description="Let pictures that are fetched for a backend come from private network addresses."
@@ -200,6 +214,72 @@ class ServerSettings(Section):
     def loopback(self) -> bool:
         """Whether only this machine can reach the port."""
         return is_loopback(self.host)
+
+
+class BoundSettings(Section):
+    """`[limits]`: what one connection, one request and one answer may take."""
+
+    request_line_bytes: int = Field(
+        8192, ge=256, le=65_536, description="Path and query of a request. Beyond: 431, closed."
+    )
+    header_bytes: int = Field(
+        8192, ge=256, le=65_536, description="The name, and the value, of one header. Beyond: 431, closed."
+    )
+    headers: int = Field(100, ge=8, le=1000, description="Headers of a request. Beyond: 431, closed.")
+    all_headers_bytes: int = Field(
+        65_536,
+        ge=1024,
+        le=1_048_576,
+        description="All headers of a request, with colons and line ends. Beyond: 431, closed.",
+    )
+    header_s: Seconds = Field(
+        10, description="Until the head of a request is there, from its first byte or the connection on. Beyond: 408."
+    )
+    body_s: Seconds = Field(
+        30, description="Until a body is there that has to be whole before anything can be done. Beyond: 408."
+    )
+    body_bytes_per_s: int = Field(
+        1024, ge=0, description="What a body has to come at, in each `body_grace_s`. Below: 408. 0: no such bound."
+    )
+    body_grace_s: Seconds = Field(5, description="Over how long that is measured.")
+    idle_s: Seconds = Field(75, description="How long a connection is kept without a request.")
+    requests_per_connection: Count = Field(1000, description="The last of them is answered with `Connection: close`.")
+    write_s: Seconds = Field(
+        60, description="How long a client may take nothing of what waits for it. Beyond: cut off, and booked so far."
+    )
+    connections: Count = Field(
+        2048,
+        description="Of clients, at a time; less where the process has few file descriptors. Beyond: 503, closed.",
+    )
+    in_flight: Count = Field(1024, description="Requests to models that are answered at a time; others wait.")
+    waiting: int = Field(256, ge=0, description="How many may wait, keys taking turns. Beyond: 503.")
+    waiting_s: Seconds = Field(2, description="How long one may wait. Beyond: 503.")
+    json_depth: int = Field(64, ge=8, le=128, description="Nesting of a body. Beyond: 400.")
+    json_members: int = Field(1000, ge=100, description="Members of any one object in a question. Beyond: 400.")
+    json_values: int = Field(
+        1_000_000, ge=10_000, description="Values of a question, however short they are. Beyond: 400."
+    )
+    json_containers: int = Field(
+        100_000, ge=10_000, description="Objects and lists of a question, together. Beyond: 400."
+    )
+    messages: Count = Field(10_000, description="Messages (`contents`, items of `input`) of a question. Beyond: 400.")
+    tools: Count = Field(512, description="Tools of a question. Beyond: 400.")
+    model_chars: int = Field(256, ge=16, le=4096, description="Characters of a model's name. Beyond: 400.")
+    user_chars: int = Field(
+        256, ge=16, le=4096, description="Characters of `user` and its like in other dialects. Beyond: 400."
+    )
+    request_id_chars: int = Field(
+        128, ge=8, le=1024, description="Of a client's `x-request-id`, letters, digits and `._:-`. Others are ignored."
+    )
+    answer_mb: float = Field(
+        64,
+        gt=0,
+        le=1024,
+        description="Largest answer of a provider that is read, in MiB, a stream in all. Beyond: 502.",
+    )
+    unpacked_ratio: int = Field(
+        100, ge=2, le=1100, description="How many times its size a packed answer may unpack to. Beyond: 502."
+    )
 
 
 class AuthSettings(Section):
@@ -431,6 +511,36 @@ class AlertSettings(Section):
     give_up_s: Lifetime = Field(21_600, description="How long an alert is sent again while it is not accepted.")
 
 
+class ErrorSettings(Section):
+    """`[errors]`: who is told of unexpected exceptions, besides the log."""
+
+    webhook: Secret | None = Field(
+        None, description="An address that they are sent to (POST, JSON); as a reference, if it is a secret."
+    )
+    webhook_secret: Secret | None = Field(
+        None, description="What they are signed with (HMAC-SHA256), as a reference. Default: not signed."
+    )
+    timeout_s: Seconds = Field(10, description="How long the receiver may take.")
+    repeat_s: Lifetime = Field(600, description="One that comes again within that time is counted, and told later.")
+    per_hour: Count = Field(60, description="So many are told in an hour at most; the log has the others.")
+
+
+class TelemetrySettings(Section):
+    """`[telemetry]`: traces and metrics by OpenTelemetry. It needs the extra `modelport[otel]`."""
+
+    enabled: bool = Field(False, description="Send them.")
+    endpoint: Address | None = Field(
+        None,
+        description="An OTLP receiver (HTTP), such as `http://127.0.0.1:4318`. Default: what OpenTelemetry's own "
+        "environment variables say. Its headers stand in `OTEL_EXPORTER_OTLP_HEADERS`.",
+    )
+    traces: bool = Field(True, description="A span for each request, and one for each attempt.")
+    metrics: bool = Field(True, description="Histograms of durations and tokens.")
+    sample: float = Field(1, ge=0, le=1, description="The part of requests that get spans; a caller's own choice wins.")
+    service: str = Field("modelport", min_length=1, description="The name that the receiver shows.")
+    interval_s: Seconds = Field(60, description="So often metrics are sent.")
+
+
 class StructuredSettings(Section):
     """`[structured]`: answers with a schema."""
 
@@ -447,6 +557,11 @@ class LoggingSettings(Section):
 
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
     format: Literal["text", "json"] = Field("text", description="Lines for people, or one JSON object a line.")
+    records_per_s: Count = Field(
+        200, description="Records in one second; how many more there were is said and counted."
+    )
+    slow_s: Seconds = Field(120, description="A request that takes longer is a line in the log, with its phases.")
+    slow_first_event_s: Seconds = Field(30, description="So is a stream whose first content comes later than that.")
 
 
 class RetrySettings(Section):
@@ -455,6 +570,15 @@ class RetrySettings(Section):
     attempts: int = Field(2, ge=1, le=10, description="Requests to one target, the first included.")
     backoff_s: float = Field(0.25, ge=0, le=60, description="Pause before the second request; doubles, with jitter.")
     backoff_max_s: float = Field(8, ge=0, le=600, description="Longest pause. A longer Retry-After moves on instead.")
+    attempts_in_all: Count | None = Field(
+        None, description="Requests to all targets together. Default: three, or as many as the route has targets."
+    )
+    budget_share: float = Field(
+        0.2, ge=0, le=1, description="Repeats as a share of recent requests; going on to a target that is well is free."
+    )
+    budget_least: int = Field(
+        3, ge=0, le=10_000, description="Repeats that may be made in 10 s however few there were."
+    )
     continuations: int = Field(
         8,
         ge=0,
@@ -531,7 +655,9 @@ class EmbeddingSettings(Section):
     dialect: Literal["openai_chat", "gemini", "cohere", "none"] | None = Field(
         None, description="Wire format of the call, or none. Default: the provider's, where it has embeddings."
     )
-    base_url: Address | None = Field(None, description="Where that API begins. Default: the provider's `base_url`.")
+    base_url: Address | None = Field(
+        None, repr=False, description="Where that API begins. Default: the provider's `base_url`."
+    )
     path: UrlPath | None = Field(None, description="Path of the call; `{model}` is filled in.")
     max_inputs: Count | None = Field(None, description="Inputs in one call; more are sent in several.")
     max_tokens: Count | None = Field(None, description="Tokens of all inputs in one call, counted roughly.")
@@ -695,7 +821,9 @@ class ProviderSettings(Section):
         description="Further wire formats that the server takes at the same `base_url`. A client of one of them is "
         "relayed without translation. Default: the row's.",
     )
-    base_url: Address | None = Field(None, description="Where the API begins, as the vendor's own SDK takes it.")
+    base_url: Address | None = Field(
+        None, repr=False, description="Where the API begins, as the vendor's own SDK takes it."
+    )
     keys: tuple[Secret, ...] | None = Field(
         None, description='References such as `"env:OPENAI_API_KEY"`; several share the load.'
     )
@@ -920,6 +1048,9 @@ class Settings(Section):
     """The whole configuration, secrets resolved, paths absolute."""
 
     server: ServerSettings = Field(default_factory=ServerSettings, description="The port.")
+    limits: BoundSettings = Field(
+        default_factory=BoundSettings, description="What one connection, request or answer may take."
+    )
     auth: AuthSettings = Field(default_factory=AuthSettings, description="Who gets in.")
     storage: StorageSettings = Field(default_factory=StorageSettings, description="The database.")
     ledger: LedgerSettings = Field(default_factory=LedgerSettings, description="What becomes of the ledger's rows.")
@@ -939,6 +1070,8 @@ class Settings(Section):
     retry: RetrySettings = Field(default_factory=RetrySettings, description="Asking the same target again.")
     breaker: BreakerSettings = Field(default_factory=BreakerSettings, description="Leaving a failing target alone.")
     alerts: AlertSettings = Field(default_factory=AlertSettings, description="Who is told of budgets.")
+    errors: ErrorSettings = Field(default_factory=ErrorSettings, description="Who is told of unexpected exceptions.")
+    telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings, description="OpenTelemetry.")
     budgets: dict[str, BudgetSettings] = Field(default_factory=dict, description="What may be spent.")
     providers: dict[str, ProviderSettings] = Field(default_factory=dict, description="Who answers.")
     routes: dict[str, RouteSettings] = Field(

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from proxy.config.explain import without_userinfo
 from proxy.config.loading import Loaded
 from proxy.config.secrets import Secret
 from proxy.config.sources import Origin, dotted
@@ -57,5 +58,7 @@ def _plain(value: Any) -> Any:
             return {name: _plain(each) for name, each in value.model_dump(exclude_none=True).items()}
         case Path():
             return str(value)
+        case str():
+            return without_userinfo(value)
         case _:
             return value

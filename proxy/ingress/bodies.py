@@ -15,7 +15,6 @@ from translators.codec import JsonError, loads_object
 M = TypeVar("M", bound=BaseModel)
 
 MAX_BODY: Final = 256 * 1024
-BODY_S: Final = 10.0
 _WORDS: Final[Mapping[object, str]] = {"str": "a text", "int": "a whole number", "float": "a number", "bool": "a flag"}
 """How pydantic calls the kinds that a field may be."""
 
@@ -28,7 +27,7 @@ async def read_model(incoming: Incoming, model: type[M], *, tell_values: bool = 
     Raises:
         Refused: 400 that names the first field that is wrong, and what would be right.
     """
-    raw = await read_body(incoming.http, MAX_BODY, BODY_S)
+    raw = await read_body(incoming.http, MAX_BODY)
     try:
         body = loads_object(raw) if raw.strip() else {}
     except JsonError as error:

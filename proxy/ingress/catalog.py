@@ -21,7 +21,6 @@ from routing.targets import Target
 from translators.codec import JsonError, loads_object
 
 MAX_BODY: Final = 64 * 1024
-BODY_S: Final = 10.0
 MOST_NAMES: Final = 20
 """Models that an error names."""
 BETWEEN_BREATHS: Final = 20
@@ -99,7 +98,7 @@ def _check_memory(services: Services, provider: str, model: str | None) -> None:
 
 async def _providers(incoming: Incoming) -> list[str] | None:
     """The names in the body; None where it has none. Raises Refused."""
-    raw = await read_body(incoming.http, MAX_BODY, BODY_S)
+    raw = await read_body(incoming.http, MAX_BODY)
     if not raw.strip():
         return None
     try:

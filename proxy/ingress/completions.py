@@ -6,7 +6,6 @@ conversation, and several prompts as many.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -14,13 +13,11 @@ from typing import Any, Final
 from aiohttp import web
 
 from proxy.asked import Asked
-from proxy.controls import read_controls
-from proxy.ingress.questions import read_question
+from proxy.ingress.questions import asked_of, read_question
 from proxy.pipeline import answer
 from proxy.prompts import answer_each
 from proxy.server import Incoming
 from proxy.services import Services
-from proxy.vendor_headers import vendor_headers, vendor_query
 from translators.neutral import Request
 from translators.openai_text import DIALECT, client, split
 
@@ -36,20 +33,7 @@ async def text_completions(services: Services, incoming: Incoming) -> web.Stream
     """
 
     def asked(raw: bytes, body: dict[str, Any]) -> Asked:
-        controls = read_controls(incoming.http.headers, body)
-        if controls.chain and body.get("model") is None:
-            body["model"] = controls.chain[0]
-        return Asked(
-            client,
-            raw,
-            body,
-            read(body),
-            controls,
-            created=int(time.time()),
-            id=incoming.answer_id,
-            forward=vendor_headers(incoming.http.headers, "openai"),
-            query=vendor_query(incoming.http.rel_url.raw_query_string, read=True),
-        )
+        return asked_of(incoming, raw, body, client, read, vendor="openai")
 
     whole = await read_question(services, incoming, asked)
     if is_one_text(whole.body.get("prompt")):

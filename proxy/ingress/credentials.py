@@ -176,7 +176,8 @@ def _check_place(services: Services, body: NewCredential) -> None:
     if body.dialect is not None and body.dialect != spec.dialect:
         raise bad("dialect", f"{spec.name} speaks {spec.dialect}; leave it out")
     if body.base_url is not None and spec.base_url and body.base_url != spec.base_url:
-        told = f"{spec.name} is reached at {spec.base_url}; another address is another provider, with a name of its own"
+        at = services.clean(spec.base_url)
+        told = f"{spec.name} is reached at {at}; another address is another provider, with a name of its own"
         raise bad("base_url", told)
     if body.base_url is None and not spec.base_url:
         raise bad("base_url", f"it is not known where {spec.name} is reached")

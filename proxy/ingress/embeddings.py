@@ -6,11 +6,11 @@ from typing import Any
 
 from aiohttp import web
 
-from proxy.controls import read_controls
 from proxy.embedding import Wanted, embed
-from proxy.ingress.questions import read_question
+from proxy.ingress.questions import controls_of, read_question
 from proxy.server import Incoming
 from proxy.services import Services
+from proxy.vendor_headers import vendor_headers, vendor_query
 from translators.embeddings import parse_request
 
 
@@ -22,9 +22,14 @@ async def embeddings(services: Services, incoming: Incoming) -> web.StreamRespon
     """
 
     def wanted(raw: bytes, body: dict[str, Any]) -> Wanted:
-        controls = read_controls(incoming.http.headers, body)
-        if controls.chain and body.get("model") is None:
-            body["model"] = controls.chain[0]
-        return Wanted(raw, body, parse_request(body), controls)
+        controls = controls_of(incoming, body)
+        return Wanted(
+            raw,
+            body,
+            parse_request(body),
+            controls,
+            vendor_headers(incoming.http.headers, "openai"),
+            vendor_query(incoming.http.rel_url.raw_query_string, read=True),
+        )
 
     return await embed(services, incoming, await read_question(services, incoming, wanted))

@@ -16,6 +16,7 @@ from proxy.ingress.questions import read_question
 from proxy.pipeline import answer
 from proxy.server import Incoming
 from proxy.services import Services
+from proxy.sizes import check_model
 from proxy.vendor_headers import vendor_query
 from translators.gemini import client, client_array
 
@@ -37,6 +38,7 @@ async def generate(services: Services, incoming: Incoming) -> web.StreamResponse
             kind="not_found",
             code="unknown_url",
         )
+    check_model(model, services.limits)
     stream = method == "streamGenerateContent"
     as_events = incoming.http.rel_url.query.get("alt") == "sse"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Mapping
+from typing import Any, Final, TypeVar
 
 from aiohttp import web
 
@@ -19,9 +19,14 @@ from proxy.routing_report import provider_now, routing_now, spent_now
 from proxy.server import Incoming
 from proxy.services import Services
 from proxy.version import version
-from storage.db import SQLITE_VERSION
+from storage.db import SQLITE_VERSION, sqlite_warning
 from storage.errors import StorageError
 from storage.journal import Journal
+
+T = TypeVar("T")
+
+STORE_S: Final = 1.0
+"""How long the report waits for something that the store has to be asked for."""
 
 
 async def live(_services: Services, incoming: Incoming) -> web.StreamResponse:
@@ -43,8 +48,8 @@ async def health(services: Services, incoming: Incoming) -> web.StreamResponse:
     report = health_report(services)
     if not _sees_house(incoming.identity):
         return json_response(_outline(report), incoming.id, 503 if report["status"] == "down" else 200)
-    report["memory"] = await _memory(services)
-    report["budgets"] = await budgets_seen(services, incoming.identity, MOST_SHOWN)
+    report["memory"] = await _soon(_memory(services))
+    report["budgets"] = await _soon(budgets_seen(services, incoming.identity, MOST_SHOWN))
     if incoming.http.query.get("probe") in {"1", "true"}:
         report["probe"] = await _probe(services, incoming)
     return json_response(report, incoming.id, 503 if report["status"] == "down" else 200)
@@ -92,7 +97,9 @@ def health_report(services: Services) -> dict[str, Any]:
             "lost_rows": services.ledger.lost,
             "journal": _journal(services.ledger.journal),
             "size_mb": round(services.db.size_bytes / 2**20, 3),
+            "ballast_mb": services.ballast.held_bytes / 2**20 if services.ballast else None,
             "sqlite_version": SQLITE_VERSION,
+            "sqlite_warning": sqlite_warning(),
         },
         "request_log": services.request_log.stats(),
         "auth": services.guesses.stats(),
@@ -112,6 +119,15 @@ def _journal(journal: Journal | None) -> dict[str, Any] | None:
         "size_mb": round(journal.size_bytes / 2**20, 3),
         "error": str(journal.failure) if journal.failure else None,
     }
+
+
+async def _soon(reading: Awaitable[T]) -> T | None:
+    """What *reading* finds in the store; None where that takes long: whoever asks for health asks about that, too."""
+    try:
+        async with asyncio.timeout(STORE_S):
+            return await reading
+    except TimeoutError:
+        return None
 
 
 async def _memory(services: Services) -> dict[str, Any] | None:

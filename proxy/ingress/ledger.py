@@ -46,9 +46,12 @@ async def costs(services: Services, incoming: Incoming) -> web.StreamResponse:
         raise _bad("format", "json or csv", form)
     sums = await services.accounts.costs(since, until, group_by, incoming.identity.view)
     if form == "csv":
-        return web.Response(
-            text=as_csv(sums), headers={"content-type": "text/csv; charset=utf-8", "x-request-id": incoming.id}
-        )
+        headers = {
+            "content-type": "text/csv; charset=utf-8",
+            "x-request-id": incoming.id,
+            "x-content-type-options": "nosniff",
+        }
+        return web.Response(text=as_csv(sums), headers=headers)
     report = {
         "since": iso(since),
         "until": iso(until),

@@ -27,7 +27,6 @@ from proxy.setup import new_prices
 from translators.codec import JsonError, loads_object
 
 MAX_BODY: Final = 256 * 1024
-BODY_S: Final = 10.0
 MOST_KEYS: Final = 64
 
 ProviderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -144,7 +143,7 @@ async def remove_provider(services: Services, incoming: Incoming) -> web.StreamR
 
 async def _read(incoming: Incoming, model: type[ProviderChange]) -> dict[str, Any]:
     """What the body says, as a section's fields and `name`. Raises Refused, 400, naming the field."""
-    raw = await read_body(incoming.http, MAX_BODY, BODY_S)
+    raw = await read_body(incoming.http, MAX_BODY)
     try:
         body = loads_object(raw)
     except JsonError as error:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 
 from proxy.ingress.health import health_report
+from proxy.ingress.process_metrics import process_families
 from proxy.ingress.routing_metrics import routing_families
 from proxy.server import Incoming
 from proxy.services import Services
@@ -30,6 +31,7 @@ async def metrics(services: Services, incoming: Incoming) -> web.StreamResponse:
     """All families."""
     from prometheus_client import CollectorRegistry, generate_latest
     from prometheus_client.exposition import CONTENT_TYPE_LATEST
+    from prometheus_client.process_collector import ProcessCollector
 
     standings = await _standings(services)
 
@@ -40,6 +42,7 @@ async def metrics(services: Services, incoming: Incoming) -> web.StreamResponse:
 
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Scrape())
+    ProcessCollector(registry=registry)
     return web.Response(
         body=generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST, "x-request-id": incoming.id}
     )
@@ -60,6 +63,7 @@ def _families(services: Services, report: dict[str, Any]) -> Iterator[Metric]:
     yield from _routes(report)
     yield from routing_families(report)
     yield from _store(services, report)
+    yield from process_families(services)
 
 
 def _traffic(services: Services) -> Iterator[Metric]:
@@ -94,16 +98,13 @@ def _traffic(services: Services) -> Iterator[Metric]:
 
 
 def _providers(report: dict[str, Any]) -> Iterator[Metric]:
-    from prometheus_client.core import GaugeMetricFamily
+    from prometheus_client.core import GaugeMetricFamily, Metric
 
     states = GaugeMetricFamily("modelport_provider_state", "1 for the state that holds.", labels=["provider", "state"])
     breakers = GaugeMetricFamily("modelport_breaker_state", "1 for the state that holds.", labels=["provider", "state"])
-    latency = GaugeMetricFamily(
-        "modelport_attempt_latency_seconds", "Of the newest attempts, by quantile.", labels=["provider", "quantile"]
-    )
-    first = GaugeMetricFamily(
-        "modelport_first_event_seconds", "Of the newest attempts, by quantile.", labels=["provider", "quantile"]
-    )
+    # Count and sum of the newest attempts would be no counters, and are left out.
+    latency = Metric("modelport_attempt_latency_seconds", "Of the newest attempts, by quantile.", "summary")
+    first = Metric("modelport_first_event_seconds", "Of the newest attempts, by quantile.", "summary")
     keys = GaugeMetricFamily("modelport_keys_available", "Keys that do not rest.", labels=["provider"])
     for entry in report["providers"]:
         name = entry["name"]
@@ -114,7 +115,7 @@ def _providers(report: dict[str, Any]) -> Iterator[Metric]:
         for family, figures in ((latency, entry["latency_ms"]), (first, entry["first_event_ms"])):
             for word, quantile in (("p50", "0.5"), ("p95", "0.95")):
                 if figures[word] is not None:
-                    family.add_metric([name, quantile], figures[word] / 1000)
+                    family.add_sample(family.name, {"provider": name, "quantile": quantile}, figures[word] / 1000)
         keys.add_metric([name], entry["keys"]["available"])
     yield from (states, breakers, latency, first, keys)
 

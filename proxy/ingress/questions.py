@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
+from proxy.asked import Asked
+from proxy.config.model import BoundSettings
+from proxy.controls import Controls, read_controls
 from proxy.errors import refused
 from proxy.owning import check_question
 from proxy.server import Incoming, read_body
 from proxy.services import Services
+from proxy.sizes import check_density, check_sizes
 from proxy.spelling import check_names
+from proxy.threads import THREAD_BYTES, threaded
+from proxy.vendor_headers import vendor_headers, vendor_query
 from translators.codec import JsonError, loads_object
+from translators.dialect import ClientDialect
+from translators.neutral import Request
 
 T = TypeVar("T")
-
-BODY_S: Final = 60.0
-THREAD_BYTES: Final = 256 * 1024
-"""A larger body is parsed in a thread, so that the others do not wait for it."""
-MAX_ITEMS: Final = {"messages": 10_000, "contents": 10_000, "input": 10_000, "tools": 512}
-"""Of the lists of a request, by their names in the dialects."""
 
 
 async def read_question(services: Services, incoming: Incoming, parse: Callable[[bytes, dict[str, Any]], T]) -> T:
@@ -28,21 +30,57 @@ async def read_question(services: Services, incoming: Incoming, parse: Callable[
     Raises:
         Refused, BadRequest: with what the client is to be told.
     """
-    raw = await read_body(incoming.http, services.max_body, BODY_S)
+    raw = await read_body(incoming.http, services.max_body)
     await check_question(services, incoming, raw)
-    if len(raw) > THREAD_BYTES:
-        return await asyncio.to_thread(_parsed, raw, parse)
-    return _parsed(raw, parse)
+    return await threaded(len(raw) > THREAD_BYTES, _parsed, raw, parse, services.limits)
 
 
-def _parsed(raw: bytes, parse: Callable[[bytes, dict[str, Any]], T]) -> T:
+def controls_of(incoming: Incoming, body: dict[str, Any]) -> Controls:
+    """What the headers and *body* say to the proxy; a *body* without a model gets the first of its chain.
+
+    Raises:
+        Refused: 400 naming what is wrong.
+    """
+    controls = read_controls(incoming.http.headers, body)
+    if controls.chain and body.get("model") is None:
+        body["model"] = controls.chain[0]
+    return controls
+
+
+def asked_of(
+    incoming: Incoming,
+    raw: bytes,
+    body: dict[str, Any],
+    client: ClientDialect,
+    read: Callable[[dict[str, Any]], Request],
+    *,
+    vendor: str,
+) -> Asked:
+    """What a *client* asks by *body*, of which *read* makes a request; *vendor*: whose headers go along.
+
+    Raises:
+        Refused, BadRequest: with what the client is to be told.
+    """
+    controls = controls_of(incoming, body)
+    return Asked(
+        client,
+        raw,
+        body,
+        read(body),
+        controls,
+        created=int(time.time()),
+        id=incoming.answer_id,
+        forward=vendor_headers(incoming.http.headers, vendor),
+        query=vendor_query(incoming.http.rel_url.raw_query_string, read=True),
+    )
+
+
+def _parsed(raw: bytes, parse: Callable[[bytes, dict[str, Any]], T], bounds: BoundSettings) -> T:
+    check_density(raw, bounds)
     try:
-        body = loads_object(raw)
+        body = loads_object(raw, bounds.json_depth)
     except JsonError as error:
         raise refused(400, f"the request body: {error}", code="invalid_json") from error
     check_names(raw, body)
-    for name, limit in MAX_ITEMS.items():
-        value = body.get(name)
-        if isinstance(value, list) and len(value) > limit:
-            raise refused(400, f"{name}: {len(value)} are more than {limit}", param=name, code="too_many")
+    check_sizes(raw, body, bounds)
     return parse(raw, body)

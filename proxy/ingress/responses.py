@@ -12,7 +12,6 @@ What is not stored here is the vendor's where `x-modelport-provider` names one, 
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import unquote
@@ -21,13 +20,12 @@ from aiohttp import web
 
 from proxy.asked import Asked
 from proxy.background import queued
-from proxy.controls import read_controls
 from proxy.counting import count
 from proxy.errors import Refused, refused
 from proxy.forgetting import delete_at_vendor
 from proxy.ingress.json import json_response
 from proxy.ingress.parameters import whole
-from proxy.ingress.questions import read_question
+from proxy.ingress.questions import asked_of, read_question
 from proxy.memory import named_conversation, remembered
 from proxy.owning import owns, sees_all
 from proxy.passing import PROVIDER_HEADER, pass_on
@@ -35,7 +33,6 @@ from proxy.pipeline import answer
 from proxy.replaying import replay_stored
 from proxy.server import Incoming
 from proxy.services import Services
-from proxy.vendor_headers import vendor_headers, vendor_query
 from storage.errors import TooLarge
 from storage.responses import StoredResponse
 from translators.codec import loads, loads_object
@@ -68,24 +65,11 @@ async def _asked(services: Services, incoming: Incoming) -> Asked:
     memory = services.setup.loaded.settings.memory
 
     def parse(raw: bytes, body: dict[str, Any]) -> Asked:
-        controls = read_controls(incoming.http.headers, body)
-        if controls.chain and body.get("model") is None:
-            body["model"] = controls.chain[0]
-        request = client.parse_request(body)
-        if body.get("conversation") is not None:
-            # What it says changes from one request to the next.
-            controls = replace(controls, look_up=False, store=False, idempotency_key=None)
-        return Asked(
-            client,
-            raw,
-            body,
-            request,
-            controls,
-            created=int(time.time()),
-            id=incoming.answer_id,
-            forward=vendor_headers(incoming.http.headers, "openai"),
-            query=vendor_query(incoming.http.rel_url.raw_query_string, read=True),
-        )
+        asked = asked_of(incoming, raw, body, client, client.parse_request, vendor="openai")
+        if body.get("conversation") is None:
+            return asked
+        # What it says changes from one request to the next.
+        return replace(asked, controls=replace(asked.controls, look_up=False, store=False, idempotency_key=None))
 
     asked = await read_question(services, incoming, parse)
     wanted = asked.body.get("store") is not False and asked.body.get("conversation") is None

@@ -13,6 +13,7 @@ from proxy.ingress import (
     keys,
     llm,
     llm_providers,
+    log_levels,
     organisations,
     prices,
     routes_admin,
@@ -260,6 +261,7 @@ _KEYS: Final[Operations] = {
     ),
 }
 _NAME: Final = "What it is called."
+_LOGGER: Final[Mapping[str, str]] = {"name": "The logger's name; `root` for all that have no level of their own."}
 _LOG_FILTERS: Final = (
     SINCE,
     UNTIL,
@@ -368,6 +370,20 @@ _SECRETS: Final[Operations] = {
 }
 _PROVIDER: Final = Parameter("provider", "A provider.")
 _KNOWN: Final[Operations] = {
+    ("GET", "/api/v1/log-levels"): (Operation("State", ok(models.Listed[models.LoggerShown])),),
+    ("PUT", "/api/v1/log-levels/{}"): (
+        Operation(
+            "State",
+            ok(models.LoggerShown),
+            path="/api/v1/log-levels/{name}",
+            parameters=_LOGGER,
+            body=log_levels.LevelBody,
+            example={"level": "debug"},
+        ),
+    ),
+    ("DELETE", "/api/v1/log-levels/{}"): (
+        Operation("State", ok(models.LoggerShown), path="/api/v1/log-levels/{name}", parameters=_LOGGER),
+    ),
     ("GET", "/api/v1/cache"): (Operation("Cache", ok(models.CacheStats)),),
     ("DELETE", "/api/v1/cache"): (
         Operation(

@@ -594,6 +594,15 @@ class AuditVerdict(Answer):
     head_found_at: int | None
 
 
+class LoggerShown(Answer):
+    """A logger of the server."""
+
+    name: str
+    level: Literal["debug", "info", "warning", "error"] | None = Field(
+        description="The least that it writes; null: as the one above it."
+    )
+
+
 # --- models and cache ------------------------------------------------------------------------------
 
 

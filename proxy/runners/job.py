@@ -46,6 +46,8 @@ class Job:
     """Positions of keys that go first."""
     load: Load
     new_attempter: NewAttempter
+    begun: bool = False
+    """Whether the fast lane has made the first attempt."""
     together: Sequence[Target] = ()
     """Those of *targets* that the route's policy wants to be asked at once, before the others."""
 
@@ -74,6 +76,7 @@ async def first(job: Job) -> Committed:
         targets=job.targets,
         attempt=job.new_attempter(job.exchange).attempt,
         prefer=job.prefer,
+        begun=job.begun,
     )
 
 

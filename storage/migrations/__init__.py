@@ -38,6 +38,7 @@ from storage.migrations import (
     m0021_saved_tokens,
     m0022_vendor_objects,
     m0023_pepper,
+    m0024_signed,
 )
 from storage.migrations.step import Migration
 
@@ -67,6 +68,7 @@ MIGRATIONS: Final = (
     m0021_saved_tokens.MIGRATION,
     m0022_vendor_objects.MIGRATION,
     m0023_pepper.MIGRATION,
+    m0024_signed.MIGRATION,
 )
 
 

@@ -105,6 +105,24 @@ async def test_a_full_queue_is_told_at_once(upstream: Upstream, serve: Serve) ->
     assert all("wait for that already" in reply.error["message"] for reply in refused)
 
 
+async def test_a_full_queue_for_tokens_says_when_there_are_enough(upstream: Upstream, serve: Serve) -> None:
+    """The first has set all of the minute's tokens aside; who comes later has to come again when they are free."""
+    upstream.script("m", Answer.json(says().body, hold_at=0), QUICK)
+    more = 'models = ["m"]\ntimeouts = { total_s = 200 }\n'
+    more += limits(tokens_per_minute=40, queue=1, queue_s=100)
+    server = await serve(provider("a", upstream, more=more))
+    first = asyncio.create_task(server.ask(model="a/m", max_tokens=1000))
+    running = await asyncio.to_thread(upstream.wait_asked, "m")
+    others = [asyncio.create_task(server.ask(model="a/m", user=str(n), max_tokens=5)) for n in range(2)]
+    (told,), (waiting,) = await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
+    running.release()
+
+    refused = told.result()
+    assert ((await first).status, (await waiting).status, refused.status) == (200, 200, 429)
+    assert "wait for that already" in refused.error["message"]
+    assert 30 < int(refused.headers["retry-after"]) <= 60
+
+
 async def test_who_would_wait_too_long_is_told_when_its_time_is_over(upstream: Upstream, serve: Serve) -> None:
     upstream.script("m", Answer.json(says().body, delay_head_s=1.0))
     server = await serve(one(upstream, concurrent=1, queue_s=0.2))

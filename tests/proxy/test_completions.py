@@ -265,6 +265,26 @@ async def test_several_prompts_cannot_be_streamed_by_a_chat(serve: Serve) -> Non
         assert upstream.requests == []
 
 
+@pytest.mark.parametrize(
+    "fields", [{"prompt": ["a", "b"], "stream": True}, {"prompt": ["a"] * 129}, {"prompt": [[1, 2], [3]]}]
+)
+async def test_what_a_chat_cannot_take_a_completions_server_behind_it_is_asked_for(
+    serve: Serve, fields: dict[str, Any]
+) -> None:
+    with Upstream(FOREIGN["anthropic"]) as chat, Upstream(native) as upstream:
+        server = await serve(
+            provider("one", chat, "anthropic"),
+            provider("two", upstream, more=NATIVE),
+            route("both", "one/m", "two/m"),
+            QUICK,
+        )
+
+        reply = await ask(server, model="both", **fields)
+
+        assert (reply.status, reply.headers["x-modelport-target"]) == (200, "two/m")
+        assert (len(chat.requests), upstream.requests[0].json["prompt"]) == (0, fields["prompt"])
+
+
 async def test_a_completions_server_first_then_a_chat(serve: Serve) -> None:
     """All prompts go to the first at once; when it fails, one by one to the second."""
     with Upstream() as upstream:

@@ -90,6 +90,10 @@ ONE_WRONG_VALUE = [
      "routes.a.targets[1].weight: found 0, expected a number above 0"),
     ("[routes.a]\ntargets = ['demo/echo', 'antropic/claude']",
      "routes.a.targets[1]: found 'antropic/claude', expected a known provider; did you mean anthropic?"),
+    ("[routes.a]\ntargets = ['demo/echo']\nconsensus = { judge = 'antropic/claude' }",
+     "routes.a.consensus.judge: found 'antropic/claude', expected a known provider; did you mean anthropic?"),
+    ("[routes.a]\ntargets = ['demo/echo']\nconsensus = { escalate = 'my-corner/m' }",
+     "routes.a.consensus.escalate: found 'my-corner/m', expected a known provider (or [providers.my-corner] with added_later = true)"),  # noqa: E501 -- one case a line
     ("[routes.a]\ntargets = ['my-corner/m']",
      "routes.a.targets[0]: found 'my-corner/m', expected a known provider (or [providers.my-corner] with added_later = true)"),  # noqa: E501 -- one case a line
 ]  # fmt: skip

@@ -385,6 +385,58 @@ async def test_a_server_that_ignores_dimensions_is_found_out(serve: Serve) -> No
         assert (row["status"], row["cost_usd"]) == ("failed", "0.000001000")
 
 
+@pytest.mark.parametrize(
+    ("first", "fields", "headers", "asked"),
+    [
+        ("openai_chat", {"user": "u"}, {"x-modelport-losses": "reject"}, 0),
+        ("gemini", {"input": [[1, 2]]}, {}, 0),
+        ("short", {"dimensions": 2}, {"x-modelport-losses": "reject"}, 1),
+    ],
+)
+async def test_what_one_target_cannot_take_another_is_asked_for(
+    serve: Serve, first: str, fields: dict[str, Any], headers: dict[str, str], asked: int
+) -> None:
+    """A refused loss and token ids that nobody can read are no word on the next target. What was paid is booked."""
+
+    def short(_asked: Asked) -> Answer:
+        return openai_answer(Asked("POST", "", {}, b'{"input":"hello"}', 0.0))
+
+    dialect, more, script = {**TARGETS, "short": ("openai_chat", "", short)}[first]
+    with Upstream(script) as picky, Upstream(openai_answer) as other:
+        server = await serve(
+            QUICK,
+            provider("one", picky, dialect, more=more or ("" if first == "short" else STUBBORN)),
+            provider("two", other),
+            route("both", "one/m", "two/m"),
+        )
+
+        reply = await ask(server, headers, model="both", **fields)
+
+        assert (reply.status, reply.headers["x-modelport-target"]) == (200, "two/m")
+        assert (len(picky.requests), len(other.requests)) == (asked, 1)
+        row = await server.row(reply.id)
+        assert [made["status"] for made in row["attempts"]] == ["ok"] * (asked + 1)
+        assert row["cost_usd"] == f"0.00000{asked + 1}000"
+
+
+async def test_headers_and_query_for_openai_go_along(serve: Serve) -> None:
+    """To a server of its dialect, not to others; vectors of two projects are not one in the cache."""
+    said = {"openai-project": "p1", "anthropic-beta": "b", "openai-api-key": "sk-mine"}
+    with Upstream(openai_answer) as upstream, Upstream(cohere_answer) as foreign:
+        server = await serve(provider("one", upstream), provider("two", foreign, more=COHERE))
+
+        for headers in (said, said, {**said, "openai-project": "p2"}):
+            raw = json.dumps({"model": "one/m", "input": "hello"}).encode()
+            await server.request("POST", "/v1/embeddings?api-version=3&key=mine", raw, {**JSON, **headers})
+        await ask(server, said, model="two/m")
+
+        assert [asked.headers.get("openai-project") for asked in upstream.requests] == ["p1", "p2"]
+        assert {asked.path for asked in upstream.requests} == {"/v1/embeddings?api-version=3"}
+        for asked in (*upstream.requests, *foreign.requests):
+            assert not {"anthropic-beta", "openai-api-key"} & asked.headers.keys()
+        assert "openai-project" not in foreign.requests[0].headers
+
+
 async def test_a_server_may_call_fields_otherwise(serve: Serve) -> None:
     with Upstream(openai_answer) as upstream:
         more = 'embeddings = { rename = { dimensions = "output_dimension" }, refuses = ["user"] }'

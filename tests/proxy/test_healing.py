@@ -273,6 +273,54 @@ async def test_anothers_request_is_relayed_after_ones_mistake(serve: Serve, name
         assert [asked.json for asked in upstream.requests[-2:]] == [before, before]
 
 
+BETA = "context-management-2025-06-27"
+EDITS = {"context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]}}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "context_management: Extra inputs are not permitted",
+        f"context_management: this field requires the `{BETA}` beta header",
+        f"context_management: expected `anthropic-beta: {BETA}`",
+    ],
+)
+async def test_a_header_that_one_client_forgets_costs_no_other_client_its_field(serve: Serve, words: str) -> None:
+    """Nothing is left out for the one either: the vendor's 400 says what to mend."""
+    refusal = Answer.json({"type": "error", "error": {"type": "invalid_request_error", "message": words}}, 400)
+
+    def script(asked: Asked) -> Answer:
+        forgotten = "context_management" in asked.json and BETA not in asked.headers.get("anthropic-beta", "")
+        return refusal if forgotten else Answer.json(message())
+
+    with Upstream(script) as upstream:
+        server = await serve(QUICK, provider("one", upstream, "anthropic"))
+        body = {"model": "one/alias", "max_tokens": 40, "messages": [{"role": "user", "content": "hi"}], **EDITS}
+        replies = [
+            await server.request("POST", "/v1/messages", json.dumps(body).encode(), {"anthropic-beta": betas})
+            for betas in ("files-api-2025-04-14", f"files-api-2025-04-14, {BETA}")
+        ]
+
+        assert [reply.status for reply in replies] == [400, 200]
+        assert [asked.json.get("context_management") for asked in upstream.requests] == [
+            EDITS["context_management"]
+        ] * 2
+
+
+async def test_a_field_that_its_beta_does_not_open_is_left_out(serve: Serve) -> None:
+    """As at a server that speaks Anthropic's dialect without Anthropic's newest fields."""
+    words = "context_management: Extra inputs are not permitted"
+    refusal = Answer.json({"type": "error", "error": {"type": "invalid_request_error", "message": words}}, 400)
+    with Upstream(lambda asked: refusal if "context_management" in asked.json else Answer.json(message())) as upstream:
+        server = await serve(QUICK, provider("one", upstream, "anthropic"))
+        body = {"model": "one/alias", "max_tokens": 40, "messages": [{"role": "user", "content": "hi"}], **EDITS}
+
+        reply = await server.request("POST", "/v1/messages", json.dumps(body).encode(), {"anthropic-beta": BETA})
+
+        assert (reply.status, len(upstream.requests)) == (200, 2)
+        assert reply.headers["x-modelport-losses"].startswith("context_management=")
+
+
 async def test_who_refuses_losses_is_told_the_mistake_and_not_what_mending_would_lose(serve: Serve) -> None:
     refusal = {"type": "invalid_request_error", "message": MISTAKES["a budget too small"][0]}
     with Upstream(lambda _asked: Answer.json({"type": "error", "error": refusal}, 400)) as upstream:

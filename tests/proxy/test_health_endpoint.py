@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from dataclasses import replace
 
 import pytest
@@ -203,3 +204,22 @@ async def test_a_key_that_begins_to_rest_is_told_once(
             await server.ask(model="a/m", user=str(number))
 
     assert [(one.message, one.levelname) for one in caplog.records if one.message.startswith("key ")] == [(told, level)]
+
+
+async def test_a_store_that_does_not_answer_keeps_no_report_of_health_waiting(serve: Serve) -> None:
+    """What it would have told is null; whether the process lives and is ready does not depend on it."""
+    server = await serve()
+    stuck = threading.Event()
+    held = [asyncio.create_task(server.services.db.read(lambda _: stuck.wait(60))) for _ in range(16)]
+    await asyncio.sleep(0)  # they are in line now
+    try:
+        replies = [await server.get(path) for path in ("/health/live", "/health/ready", "/health")]
+        untouched = [task.done() for task in held]
+    finally:
+        stuck.set()
+        await asyncio.gather(*held)
+
+    assert [reply.status for reply in replies] == [200, 200, 200]
+    assert replies[2].json["memory"] is None
+    assert not any(untouched)
+    assert (await server.get("/health")).json["memory"] is not None

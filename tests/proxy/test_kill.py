@@ -22,7 +22,7 @@ from tests.kill_rounds import run
 from tests.proxy.conftest import Serve
 from tests.proxy.serving import QUICK, Served, provider, question, says, streams
 from tests.replay import Upstream
-from tests.running import POLL_S, ROOT, Modelport
+from tests.running import POLL_S, HostClock, Modelport
 
 
 async def test_nothing_is_lost_or_counted_twice_by_kills_under_load(tmp_path: Path) -> None:
@@ -30,6 +30,14 @@ async def test_nothing_is_lost_or_counted_twice_by_kills_under_load(tmp_path: Pa
 
     assert books.problems == []
     assert min(books.checked, books.over, books.seen, books.exact) > 0
+
+
+async def test_nothing_is_cut_or_lost_by_a_stop_under_load(tmp_path: Path) -> None:
+    """SIGTERM: the process ends with 0, and what had begun is answered to its end and booked."""
+    books = await run(tmp_path, 1, Random(5), number=signal.SIGTERM)
+
+    assert books.problems == []
+    assert books.checked > 0
 
 
 def test_a_server_that_is_stopped_and_goes_on_books_what_it_was_answering(tmp_path: Path) -> None:
@@ -58,38 +66,23 @@ def test_a_server_that_is_stopped_and_goes_on_books_what_it_was_answering(tmp_pa
     assert row == [("ok", 10, 5, 0)]
 
 
-SKEWED = """
-import time
-from pathlib import Path
-
-_now, _skew = time.time, Path(__file__).with_name("skew")
-time.time = lambda: _now() + float(_skew.read_text())
-"""
-
-
 def test_books_are_sound_however_the_clock_of_the_host_jumps(tmp_path: Path) -> None:
     """By a day, forwards and backwards, between requests and in the middle of one; a budget is charged right."""
 
-    def jump_to(seconds: int) -> None:
-        (tmp_path / "next").write_text(str(seconds), "utf-8")
-        (tmp_path / "next").replace(tmp_path / "skew")  # never seen half-written
-
-    (tmp_path / "sitecustomize.py").write_text(SKEWED, "utf-8")
-    jump_to(0)
+    clock = HostClock(tmp_path)
     config = f"{QUICK}[cache]\nmode = 'off'\n[budgets.all]\nlimit_usd = '1'\nwindow = 'total'\n"
     with Upstream() as upstream:
         upstream.script("m", says())
         answer = streams("one ", "two ")
         upstream.script("slow", streams("one ", "two ", hold_at=len(answer.body) // 2))
-        paths = {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
-        with Modelport(tmp_path, config + provider("up", upstream), paths) as server:
+        with Modelport(tmp_path, config + provider("up", upstream), clock.environment) as server:
             statuses = []
             for jump in (0, 86_400, -86_400, 30 * 86_400, -1):
-                jump_to(jump)
+                clock.jump_to(jump)
                 statuses.append(server.post("/v1/chat/completions", question(model="up/m")).status)
             with closing(_asked(server, "up/slow")) as sock:
                 asked = upstream.wait_asked("slow")
-                jump_to(-90_000)
+                clock.jump_to(-90_000)
                 asked.release()
                 body = b"".join(iter(lambda: sock.recv(65536), b""))
             told = server.get("/api/v1/exchanges?until=2099-01-01").json["data"]

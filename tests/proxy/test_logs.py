@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import json
 import logging
+from contextvars import copy_context
 
 import pytest
 
 from proxy.config.model import LoggingSettings
-from proxy.logs import MAX_MESSAGE, RECORDS_PER_S, configure_logging
+from proxy.logs import MAX_MESSAGE, RECORDS_PER_S, REQUEST_ID, configure_logging, dropped_records
 
 log = logging.getLogger("modelport.test")
+
+
+class Moving:
+    """A monotonic clock; moves when told."""
+
+    at = 100.0
+
+    def __call__(self) -> float:
+        return self.at
 
 
 @pytest.fixture(autouse=True)
@@ -80,6 +90,57 @@ def test_a_flood_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(capsys.readouterr().err.splitlines()) <= 2 * RECORDS_PER_S + 2
 
 
+def test_what_a_flood_has_cost_is_said_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Moving()
+    configure_logging(LoggingSettings(), clock)
+    for number in range(RECORDS_PER_S + 7):
+        log.warning("record %d", number)
+    clock.at += 1
+    log.warning("after")
+
+    written = capsys.readouterr().err.splitlines()
+    assert len(written) == RECORDS_PER_S + 2
+    assert written[-2].endswith("7 log records were dropped: more than 200 came in a second")
+    assert written[-1].endswith("after")
+    assert dropped_records() == 7
+    configure_logging(LoggingSettings(), clock)
+    assert dropped_records() == 7
+
+
+def test_fields_are_members_in_json_and_words_in_text(capsys: pytest.CaptureFixture[str]) -> None:
+    fields = {"route": "two words", "total_ms": 12.5, "attempts": [{"target": "a/m\x1b[31m"}], "level": "mine"}
+    configure_logging(LoggingSettings(format="json"))
+    log.warning("slow", extra={"fields": fields})
+    as_json = json.loads(capsys.readouterr().err)
+    configure_logging(LoggingSettings())
+    log.warning("slow", extra={"fields": fields})
+    as_text = capsys.readouterr().err
+
+    assert as_json | {"at": ""} == {
+        "at": "",
+        "level": "warning",
+        "logger": "modelport.test",
+        "message": "slow",
+        "route": "two words",
+        "total_ms": 12.5,
+        "attempts": [{"target": "a/m\\x1b[31m"}],
+    }
+    assert 'modelport.test: slow route="two words" total_ms=12.5 attempts=[' in as_text
+    assert "\x1b" not in as_text
+
+
+@pytest.mark.parametrize(("form", "told"), [("text", "modelport.test req_1: said"), ("json", '"request_id":"req_1"')])
+def test_the_id_of_the_request_is_told(capsys: pytest.CaptureFixture[str], form: str, told: str) -> None:
+    configure_logging(LoggingSettings(format=form))  # type: ignore[arg-type]  # one of the two words
+
+    copy_context().run(lambda: (REQUEST_ID.set("req_1"), log.warning("said")))
+    log.warning("later")
+
+    first, second = capsys.readouterr().err.splitlines()
+    assert told in first
+    assert "req_1" not in second
+
+
 def test_the_level_holds(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(LoggingSettings(level="error"))
 
@@ -105,3 +166,23 @@ def test_it_may_be_called_again(capsys: pytest.CaptureFixture[str]) -> None:
     log.warning("once")
 
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_secret_is_in_no_part_of_a_record(capsys: pytest.CaptureFixture[str], form: str) -> None:
+    """Not in what is said, in a field, in a traceback, nor cut in two at the end of what is written."""
+    secret = "canary-0123456789-abcdefghijklmnop"
+    settings = LoggingSettings(format=form)  # type: ignore[arg-type]  # one of the two words
+    configure_logging(settings, clean=lambda text: text.replace(secret, "[secret]"))
+
+    log.warning("the key %s", secret)
+    log.warning("fields", extra={"fields": {"key": secret, "inner": {"key": [secret]}}})
+    log.warning("%s", "x" * (MAX_MESSAGE - 12) + secret)
+    try:
+        raise ValueError(f"{secret} is wrong" + "y" * (MAX_MESSAGE - len(secret)))
+    except ValueError:
+        log.exception("broke: %s", secret)
+
+    written = capsys.readouterr().err
+    assert [piece for piece in ("canary", "456789-abc", "jklmnop") if piece in written] == []
+    assert written.count("[secret]") >= 4

@@ -25,7 +25,7 @@ from proxy.media import (
 )
 from routing.catalog import rules_for
 from tests.proxy.conftest import Serve
-from tests.proxy.serving import QUICK, provider, says
+from tests.proxy.serving import QUICK, failing, provider, says
 from tests.replay import Answer, Upstream, free_port
 from translators.dialect import Rules
 from translators.neutral import Document, Image, Message, Request, Source, Text, ToolResult
@@ -582,6 +582,79 @@ async def test_a_server_of_ones_own_is_sent_no_address_whatever_carries_it(
 
     assert (reply.status, upstream.requests) == (400, []), reply.body
     assert b"SECRET" not in reply.body
+
+
+TOOL_SERVERS: dict[str, tuple[str, str, dict[str, Any], str]] = {
+    "Responses": (
+        "openai_responses",
+        RESPONSES,
+        {"input": "x", "store": False, "tools": [{"type": "mcp", "server_label": "a", "server_url": SECRET}]},
+        "tools[0].server_url",
+    ),
+    "Responses without a scheme": (
+        "openai_responses",
+        RESPONSES,
+        {
+            "input": "x",
+            "store": False,
+            "tools": [{"type": "mcp", "server_label": "a", "server_url": "10.1.2.3/SECRET"}],
+        },
+        "tools[0].server_url",
+    ),
+    "chat": (
+        "openai_chat",
+        CHAT,
+        {**chat_with(type="text", text="x"), "tools": [{"type": "mcp", "mcp": {"server": {"url": SECRET}}}]},
+        "tools[0].mcp.server.url",
+    ),
+    "chat for Responses": (
+        "openai_responses",
+        CHAT,
+        {**chat_with(type="text", text="x"), "tools": [{"type": "mcp", "server_label": "a", "server_url": SECRET}]},
+        "tools[0].server_url",
+    ),
+    "Messages": (
+        "anthropic",
+        MESSAGES,
+        {
+            "max_tokens": 10,
+            "messages": [{"role": "user", "content": "x"}],
+            "mcp_servers": [{"type": "url", "name": "a", "url": SECRET}],
+            "tools": [{"type": "mcp_toolset", "mcp_server_name": "a"}],
+        },
+        "mcp_servers[0].url",
+    ),
+    "Gemini": (
+        "gemini",
+        GENERATE,
+        {
+            "contents": [{"role": "user", "parts": [{"text": "x"}]}],
+            "tools": [{"mcpServers": [{"name": "a", "streamableHttpTransport": {"url": SECRET}}]}],
+        },
+        "tools[0].mcpServers[0].streamableHttpTransport.url",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TOOL_SERVERS)
+async def test_a_server_of_ones_own_is_not_told_whom_to_call(serve: Serve, upstream: Upstream, case: str) -> None:
+    """A vendor's server is: the request reaches it as it came."""
+    dialect, path, body, place = TOOL_SERVERS[case]
+    fetches = "quirks = { image_urls = true, file_urls = true }"
+    server = await serve(QUICK, provider("one", upstream, dialect), provider("far", upstream, dialect, more=fetches))
+    upstream.script("m", failing(500))
+
+    near, far = [
+        await server.request(
+            "POST", path.replace("one/m", f"{name}/m"), json.dumps({**body, "model": f"{name}/m"}).encode(), JSON
+        )
+        for name in ("one", "far")
+    ]
+
+    assert (near.status, far.status, len(upstream.requests)) == (400, 502, 1), near.body
+    assert near.json["error"].get("param", place) == place
+    assert place in near.error["message"]
+    assert (b"SECRET" in near.body, b"SECRET" in upstream.requests[0].body) == (False, True)
 
 
 FILES = {

@@ -268,6 +268,9 @@ async def _ask_state(ask: Asker) -> None:
     for path in ("/health", "/health/live", "/health/ready", "/metrics", "/api/v1/cache", "/openapi.json"):
         await ask("GET", path)
     await ask("DELETE", "/api/v1/cache")
+    await ask("GET", "/api/v1/log-levels")
+    await ask("PUT", "/api/v1/log-levels/{name}", {"level": "info"}, name="modelport.budgets")
+    await ask("DELETE", "/api/v1/log-levels/{name}", name="modelport.budgets")
     await ask("GET", "/api/v1/catalog")
     await ask("POST", "/api/v1/catalog/refresh", {"providers": ["one"]})
     await ask("DELETE", "/api/v1/catalog/learned", query="?provider=one")

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from proxy.prepare import Prepared, differences
+from proxy.prepare import Prepared, differences, ids_fit
 from proxy.providers import ProviderSpec
 from routing.targets import Target
 from translators.codec import dumps
 from translators.dialect import Rules
 from translators.dialects import SPOKEN
 from translators.losses import Loss
+from translators.neutral import Message, Part, Request, ToolCall, ToolResult
 
 SPEC = ProviderSpec("one", "One", "anthropic", "http")
 
@@ -53,3 +54,27 @@ def test_requests_differ_in_what_only_the_rendered_one_has_lost() -> None:
     rendered = prepared({}, "messages[3].content[0].cache_control", "messages[5].content[1].cache_control", "x")
 
     assert differences(rendered, prepared({}, "x")) == {"messages[].content[].cache_control"}
+
+
+def turns(*ids: str) -> tuple[Message, ...]:
+    """A turn with a call and its result for each of *ids*."""
+    parts: list[Part] = [part for name in ids for part in (ToolCall(name, "f", "{}"), ToolResult(name, ()))]
+    return tuple(Message("assistant" if isinstance(part, ToolCall) else "tool", (part,)) for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "ids", "fit"),
+    [
+        ("anthropic", ("call_0", "call_1"), True),
+        ("anthropic", ("call_0", "call_0"), False),
+        ("anthropic", ("functions.f:0",), False),
+        ("openai_responses", ("call_0", "call_0"), True),
+        ("openai_responses", ("c" * 65,), False),
+        ("openai_chat", ("functions.f:0", "functions.f:0"), True),
+    ],
+)
+def test_a_request_is_relayed_with_ids_of_calls_that_its_vendor_takes(
+    dialect: str, ids: tuple[str, ...], fit: bool
+) -> None:
+    """Anthropic takes each once in a conversation, and servers that number every turn's calls from 0 repeat them."""
+    assert ids_fit(Request(dialect, "m", turns(*ids))) is fit

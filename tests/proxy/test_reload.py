@@ -46,6 +46,29 @@ async def test_providers_keys_and_access_are_exchanged(serve: Serve, upstream: U
     assert [asked.headers["authorization"] for asked in upstream.requests] == [f"Bearer {KEY}", f"Bearer {SECOND_KEY}"]
 
 
+async def test_secrets_in_files_are_exchanged_by_writing_the_files(
+    serve: Serve, upstream: Upstream, kept_logging: None, tmp_path: Path
+) -> None:
+    """The configuration stays as it is; a reload reads what it names."""
+    upstream.script("m", says())
+    key, master = tmp_path / "key.txt", tmp_path / "master.txt"
+    key.write_text(KEY, "utf-8")
+    master.write_text(MASTER, "utf-8")
+    access = f'[auth]\nrequired = true\nmaster_key = "file:{master}"\n'
+    config = access + provider("one", upstream, keys=(f"file:{key}",))
+    server = await serve(config)
+    old, new = ({"authorization": f"Bearer {each}"} for each in (MASTER, f"{MASTER}-2"))
+    first = await server.ask(old, model="one/m")
+
+    key.write_text(SECOND_KEY, "utf-8")
+    master.write_text(f"{MASTER}-2", "utf-8")
+    put(server, config)
+
+    answers = [await server.ask(each, model="one/m") for each in (old, new)]
+    assert [first.status, *(each.status for each in answers)] == [200, 401, 200]
+    assert [asked.headers["authorization"] for asked in upstream.requests] == [f"Bearer {KEY}", f"Bearer {SECOND_KEY}"]
+
+
 async def test_a_running_stream_is_not_touched(serve: Serve, upstream: Upstream, kept_logging: None) -> None:
     """Its backend is closed when it has ended."""
     first = OPENING + chunk({"content": "Hello"})

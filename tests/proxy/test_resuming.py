@@ -88,6 +88,24 @@ async def test_a_third_target_goes_on_where_the_second_fails(upstream: Upstream,
     assert (reply.text, reply.receipt["attempts"]) == ("One, two", 3)
 
 
+async def test_a_third_target_goes_on_where_the_second_cannot_take_the_request(
+    upstream: Upstream, serve: Serve
+) -> None:
+    """It does not know the files of OpenAI."""
+    upstream.script("m1", cut("One"))
+    upstream.script("m3", streams(", two"))
+    server = await serve(
+        provider("a", upstream, more='models = ["m1", "m3"]'),
+        provider("b", upstream, "anthropic", more='models = ["m2"]'),
+        route("patched", "a/m1", "b/m2", "a/m3", more="resume = true"),
+    )
+    file = {"type": "file", "file": {"file_id": "file-1"}}
+    reply = await server.ask(model="patched", stream=True, messages=[{"role": "user", "content": [file]}])
+
+    assert (reply.text, reply.receipt["attempts"]) == ("One, two", 2)
+    assert upstream.asked("m2") == []
+
+
 async def test_where_nobody_goes_on_the_error_is_told(upstream: Upstream, serve: Serve) -> None:
     upstream.script("m1", cut("One"), Answer.json({"error": {"message": "no"}}, 500))
     upstream.script("m2", Answer.json({"error": {"message": "no"}}, 500))
@@ -221,14 +239,24 @@ def test_only_comments_and_pings_are_heartbeats(frames: bytes, says_nothing: boo
 
 
 async def test_an_outage_in_which_every_stream_breaks_off_is_not_made_worse(upstream: Upstream, serve: Serve) -> None:
-    """Twelve requests: each target may fail twice before it is known to, then a fifth of all walks are retries."""
+    """Twelve requests: each target may fail twice before it is known to, then a fifth of all requests are retried."""
     for model in ("m1", "m2"):
         upstream.script(model, cut("One, ", "two"))
     server = await serve(*two(upstream, "resume = true"), "[breaker]\nfailures = 1000")
     server.services.retry_budget = RetryBudget(lambda: 0.0)  # all in one moment, however long it takes here
-    server.services.outliers.order = lambda targets, **_: list(targets)  # type: ignore[method-assign]  # told elsewhere
     for number in range(12):
         assert not (await server.ask(model="patched", stream=True, user=str(number))).done
 
     assert sum(len(upstream.asked(model)) for model in ("m1", "m2")) <= 12 + 2 * 2 + 4
     assert server.services.tally.resumed["patched", "denied"] > 0
+
+
+async def test_streams_that_break_off_open_the_breaker(upstream: Upstream, serve: Serve) -> None:
+    """However well each of them began; one that comes to its end makes good for them."""
+    good = streams("One")
+    upstream.script("m1", *[cut("One")] * 4, good, *[cut("One")] * 5, good)
+    upstream.script("m2", streams("Two"))
+    server = await serve(*two(upstream))
+    texts = [(await server.ask(model="patched", stream=True)).text for _ in range(11)]
+
+    assert texts == ["One"] * 10 + ["Two"]

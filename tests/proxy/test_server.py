@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +12,7 @@ from aiohttp import ClientConnectionResetError
 from proxy.app import App
 from proxy.server import Server
 from tests.proxy.conftest import Serve
-from tests.proxy.serving import BOTH, provider, question, says
+from tests.proxy.serving import BOTH, provider, question
 from tests.replay import Upstream
 
 SECRET = "sk-secret-canary-0123456789"
@@ -323,35 +321,6 @@ async def test_an_absolute_target_does_not_replace_the_host(serve: Serve) -> Non
     )
 
     assert status_of(answer) == 421
-
-
-@pytest.mark.parametrize("dribbled", [b"", b"GET /health/live HTTP/1.1\r\nHost: local"])
-async def test_a_connection_that_never_asks_is_closed(serve: Serve, dribbled: bytes) -> None:
-    """It would hold a descriptor for as long as it likes."""
-    server = await serve()
-    strict = Server(App(server.services).dispatch, header_s=0.1)
-    listener = await asyncio.get_running_loop().create_server(strict, "127.0.0.1", 0)
-    reader, writer = await asyncio.open_connection("127.0.0.1", listener.sockets[0].getsockname()[1])
-
-    writer.write(dribbled)
-    came = await asyncio.wait_for(reader.read(), 2)
-    writer.close()
-    listener.close()
-
-    assert came == b""
-
-
-async def test_a_connection_that_has_asked_may_take_its_time(serve: Serve, upstream: Upstream) -> None:
-    upstream.script("m", replace(says(), delay_head_s=0.3))
-    server = await serve(provider("one", upstream))
-    strict = Server(App(server.services).dispatch, header_s=0.1)
-    listener = await asyncio.get_running_loop().create_server(strict, "127.0.0.1", 0)
-    server.port = listener.sockets[0].getsockname()[1]
-
-    reply = await server.ask(model="one/m")
-    listener.close()
-
-    assert reply.status == 200
 
 
 async def test_a_client_that_left_is_no_error_of_ours(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from proxy.keyring import SIGNING_PREFIX, Keyring
 from proxy.signing import KEY, MOST_REMEMBERED, NONCE, SIGNATURE, TIME, WINDOW_S, Signatures, sign
 from tests.proxy.conftest import Serve
 from tests.proxy.keyed import KEYS_ONLY, MASTER, bearer, make, send
-from tests.proxy.serving import Reply, Served, provider, question, says
+from tests.proxy.serving import Reply, Served, provider, question, says, serving
 from tests.replay import Upstream
 
 PATH = "/v1/chat/completions"
@@ -138,6 +140,23 @@ async def test_what_was_signed_before_the_start_is_refused(serve: Serve) -> None
     assert (reply.status, "sign it again" in reply.error["message"]) == (401, True)
 
 
+@pytest.mark.parametrize("away_s", [0, 200])
+async def test_what_the_process_before_has_accepted_is_refused(tmp_path: Path, away_s: float) -> None:
+    """Also if it starts within the same second, and by a client whose clock is ahead."""
+    async with serving(tmp_path, KEYS_ONLY) as server:
+        server.services.keyring.sealer = Reversing()
+        made = await make(server, signing=True)
+        headers = _headers(made, away_s=away_s)
+        accepted = await _ask(server, headers)
+    async with serving(tmp_path, KEYS_ONLY) as server:
+        server.services.keyring.sealer = Reversing()
+        server.services.signatures._started = 0  # as though no time had passed
+        again, next_one = await _ask(server, headers), await _ask(server, _headers(made, away_s=away_s + 60))
+
+    assert (accepted.status, again.status, next_one.status) == (200, 401, 200)
+    assert "sign it again" in again.error["message"]
+
+
 async def test_a_request_is_accepted_once(serve: Serve) -> None:
     """The same request again needs another second or another nonce."""
     server, made = await _signing(serve)
@@ -176,6 +195,34 @@ async def test_a_rotation_gives_a_new_secret_at_once(serve: Serve) -> None:
 
     assert (overlap.status, overlap.error["param"]) == (400, "overlap_s")
     assert statuses == [401, 200]
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/api/v1/keys/{}/rotate"), ("DELETE", "/api/v1/keys/{}")])
+async def test_what_is_under_way_at_a_rotation_or_revocation_does_not_get_in(
+    serve: Serve, method: str, path: str
+) -> None:
+    """The head and half of the body are there before, the rest after it."""
+    server, made = await _signing(serve)
+    half_sent, changed = asyncio.Event(), asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield BODY[:20]
+        half_sent.set()
+        await changed.wait()
+        yield BODY[20:]
+
+    async def ask() -> int:
+        headers = {"content-type": "application/json", **_headers(made)}
+        async with server.session.post(server.url + PATH, data=body(), headers=headers) as answer:
+            await answer.read()
+            return answer.status
+
+    asking = asyncio.create_task(ask())
+    await half_sent.wait()
+    done = await send(server, method, path.format(made["id"]))
+    changed.set()
+
+    assert (done.status, await asking) == (200, 401)
 
 
 async def test_without_a_key_for_secrets_there_are_no_signing_keys(serve: Serve) -> None:

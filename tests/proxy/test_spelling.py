@@ -1,4 +1,4 @@
-"""Names at the top level of a request: given once, and as they are acted on. Nothing else is sent to a provider."""
+"""Names in a request: given once, and at the top as they are acted on. Nothing else is sent to a provider."""
 
 from __future__ import annotations
 
@@ -25,6 +25,12 @@ REPEATED = [
     (CHAT, '{"model":"one/m",SAID,"x_own":1, "x_own":1}', "x_own"),
     (CHAT, '{"model":"one/m",SAID,"\u00e9":1,"\\u00e9":2}', "\u00e9"),
     (CHAT, '{"models":["one/m"],"models":["one/dear"],SAID}', "models"),
+    (CHAT, '{"model":"one/m","messages":[{"role":"user","content":"a", "content":"b"}]}', "messages[0].content"),
+    (CHAT, '{"model":"one/m",SAID,"modelport":{"route":"a","r\\u006fute":"b"}}', "modelport.route"),
+    (CHAT, '{"model":"one/m",SAID,"tools":[{"type":"mcp","server_url":"http://a","server_url":"http://b"}]}',
+     "tools[0].server_url"),
+    ("/v1beta/models/one%2Fm:generateContent",
+     '{CONTENTS,"generationConfig":{"maxOutputTokens":5,"maxOutputTokens":5000}}', "generationConfig.maxOutputTokens"),
     ("/v1/messages", '{"model":"one/m","max_tokens":5,"max_tokens":5000,SAID}', "max_tokens"),
     ("/v1/messages/count_tokens", '{"model":"one/m","model":"one/dear",SAID}', "model"),
     ("/v1/responses", '{"model":"one/m","input":"a","input":"b"}', "input"),

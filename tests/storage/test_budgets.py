@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from storage.budgets import Budget, Budgets, OverBudget, Standing
+from storage.audit import Entry
+from storage.budgets import WINDOWS, Budget, Budgets, OverBudget, Standing
 from storage.db import Database
 from storage.ledger import Ledger, OpenAttempt, OpenExchange, SettledAttempt, SettledExchange
+from storage.windows import LENGTH_US, bucket_us, ends_us
 
 HOUR_S = 3600
 DAY = Budget("b1", "global", 1_000, window="day")
@@ -295,3 +297,97 @@ async def test_a_clock_that_goes_back_shows_the_window_of_its_time(ledger: Ledge
     clock.advance(-24 * HOUR_S)
 
     assert await _numbers(budgets) == (0, 0, 0)
+
+
+async def test_windows_of_long_ago_are_forgotten_once_their_exchanges_are_pruned(
+    budgets: Budgets, db: Database, clock
+) -> None:
+    """Of calendar windows this one and the last stay, of rolling ones two lengths; reservations and totals always."""
+    terms = [(window, rolling) for window in WINDOWS for rolling in (False, True)]
+    for window, rolling in terms:
+        name = f"{window} {rolling}"
+        await budgets.put(Budget(name, "global", 1_000, window=window, rolling=rolling))
+        for ago, reserved in ((0, 0), (1, 0), (2, 0), (3, 0), (4, 9)):
+            bucket = int(clock() * 1_000_000) - ago * LENGTH_US.get(window, LENGTH_US["month"])
+            bucket = bucket_us(window, bucket, rolling=rolling) + (ago if window == "total" else 0)
+            await _spent_long_ago(db, name, bucket, ago, reserved)
+    assert await budgets.forget_old() == 0
+
+    await db.write(lambda c: c.execute("UPDATE rollup_state SET pruned_us = ?", (int(clock() * 1_000_000),)).rowcount)
+    forgotten = await budgets.forget_old()
+
+    assert {name: await _left(db, name) for name in (f"{window} {rolling}" for window, rolling in terms)} == {
+        f"{window} {rolling}": [0, 1, 2, 3, 4] if window == "total" else [0, 1, 2, 4] if rolling else [0, 1, 4]
+        for window, rolling in terms
+    }
+    assert forgotten == 9
+
+
+async def test_a_window_whose_exchanges_are_not_all_pruned_is_kept(budgets: Budgets, db: Database, clock) -> None:
+    await budgets.put(DAY)
+    day_us = LENGTH_US["day"]
+    today = bucket_us("day", int(clock() * 1_000_000), rolling=False)
+    for ago in (4, 5, 6):
+        await _spent_long_ago(db, "b1", today - ago * day_us, ago, 0)
+    await db.write(lambda c: c.execute("UPDATE rollup_state SET pruned_us = ?", (today - 5 * day_us + 1,)).rowcount)
+
+    assert (await budgets.forget_old(), await _left(db, "b1")) == (1, [4, 5])
+
+
+async def _spent_long_ago(db: Database, budget: str, bucket: int, spent: int, reserved: int) -> None:
+    row = "INSERT INTO budget_spending (budget, bucket_us, spent_nanousd, reserved_nanousd) VALUES (?, ?, ?, ?)"
+    await db.write(lambda c: c.execute(row, (budget, bucket, spent, reserved)).rowcount)
+
+
+async def _left(db: Database, budget: str) -> list[int]:
+    """What is spent in each of its buckets."""
+    rows = "SELECT spent_nanousd FROM budget_spending WHERE budget = ? ORDER BY spent_nanousd"
+    return [spent for (spent,) in await db.read(lambda c: c.execute(rows, (budget,)).fetchall())]
+
+
+async def test_those_are_alerting_that_have_reached_a_threshold_or_are_asked_for(
+    ledger: Ledger, budgets: Budgets
+) -> None:
+    full, asked, quiet = (replace(DAY, id=name, alerts=(50, 100)) for name in ("full", "asked", "quiet"))
+    for budget in (full, asked, quiet):
+        await budgets.put(budget)
+    await _open(ledger, "x1", 500, full)
+    await _settle(ledger, "x1", 500)
+
+    assert [(each.budget, each.spent_nanousd) for each in await budgets.alerting()] == [(full, 500)]
+    assert [each.budget.id for each in await budgets.alerting(["asked", "unknown"])] == ["asked", "full"]
+
+
+async def test_removing_what_is_not_there_leaves_nothing_in_the_audit_log(budgets: Budgets, db: Database) -> None:
+    entry = Entry(1, "me", "budget.remove", "b1", None, None)
+    logged = [await _audited(db)]
+    for _ in range(2):
+        await budgets.remove("b1", entry)
+        logged.append(await _audited(db))
+        await budgets.put(DAY)
+    logged.append(await _audited(db))
+
+    assert logged == [0, 0, 1, 1]
+
+
+async def _audited(db: Database) -> int:
+    return int(await db.read(lambda c: c.execute("SELECT count(*) FROM audit").fetchone()[0]))
+
+
+@pytest.mark.parametrize(("asked", "after"), [(300, 0), (301, 1), (600, 1), (601, 2), (1_000, 2)])
+async def test_a_rolling_window_opens_when_enough_of_it_has_left(
+    ledger: Ledger, budgets: Budgets, clock, asked: int, after: int
+) -> None:
+    """Three answers of 300, 300 and 400 fill it; *after* is the last that must have left."""
+    rolling = replace(DAY, window="hour", rolling=True)
+    await budgets.put(rolling)
+    buckets = []
+    for number, cost in enumerate((300, 300, 400)):
+        await _open(ledger, f"x{number}", cost, rolling)
+        await _settle(ledger, f"x{number}", cost)
+        buckets.append(bucket_us("hour", int(clock() * 1_000_000), rolling=True))
+        clock.advance(600)
+
+    with pytest.raises(OverBudget) as refusal:
+        await _open(ledger, "x9", asked, rolling)
+    assert refusal.value.reopens_us == ends_us("hour", buckets[after], rolling=True)

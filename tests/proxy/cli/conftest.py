@@ -51,7 +51,7 @@ def stub() -> Iterator[Stub]:
             self.end_headers()
             self.wfile.write(text)
 
-        do_GET = do_POST = do_PATCH = do_DELETE = answer  # noqa: N815 -- the names that http.server calls
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815 -- the names that http.server calls
 
         def log_message(self, *_: Any) -> None:
             pass
