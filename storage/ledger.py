@@ -194,7 +194,7 @@ class Ledger:
 
         No budget applies to it. It is to be `answered`, or `written` before anything else is booked of it.
         """
-        if self.slate is None or self.mode != "strict" or self._db.failure is not None:
+        if self.slate is None or (self.mode == "strict" and self._db.failure is not None):
             return None
         opened_us = self._now_us()
         place = self.slate.put(form.line(exchange_id, opened_us, input_estimate))
@@ -258,6 +258,8 @@ class Ledger:
         if error is None:
             if note.answered is None:  # else its answer's row follows, which wipes both
                 self._wipe(note)
+        elif self.mode == "relaxed":
+            self._spill(note.booking)  # what is booked next of it follows there
         else:
             self._unwritten[note.id] = note
             self._keep(note.booking._replace(is_late=True))
@@ -456,9 +458,10 @@ class Ledger:
 
     def _made_up(self, booking: Booking, settled: Booked | None, error: StorageError | None) -> None:
         if error is None:
-            self.lost -= self.mode == "relaxed" and settled is True
             if (note := self._unwritten.pop(booking.exchange_id, None)) is not None:
                 self._wipe(note)
+            else:
+                self.lost -= self.mode == "relaxed" and settled is True
         elif not isinstance(error, Conflict):
             self._keep(booking)
 

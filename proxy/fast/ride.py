@@ -191,6 +191,8 @@ class Ride:
                 return
         except Exception:
             log.exception("an answer on the fast lane")
+            if self._sent is None:  # it has arrived; what failed came after it
+                return
         self._task = asyncio.get_running_loop().create_task(self._go_on(sent))
 
     def _take(self, sent: Started, payload: bytes) -> bool:

@@ -50,9 +50,10 @@ def answered(note: Note, **how: Any) -> Answered:
 class World:
     """A ledger with a slate on a file."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, places: int = 4) -> None:
         self.path = folder / "ledger.db"
-        self.slate = Slate(folder / "ledger.db-slate", places=4)
+        self.places = places
+        self.slate = Slate(folder / "ledger.db-slate", places=places)
         self.db = Database(self.path)
         self.ledger = Ledger(self.db, slate=self.slate)
 
@@ -70,7 +71,7 @@ class World:
     def on_slate(self) -> dict[str, list[str]]:
         """What stands there: the kinds of bookings by exchange."""
         found: dict[str, list[str]] = {}
-        for line in Slate(self.slate.path, places=4).open():
+        for line in Slate(self.slate.path, places=self.places).open():
             booking = decode(line)
             found.setdefault(booking.exchange_id, []).append(booking.what)
         return {name: sorted(kinds) for name, kinds in found.items()}
@@ -331,10 +332,23 @@ async def test_the_line_of_an_answer_says_what_its_booking_says(world: World) ->
     assert (said.ended, said.settled) == (booking.ended, booking.settled)
 
 
-async def test_a_relaxed_ledger_notes_nothing(tmp_path: Path) -> None:
-    made = World(tmp_path)
+async def test_a_relaxed_ledger_notes_whatever_the_disk_does(tmp_path: Path) -> None:
+    """And loses nothing of it."""
+    made = World(tmp_path, 16)
     async with made.db:
-        ledger = Ledger(made.db, mode="relaxed", slate=made.slate)
-        await ledger.recover(lambda *_: 1)
+        made.ledger = Ledger(made.db, mode="relaxed", slate=made.slate)
+        await made.ledger.recover(lambda *_: 1)
+        await made.db.write(lambda connection: connection.execute("ALTER TABLE attempts RENAME TO hidden"))
+        first = made.note("x1")
+        assert await made.answer(first) is None
+        await made.db.write(lambda _: None)
+        second = made.note("x2")
+        assert await made.answer(second) is None
+        await made.db.write(lambda connection: connection.execute("ALTER TABLE hidden RENAME TO attempts"))
+        assert await made.answer(made.note("x3")) is None
+        await made.db.write(lambda _: None)
+        await made.db.write(lambda _: None)
 
-        assert ledger.note(NOTED, "x1", 1) is None
+        assert {row["id"]: row["status"] for row in await made.rows()} == {"x1": "ok", "x2": "ok", "x3": "ok"}
+        assert made.ledger.lost == 0
+        assert made.on_slate() == {}
