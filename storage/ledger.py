@@ -75,6 +75,9 @@ NOTED_S: Final = 0.25
 
 _UNAVAILABLE: Final = "the ledger cannot be written: %s"
 
+BACKLOG: Final = 256
+"""Writes that wait, from which answers wait with them."""
+
 TOGETHER: Final = 100
 """Exchanges of the journal that are handed to the database at once."""
 
@@ -215,7 +218,8 @@ class Ledger:
     def answered(self, note: Note, answered: Answered, told: Callable[[LedgerUnavailable | None], None]) -> None:
         """Book the answer to what was noted. *told* hears of it, once: before that nothing of it may be sent.
 
-        That is at once where it stands on the slate, and after the commit where it is too long for that.
+        That is at once where it stands on the slate, and after the commit where it is too long for that, or where
+        BACKLOG writes wait already: who asks must not be faster than the disk.
         """
         note.answered, note.since = answered, asyncio.get_running_loop().time()
         is_row = self._notes.pop(note.id, None) is None
@@ -223,7 +227,9 @@ class Ledger:
         operation: Callable[[sqlite3.Connection], object] = Joint(perform_all, answered)
         if is_row:
             operation = partial(perform, answered.booking()._replace(what="settle", at_us=answered.settled_us))
-        place = note.settled_place = self.slate.put(answered_line(answered)) if self.slate is not None else None
+        place: int | None = None
+        if self.slate is not None and self._db.pending < BACKLOG:
+            place = note.settled_place = self.slate.put(answered_line(answered))
         note.told = told if place is None else None
         self._db.post(operation, partial(self._was_answered, note), at_once=place is None)
         if place is not None:
