@@ -238,8 +238,11 @@ async def test_a_store_that_fails_and_works_again_is_said_once_each(
         for _ in range(3):
             with pytest.raises(StorageError):
                 await db.write(full)
+        await db.write(lambda connection: connection.execute("SELECT 1"))  # which a full disk takes, too
+        assert db.failure is not None
         for _ in range(3):
-            await db.write(lambda connection: connection.execute("SELECT 1"))
+            await db.write(lambda connection: connection.execute("UPDATE rollup_state SET folded_row = folded_row"))
+        assert db.failure is None
 
     told = [(each.levelname, each.getMessage().rpartition(": ")[2]) for each in caplog.records]
     assert [level for level, _ in told] == ["ERROR", "WARNING"]
