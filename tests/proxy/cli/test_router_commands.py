@@ -74,3 +74,79 @@ def test_what_cannot_be_done_is_one_line_and_a_status(outcomes: Path, words: tup
     assert status != 0
     assert told in output
     assert "Traceback" not in output
+
+
+def test_people_are_told_in_a_few_lines(tmp_path: Path, outcomes: Path) -> None:
+    out = tmp_path / "router.model"
+
+    trained = run("train", outcomes, "--out", out)
+    shown = run("show", out)
+    measured = run("eval", outcomes, "--folds", "2")
+
+    assert [trained[0], shown[0], measured[0]] == [0, 0, 0]
+    assert trained[1].startswith(f"{out}: 2 targets from 120 samples, {out.stat().st_size:,} bytes")
+    assert shown[1].startswith(f"{out}: 120 samples, ")
+    assert [line.split()[0] for line in shown[1].splitlines()[-2:]] == ["b/strong", "a/weak"]  # the better one first
+    assert "120 samples, 2 folds; weak a/weak, strong b/strong\nAPGR 0." in measured[1]
+    assert "auto, quality 0.5" in measured[1]
+
+
+def test_the_report_of_a_training_is_the_models_own(tmp_path: Path, outcomes: Path) -> None:
+    out = tmp_path / "router.model"
+
+    trained = json.loads(run("train", outcomes, "--out", out, "--json")[1])
+    shown = json.loads(run("show", out, "--json")[1])
+
+    assert trained == {"model": str(out), "bytes": out.stat().st_size, **shown}
+
+
+def test_standard_input_and_plain_files_are_taken_and_costs_may_be_unknown(tmp_path: Path, outcomes: Path) -> None:
+    """More targets than a table shows are counted."""
+    names = [f"p/{number:02}" for number in range(23)]
+    lines = [
+        json.dumps(
+            {
+                "text": f"word{number} question",
+                "outcomes": {name: (at + number) % 3 / 2 for at, name in enumerate(names)},
+            }
+        )
+        for number in range(60)
+    ]
+    plain, out = tmp_path / "plain.jsonl", tmp_path / "router.model"
+    plain.write_text("\n".join(lines))
+
+    from_input = CliRunner().invoke(
+        app, ["router", "train", "-", "--out", str(out)], input=gzip.decompress(outcomes.read_bytes())
+    )
+    assert (from_input.exit_code, run("show", out)[1].splitlines()[-1].split()[0]) == (0, "a/weak")
+    assert run("train", plain, "--out", out)[0] == 0
+
+    status, told = run("show", out)
+    assert (status, told.splitlines()[-1]) == (0, "and 3 more")
+    assert told.count("unknown") == 20
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("train", "few.jsonl"), "few.jsonl: 3 samples; at least "),
+        (("train", "few.jsonl", "torn.gz"), "torn.gz: "),
+        (("train", "{outcomes}", "--out", "absent/router.model"), "absent/router.model: cannot be written ("),
+        (("eval", "few.jsonl"), "no two targets with outcomes for all samples"),
+        (("eval", "pair.jsonl", "--folds", "3"), "pair.jsonl: "),
+    ],
+    ids=["too few", "a torn file", "no folder", "one target", "too few for folds"],
+)
+def test_what_the_data_do_not_allow_is_told(
+    tmp_path: Path, outcomes: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("few.jsonl").write_text('{"text": "a", "outcomes": {"a/weak": 1}}\n' * 3)
+    Path("pair.jsonl").write_text('{"text": "a", "outcomes": {"a/weak": 0, "b/strong": 1}}\n' * 3)
+    Path("torn.gz").write_bytes(outcomes.read_bytes()[:-20])
+
+    status, output = run(*(word.format(outcomes=outcomes) for word in words))
+
+    assert (status, told in output) == (1, True), output
+    assert not Path("router.model").exists()
+    assert list(tmp_path.rglob("*.new")) == []
