@@ -132,15 +132,17 @@ def test_standard_input_and_plain_files_are_taken_and_costs_may_be_unknown(tmp_p
         (("train", "few.jsonl"), "few.jsonl: 3 samples; at least "),
         (("train", "few.jsonl", "torn.gz"), "torn.gz: "),
         (("train", "{outcomes}", "--out", "absent/router.model"), "absent/router.model: cannot be written ("),
+        (("train", "{outcomes}", "--out", "folder"), "folder: cannot be written ("),
         (("eval", "few.jsonl"), "no two targets with outcomes for all samples"),
         (("eval", "pair.jsonl", "--folds", "3"), "pair.jsonl: "),
     ],
-    ids=["too few", "a torn file", "no folder", "one target", "too few for folds"],
+    ids=["too few", "a torn file", "no folder", "a folder", "one target", "too few for folds"],
 )
 def test_what_the_data_do_not_allow_is_told(
     tmp_path: Path, outcomes: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], told: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
     Path("few.jsonl").write_text('{"text": "a", "outcomes": {"a/weak": 1}}\n' * 3)
     Path("pair.jsonl").write_text('{"text": "a", "outcomes": {"a/weak": 0, "b/strong": 1}}\n' * 3)
     Path("torn.gz").write_bytes(outcomes.read_bytes()[:-20])
