@@ -280,7 +280,6 @@ async def opened(loaded: Loaded) -> AsyncIterator[Services]:
         if journal is not None:
             stack.push_async_callback(journal.close)
         slate = Slate(None if path == MEMORY else path.with_name(f"{path.name}-slate"))
-        stack.callback(slate.close)
         db = await stack.enter_async_context(Database(None if path == MEMORY else path))
         if journal is not None:
             await journal.open(reserve=settings.storage.ledger == "relaxed")

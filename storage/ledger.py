@@ -29,6 +29,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Literal
@@ -341,13 +342,21 @@ class Ledger:
                     logger.warning("%d bookings of %s are in the database now", done, journal.path.name)
 
     async def close(self) -> None:
-        """Finish what is under way. Before the database is closed; the journal and the slate follow it."""
+        """Finish what is under way, and let go of the slate. Before the database is closed; the journal follows it.
+
+        As long as the database is held nobody else can have found the slate, which may be removed here.
+        """
         for note in list(self._notes.values()):
             self.written(note)
         if self._looking is not None:
             self._looking.cancel()
         if self._catching_up is not None:
             await asyncio.gather(self._catching_up, return_exceptions=True)
+        if self.slate is not None:
+            with suppress(StorageError, TimeoutError):
+                async with asyncio.timeout(self._deadline_s):
+                    await self._db.write(lambda _: None)  # behind what is on its way from the slate
+            self.slate.close()
 
     # --- booking
 

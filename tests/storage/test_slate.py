@@ -94,7 +94,6 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         await made.ledger.recover(lambda *_: 1)
         yield made
         await made.ledger.close()
-    made.slate.close()
 
 
 def test_records_outlive_their_process(tmp_path: Path) -> None:
@@ -330,6 +329,22 @@ async def test_the_line_of_an_answer_says_what_its_booking_says(world: World) ->
 
     assert (said.what, said.exchange_id, said.at_us) == ("settle", "x1", made.settled_us)
     assert (said.ended, said.settled) == (booking.ended, booking.settled)
+
+
+async def test_the_slate_is_gone_before_the_database_is_let_go(tmp_path: Path) -> None:
+    """The next process makes one of its own; removed later, that would be a file without a name."""
+    made = World(tmp_path)
+    async with made.db:
+        await made.ledger.recover(lambda *_: 1)
+        assert await made.answer(made.note("x1")) is None
+        open_note = made.note("x2")
+
+        await made.ledger.close()
+
+        assert not (tmp_path / "ledger.db-slate").exists()
+        assert open_note.place is None
+        assert {row["id"]: row["status"] for row in await made.rows()} == {"x1": "ok", "x2": "open"}
+        assert made.ledger.note(NOTED, "x3", 1) is None
 
 
 async def test_a_relaxed_ledger_notes_whatever_the_disk_does(tmp_path: Path) -> None:
