@@ -580,6 +580,8 @@ class App:
             if opened is None:
                 metered = Metered(services.keyring.meters(identity) if route.counts(request.method) else ())
             client_id = _safe_id(request.headers.get("x-request-id"), services.limits.request_id_chars)
+            if client_id is not None and services.clean(client_id) != client_id:
+                client_id = None  # a secret, which is not to be kept
             incoming = Incoming(request, route, parameter, request_id, started, identity, client_id, metered, foreword)
             incoming.queued_s = queued_s
             response = await route.handler(services, incoming)

@@ -141,8 +141,8 @@ class Redactor:
     """Takes secrets out of text: the ones that are configured, and what looks like one."""
 
     _LOOKS = re.compile(
-        r"(?i)\b(?:sk|pk|rk|xai|gsk|hf|mp|nvapi|key)[-_][A-Za-z0-9_\-*.]{8,}"
-        r"|\bAIza[A-Za-z0-9_\-]{20,}|\bgh[opsu]_[A-Za-z0-9]{16,}|\bAKIA[A-Z0-9]{12,}"
+        r"(?i)(?:(?<![A-Za-z0-9])(?:sk|pk|rk|xai|gsk|hf|mp|nvapi)|\bkey)[-_][A-Za-z0-9_\-*.]{8,}"
+        r"|(?<![A-Za-z0-9])AIza[A-Za-z0-9_\-]{20,}|(?<![A-Za-z0-9])gh[opsu]_[A-Za-z0-9]{16,}|\bAKIA[A-Z0-9]{12,}"
         r"|\beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}(?:\.[A-Za-z0-9_\-]+)?"
         r"|(?<=bearer )[A-Za-z0-9._~+/=\-]{8,}|(?<=basic )[A-Za-z0-9+/=]{8,}|(?<=://)[^\s/@]{1,200}:[^\s/@]{1,200}(?=@)"
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
@@ -24,6 +25,7 @@ from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 from aiohttp.web_request import BaseRequest
+from multidict import MultiMapping
 from typing_extensions import override
 
 from proxy.config.model import BoundSettings
@@ -180,14 +182,18 @@ class HostGuard:
         if self._keys_required and not self._named:
             return
         name = _name(host)
+        if _HOST.fullmatch(host) is None:
+            raise refused(400, "the Host header is malformed", code="malformed_host")
         if not self._local(name) and not _is_address(name):
             hint = "add it to [server] allowed_hosts to let it in"
             raise refused(421, f"the host name {host[:100]!r} is not served here; {hint}", code="unknown_host")
         origin = headers.get("Origin")
+        if origin is not None and isinstance(headers, MultiMapping) and len(headers.getall("Origin")) > 1:
+            raise refused(400, "there is more than one Origin header", code="malformed_origin")
         if origin is None or self._keys_required or self.pages.may_ask(origin):
             return
-        page = _name(origin.partition("://")[2])
-        if page != name and not self._local(page):
+        page = origin.partition("://")[2]
+        if _HOST.fullmatch(page) is None or (_name(page) != name and not self._local(_name(page))):
             raise refused(403, f"requests from pages of {origin[:100]!r} are refused", code="foreign_origin")
 
     def _local(self, name: str) -> bool:
@@ -233,6 +239,10 @@ def _is_followed(message: RawRequestMessage) -> bool:
     head of a CONNECT for a request of its own, and what follows an upgrade that is not made for nothing at all.
     """
     return not (message.chunked or message.upgrade or message.method == "CONNECT") and _speaks(message.version)
+
+
+_HOST: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s\[\]:/?#@]+)(?::[0-9]{1,5})?")
+"""A name or an address, and perhaps a port (RFC 3986, 3.2)."""
 
 
 def _name(host: str) -> str:

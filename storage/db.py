@@ -229,6 +229,8 @@ class Database:
         try:
             _prepare_folder(self.path)
             self._lock = _take_lock(self.path)
+            if self.path.exists() and not self.path.stat().st_size:
+                logger.warning("%s: the file is empty; a new database is made in it", self.path)
             self.path.touch(mode=0o600)
             return self._open_writer()
         except OSError as error:

@@ -231,9 +231,10 @@ class Ledger:
         place: int | None = None
         if self.slate is not None and self._db.pending < BACKLOG:
             place = note.settled_place = self.slate.put(answered_line(answered))
-        note.told = told if place is None else None
-        self._db.post(operation, partial(self._was_answered, note), at_once=place is None)
-        if place is not None:
+        waits = place is None and self.mode == "strict"
+        note.told = told if waits else None
+        self._db.post(operation, partial(self._was_answered, note), at_once=waits)
+        if not waits:
             told(None)
 
     def written(self, note: Note) -> None:
@@ -251,6 +252,10 @@ class Ledger:
             self._make_up()
         elif note.answered is not None:
             booking = note.answered.booking()._replace(is_late=True)
+            if note.settled_place is None and self.mode == "relaxed":
+                self._spill(booking)
+                self._wipe(note)
+                return
             if note.settled_place is None:  # its answer is withheld
                 withheld = booking.settled and replace(booking.settled, status="failed", error=_UNAVAILABLE % error)
                 booking = booking._replace(settled=withheld)
@@ -267,6 +272,7 @@ class Ledger:
                 self._wipe(note)
         elif self.mode == "relaxed":
             self._spill(note.booking)  # what is booked next of it follows there
+            self._wipe(note)
         else:
             self._unwritten[note.id] = note
             self._keep(note.booking._replace(is_late=True))
@@ -321,7 +327,13 @@ class Ledger:
     async def _read_slate(self) -> None:
         """Let what stands on the slate of a dead process be open rows."""
         if self.slate is not None and (left := await asyncio.to_thread(self.slate.open)):
-            await self._replay(left)
+            if unread := sum(not _is_known(line) for line in left):
+                logger.error(
+                    "%d bookings on the slate are of another version of modelport; they are kept in %s",
+                    unread,
+                    self.slate.keep(),
+                )
+            await self._replay([line for line in left if _is_known(line)])
             self.slate.clear()
 
     async def catch_up(self) -> None:
@@ -516,6 +528,15 @@ class Ledger:
 
     def _now_us(self) -> int:
         return int(self._now() * 1_000_000)
+
+
+def _is_known(line: bytes) -> bool:
+    """Whether this version can read *line*."""
+    try:
+        decode(line)
+    except ValueError:
+        return False
+    return True
 
 
 def _withdrawal(booking: Booking) -> Booking | None:

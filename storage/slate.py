@@ -14,6 +14,7 @@ import logging
 import mmap
 import os
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from struct import Struct
 from typing import Final
@@ -61,6 +62,16 @@ class Slate:
             for place in range(self._places):
                 self._map[place * PLACE_BYTES : place * PLACE_BYTES + _MARK.size] = _EMPTY
             self._free = list(range(self._places - 1, -1, -1))
+
+    def keep(self) -> Path | None:
+        """Put a copy of the file beside it, for what cannot be read here; where it is."""
+        if self._map is None or self.path is None:
+            return None
+        kept = self.path.with_name(f"{self.path.name}.unread")
+        with suppress(OSError):
+            kept.write_bytes(self._map[:])
+            return kept
+        return None
 
     def put(self, record: bytes) -> int | None:
         """Write *record* down; its place. None: it is too long, or there is no room."""

@@ -114,6 +114,8 @@ def decode(line: bytes) -> Booking:
     """
     try:
         said: dict[str, Any] = json.loads(line)
+        if said["what"] not in _ORDER:
+            raise KeyError(said["what"])
         opened, leaving, settled = said["opened"], said["leaving"], said["settled"]
         return Booking(
             said["what"],

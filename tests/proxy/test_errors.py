@@ -98,6 +98,7 @@ LOOKS = {
     "gsk_0123456789abcdef is wrong": "0123456789abcdef",
     "your key xai-0123456789abcdef": "0123456789abcdef",
     "sk-ant-api03-abc_DEF-0123456789": "abc_DEF",
+    "c_sk-ant-api03-abc_DEF-0123456789": "abc_DEF",
 }
 
 
@@ -166,7 +167,9 @@ def test_secrets_go_in_every_spelling(text: str) -> None:
     assert not any(word in cleaned for word in ("secret%2F", "bXkgc2", "ghp_", "AKIA", "eyJ", "dXNlcj", "password"))
 
 
-@pytest.mark.parametrize("text", ["the task-list is empty", "max_tokens must be below 4096", "model gpt-4.1 not found"])
+@pytest.mark.parametrize(
+    "text", ["the task-list is empty", "max_tokens must be below 4096", "model gpt-4.1 not found", "api_key_not_found"]
+)
 def test_plain_words_stay(text: str) -> None:
     assert Redactor([KEY]).clean(text) == text
 

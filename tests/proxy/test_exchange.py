@@ -183,6 +183,7 @@ async def test_an_unknown_price_is_unknown_and_not_zero(serve: Serve, upstream: 
 
 
 IDS = {"trace-1:a.b_C": "trace-1:a.b_C", "with blank": None, "x" * 128: "x" * 128, "x" * 129: None, 'a"b': None}
+IDS["mp-0123456789abcdefghij"] = None  # a key, in the wrong header
 
 
 @pytest.mark.parametrize("given", IDS)

@@ -87,6 +87,10 @@ HOSTS: dict[str, tuple[str, int]] = {
     "configured origin": ("Host: localhost\r\nOrigin: https://box.lan", 200),
     "foreign origin": ("Host: localhost\r\nOrigin: https://evil.example", 403),
     "foreign origin by address": ("Host: localhost\r\nOrigin: http://203.0.113.9", 403),
+    "port that is a name": ("Host: localhost\r\nOrigin: http://localhost:3000.evil.example", 403),
+    "two origins": ("Host: localhost\r\nOrigin: http://localhost\r\nOrigin: https://evil.example", 400),
+    "host with a name for a port": ("Host: 127.0.0.1:abc", 400),
+    "half an address": ("Host: [::1", 400),
     "no origin": ("Host: localhost\r\nOrigin: null", 403),
 }
 

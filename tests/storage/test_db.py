@@ -264,3 +264,11 @@ async def test_a_group_may_hold_more_than_the_queue_takes_at_once(db: Database) 
     await asyncio.gather(*(db.write(_insert(n)) for n in range(2000)))
 
     assert len(await _numbers(db)) == 2000
+
+
+async def test_an_empty_file_is_not_filled_in_silence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "modelport.db"
+    path.touch()
+
+    async with Database(path):
+        assert f"{path}: the file is empty; a new database is made in it" in caplog.text

@@ -13,6 +13,7 @@ import pytest
 from storage.bookings import Answered, Form, OpenAttempt, OpenExchange
 from storage.db import Database
 from storage.errors import LedgerUnavailable
+from storage.journal import Journal
 from storage.ledger import NOTED_S, Ledger, Note
 from storage.slate import PLACE_BYTES, Slate
 from storage.spilled import NotedForm, answered_line, decode
@@ -331,6 +332,26 @@ async def test_the_line_of_an_answer_says_what_its_booking_says(world: World) ->
     assert (said.ended, said.settled) == (booking.ended, booking.settled)
 
 
+async def test_what_another_version_wrote_is_kept_and_the_rest_is_booked(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dead = World(tmp_path)
+    async with dead.db:
+        await dead.ledger.recover(lambda *_: 1)
+        line = NOTED.line("known", 123, 7)
+        dead.slate.put(line)
+        dead.slate.put(line.replace(b'"what":"open"', b'"what":"opex"'))
+        dead.slate.put(line.replace(b'"dialect"', b'"dialogue"'))
+    again = World(tmp_path)
+    async with again.db:
+        assert await again.ledger.recover(lambda *_: 33) == 1
+        assert [row["id"] for row in await again.rows()] == ["known"]
+        await again.ledger.close()
+
+    assert "2 bookings on the slate are of another version" in caplog.text
+    assert len(Slate(tmp_path / "ledger.db-slate.unread", places=4).open()) == 3
+
+
 async def test_the_slate_is_gone_before_the_database_is_let_go(tmp_path: Path) -> None:
     """The next process makes one of its own; removed later, that would be a file without a name."""
     made = World(tmp_path)
@@ -367,3 +388,26 @@ async def test_a_relaxed_ledger_notes_whatever_the_disk_does(tmp_path: Path) -> 
         assert {row["id"]: row["status"] for row in await made.rows()} == {"x1": "ok", "x2": "ok", "x3": "ok"}
         assert made.ledger.lost == 0
         assert made.on_slate() == {}
+
+
+async def test_a_relaxed_ledger_waits_for_nobody(tmp_path: Path) -> None:
+    """Where the slate has no room the answer goes out all the same; what cannot be written goes into the journal."""
+    made = World(tmp_path, 1)
+    journal = Journal(tmp_path / "ledger.db-spill")
+    await journal.open()
+    async with made.db:
+        made.ledger = Ledger(made.db, mode="relaxed", slate=made.slate, journal=journal)
+        await made.ledger.recover(lambda *_: 1)
+        await made.db.write(lambda connection: connection.execute("ALTER TABLE attempts RENAME TO hidden"))
+        note = made.note("x1")
+        told: list[object] = []
+        made.ledger.answered(note, answered(note), told.append)
+        assert told == [None]
+        await made.db.write(lambda _: None)
+        await made.db.write(lambda connection: connection.execute("ALTER TABLE hidden RENAME TO attempts"))
+        await made.ledger.catch_up()
+
+        assert {row["id"]: row["status"] for row in await made.rows()} == {"x1": "ok"}
+        assert note.place is None
+        await made.ledger.close()
+    await journal.close()
