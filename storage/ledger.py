@@ -198,7 +198,7 @@ class Ledger:
 
         No budget applies to it. It is to be `answered`, or `written` before anything else is booked of it.
         """
-        if self.slate is None or (self.mode == "strict" and self._db.failure is not None):
+        if self.slate is None or self._db.failure is not None:
             return None
         opened_us = self._now_us()
         place = self.slate.put(form.line(exchange_id, opened_us, input_estimate))
@@ -252,8 +252,9 @@ class Ledger:
             self._make_up()
         elif note.answered is not None:
             booking = note.answered.booking()._replace(is_late=True)
-            if note.settled_place is None and self.mode == "relaxed":
-                self._spill(booking)
+            if self.mode == "relaxed":
+                self._spill(booking._replace(what="open", ended=(), settled=None))
+                self._spill(booking._replace(what="settle", at_us=booking.ended_us, opened=None, leaving=None))
                 self._wipe(note)
                 return
             if note.settled_place is None:  # its answer is withheld
