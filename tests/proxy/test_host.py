@@ -229,9 +229,18 @@ def _pages(server: Served, more: int) -> int:
 
 @pytest.mark.parametrize("days", [1, None])
 async def test_what_is_too_old_makes_room_on_a_full_disk(
-    serve: Serve, upstream: Upstream, caplog: pytest.LogCaptureFixture, days: int | None
+    serve: Serve,
+    upstream: Upstream,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    days: int | None,
 ) -> None:
     """The oldest exchanges and answers go, as the settings say; without such a setting somebody has to do it."""
+
+    async def not_due(_: object) -> None:
+        """What removes them every hour, and at a start, has just been there."""
+
+    monkeypatch.setattr("proxy.bookkeeping._retain", not_due)
 
     class Giving(Ballast):
         """Its room is some pages of the database, which stands for the disk."""
