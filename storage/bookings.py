@@ -458,6 +458,20 @@ def perform_all(answered: Sequence[Answered], connection: sqlite3.Connection) ->
             connection.execute(_INSERT_ATTEMPTS[count], attempts)
 
 
+def _measured(answered: Answered) -> tuple[float | int | None, ...]:
+    """What the rows of an exchange and of its one attempt have in common: times, tokens and cost, in this order."""
+    return (
+        round(answered.latency_ms, 1),
+        round(answered.first_event_ms, 1),
+        _count(answered.input_tokens),
+        _count(answered.cached_input_tokens),
+        _count(answered.cache_write_tokens),
+        _count(answered.output_tokens),
+        _count(answered.reasoning_tokens),
+        answered.cost_nanousd,
+    )
+
+
 def _whole_exchange(answered: Answered) -> tuple[Any, ...]:
     (opened, leaving, tags), *_ = answered
     return (
@@ -477,14 +491,7 @@ def _whole_exchange(answered: Answered) -> tuple[Any, ...]:
         opened.cache,
         None,
         answered.input_estimate,
-        round(answered.latency_ms, 1),
-        round(answered.first_event_ms, 1),
-        _count(answered.input_tokens),
-        _count(answered.cached_input_tokens),
-        _count(answered.cache_write_tokens),
-        _count(answered.output_tokens),
-        _count(answered.reasoning_tokens),
-        answered.cost_nanousd,
+        *_measured(answered),
     )
 
 
@@ -500,14 +507,7 @@ def _whole_attempt(row: int, answered: Answered) -> tuple[Any, ...]:
         answered.settled_us,
         "ok",
         answered.http_status,
-        round(answered.latency_ms, 1),
-        round(answered.first_event_ms, 1),
-        _count(answered.input_tokens),
-        _count(answered.cached_input_tokens),
-        _count(answered.cache_write_tokens),
-        _count(answered.output_tokens),
-        _count(answered.reasoning_tokens),
-        answered.cost_nanousd,
+        *_measured(answered),
         answered.price_source,
         answered.price_version,
         _raw(answered.raw_usage),

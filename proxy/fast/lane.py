@@ -169,6 +169,7 @@ class LaneConnection(Connection):
             if isinstance(outcome, Opened):
                 close_opened(services, outcome)
             return
+        self._read_on()
         if not isinstance(outcome, Written):
             self._give(data, Opening(outcome))
             return
@@ -196,11 +197,15 @@ class LaneConnection(Connection):
             transport.close()
             return
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-        if self._halted:
-            self._halted = False
-            transport.resume_reading()
+        self._read_on()
         if self._held:
             self._look()
+
+    def _read_on(self) -> None:
+        """Read again what comes, where that was halted."""
+        if self._halted and self.transport is not None:
+            self._halted = False
+            self.transport.resume_reading()
 
     # --- the connection's life
 

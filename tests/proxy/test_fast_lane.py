@@ -453,6 +453,22 @@ async def test_what_is_logged_of_an_answer_has_its_id(
     assert [each["request_id"] for each in told if "rests" in each["message"]] == [headers["x-request-id"]]
 
 
+async def test_what_is_long_and_came_too_early_is_read_on_when_the_careful_way_takes_over(
+    serve: Serve, upstream: Upstream
+) -> None:
+    """Reading was halted behind a request whose provider fails."""
+    upstream.script("m", says())
+    server = await serve(QUICK, provider("one", upstream))
+    await known(server)
+    upstream.script("m", replace(failing(500), delay_head_s=0.3), *[says()] * 10)
+    long = request(json.dumps(question(model="one/m", messages=[{"role": "user", "content": "x" * 60_000}])).encode())
+    async with line(server) as client:
+        client.writer.write(request() + long * 10)
+        answers = [await client.answer() for _ in range(11)]
+
+    assert [status for status, *_ in answers] == [502, *[200] * 10]
+
+
 async def test_a_client_that_leaves_is_felt_by_the_provider(serve: Serve, upstream: Upstream) -> None:
     upstream.script("m", says(), says(), says(), replace(says(), delay_head_s=30))
     server = await serve(provider("one", upstream))
