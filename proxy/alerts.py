@@ -57,10 +57,15 @@ class Courier:
         self._session = session
         self._now = now
         self._woken = asyncio.Event()
+        self.elsewhere: Callable[[], None] | None = None
+        """Wakes the worker that sends; None: it is this one."""
 
     def wake(self) -> None:
         """There is something to send."""
-        self._woken.set()
+        if self.elsewhere is None:
+            self._woken.set()
+        else:
+            self.elsewhere()
 
     async def deliver(self) -> int:
         """Send what is due now; how many were accepted."""
@@ -177,7 +182,9 @@ class Watch:
 @asynccontextmanager
 async def watching(watch: Watch) -> AsyncIterator[None]:
     """*watch* and its courier at work."""
-    tasks = [asyncio.create_task(watch.run()), asyncio.create_task(watch.courier.run())]
+    tasks = [asyncio.create_task(watch.run())]
+    if watch.courier.elsewhere is None:
+        tasks.append(asyncio.create_task(watch.courier.run()))
     try:
         yield
     finally:

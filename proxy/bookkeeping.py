@@ -28,7 +28,9 @@ RETENTION_S: Final = 3600.0
 @asynccontextmanager
 async def bookkeeping(services: Services) -> AsyncIterator[None]:
     """The work in the background, until the server stops."""
-    tasks = [asyncio.create_task(_fold(services)), asyncio.create_task(_retain(services))]
+    tasks = [asyncio.create_task(_fold(services))]
+    if services.sharing.first:
+        tasks.append(asyncio.create_task(_retain(services)))
     try:
         yield
     finally:
@@ -42,7 +44,7 @@ async def _fold(services: Services) -> None:
     while True:
         with suppress(StorageError):  # /health says why, and how much waits
             await services.ledger.catch_up()
-        if services.setup.loaded.settings.ledger.rollups:
+        if services.sharing.first and services.setup.loaded.settings.ledger.rollups:
             try:
                 await rollups.catch_up()
             except StorageError as error:

@@ -18,6 +18,7 @@ from storage.ballast import Ballast
 from storage.errors import Full, StorageError
 from storage.retention import Retention
 from storage.rollups import Rollups
+from storage.router import RouterStore
 
 log = logging.getLogger("modelport")
 
@@ -81,7 +82,7 @@ async def remove_old(services: Services) -> None:
         await services.objects.prune()
         await services.queries.store.prune(now)
         await services.history.prune(now)
-        await services.learned_routing.store.prune(now)
+        await RouterStore(services.db).prune(now)
         await services.semantic.prune()
         await services.cache.prune()
         await services.forget_old_lessons()

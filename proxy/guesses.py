@@ -36,6 +36,8 @@ class Guesses:
         """Wrong keys since the start."""
         self.held_off = 0
         """Those of them that were answered with 429."""
+        self.told: Callable[[str], None] | None = None
+        """Hears of each address that a wrong key was counted for."""
         self._now = now
         self._most = most
         self._paid_until: OrderedDict[str, float] = OrderedDict()
@@ -51,12 +53,18 @@ class Guesses:
         address = network(remote or "")
         wait_s = self._wait_s(address, WINDOW_S / per_minute)
         if wait_s is None:
+            if self.told is not None:
+                self.told(address)
             return error
         self.held_off += 1
         self._say(address)
         told = f"too many wrong keys have come from this address; a right one is let in at any time ({error})"
         failure = Failure("rate_limit", told, 429, "too_many_wrong_keys", retry_after_s=wait_s)
         return Refused(failure, {"connection": "close", "x-should-retry": "false"})
+
+    def heard(self, address: str, per_minute: int) -> None:
+        """Another worker has counted a wrong key of *address*."""
+        self._wait_s(address, WINDOW_S / per_minute)
 
     def _wait_s(self, address: str, each_s: float) -> float | None:
         """Count a wrong key of *address*, which is forgotten after *each_s*.

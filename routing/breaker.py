@@ -15,9 +15,12 @@ Source: M. Nygard, Release It!, 2nd ed., ch. 5.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
-from typing import Final, Literal
+from typing import Any, Final, Literal, assert_never
+
+from typing_extensions import override
 
 from routing.targets import Target
 from translators.neutral import ErrorKind, Failure
@@ -164,15 +167,91 @@ class Breaker:
             case "answered" | "nothing":
                 self.released()
 
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """While it lasts, nobody is told of changes."""
+        told, self.told = self.told, None
+        try:
+            yield
+        finally:
+            self.told = told
+
     def _tell(self, before: State, after: State, why: str) -> None:
         if self.told is not None:
             self.told(before, after, why)
 
 
+Word = Literal["failed", "succeeded", "began", "probes"]
+"""What one worker says to the others: it saw a failure or an answer, or lets a request through to see."""
+
+
+class SpokenBreaker(Breaker):
+    """A breaker that *say*s what it sees, as far as it matters to the others over the same target."""
+
+    __slots__ = ("say",)
+
+    def __init__(self, *given: Any, say: Callable[[Word], None], **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.say = say
+
+    @override
+    def allows(self) -> bool:
+        allowed = super().allows()
+        if allowed and self._opened_at is not None:
+            self.say("probes")
+        return allowed
+
+    @override
+    def succeeded(self) -> None:
+        if self._failures or self._opened_at is not None:
+            self.say("succeeded")
+        super().succeeded()
+
+    @override
+    def began(self) -> None:
+        if self._opened_at is not None:
+            self.say("began")
+        super().began()
+
+    @override
+    def failed(self, why: str = "it failed", at: float | None = None) -> None:
+        self.say("failed")
+        super().failed(why, at)
+
+    @contextmanager
+    @override
+    def silent(self) -> Iterator[None]:
+        say, self.say = self.say, _nobody
+        try:
+            with super().silent():
+                yield
+        finally:
+            self.say = say
+
+    def heard(self, word: Word) -> None:
+        """Another worker said *word*."""
+        with self.silent():
+            match word:
+                case "failed":
+                    self.failed()
+                case "succeeded":
+                    self.succeeded()
+                case "began":
+                    self.began()
+                case "probes":
+                    self.allows()
+                case _:
+                    assert_never(word)
+
+
+def _nobody(_word: Word) -> None:
+    """Nobody is told."""
+
+
 class Breakers:
     """One breaker per target, made on first use. At most *limit* are kept: the longest unused goes first.
 
-    *told* hears of every change, after `provider/model`.
+    *told* hears of every change, after `provider/model`. *say* tells other workers what was seen of a target.
     """
 
     def __init__(
@@ -182,12 +261,15 @@ class Breakers:
         cooldown_s: float = 30.0,
         limit: int = 4096,
         told: Callable[[str, State, State, str], None] | None = None,
+        *,
+        say: Callable[[Target, Word], None] | None = None,
     ) -> None:
         self._now = now
         self._threshold = threshold
         self._cooldown_s = cooldown_s
         self._limit = limit
         self._told = told
+        self._say = say
         self._kept: OrderedDict[tuple[str, str], Breaker] = OrderedDict()
 
     def of(self, target: Target) -> Breaker:
@@ -196,12 +278,24 @@ class Breakers:
         breaker = self._kept.get(key)
         if breaker is None:
             told = partial(self._told, target.name) if self._told else None
-            breaker = self._kept[key] = Breaker(self._now, self._threshold, self._cooldown_s, told=told)
+            breaker = self._kept[key] = self._new(target, told)
             if len(self._kept) > self._limit:
                 self._kept.popitem(last=False)
         else:
             self._kept.move_to_end(key)
         return breaker
+
+    def _new(self, target: Target, told: Told | None) -> Breaker:
+        if self._say is None:
+            return Breaker(self._now, self._threshold, self._cooldown_s, told=told)
+        say = partial(self._say, target)
+        return SpokenBreaker(self._now, self._threshold, self._cooldown_s, told=told, say=say)
+
+    def heard(self, target: Target, word: Word) -> None:
+        """Another worker said *word* of *target*."""
+        breaker = self.of(target)
+        if isinstance(breaker, SpokenBreaker):
+            breaker.heard(word)
 
     def restore(self, target: Target, failure: Failure | None, ago_s: float) -> None:
         """Take in an attempt of before the start, oldest first; *failure* is None for one that was answered.
@@ -209,12 +303,11 @@ class Breakers:
         Nobody is told of the changes: they have been told of when they happened.
         """
         breaker = self.of(target)
-        breaker.told, told = None, breaker.told
-        if failure is None:
-            breaker.succeeded()
-        else:
-            breaker.judge(failure, self._now() - ago_s)
-        breaker.told = told
+        with breaker.silent():
+            if failure is None:
+                breaker.succeeded()
+            else:
+                breaker.judge(failure, self._now() - ago_s)
 
     def state(self, provider: str) -> tuple[State, float]:
         """The worst state of a provider's targets and the longest cooldown among them."""

@@ -13,13 +13,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 WINDOW_S: Final = 60.0
 RUNNING_WAIT_S: Final = 1.0
 """What is told when all places are taken: nobody knows when one gets free."""
 
 Limit = Literal["requests_per_minute", "tokens_per_minute", "concurrent"]
+
+
+NewThrottle = Callable[[str], "Throttle"]
+"""What makes the one that counts under a name, without limits yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +34,7 @@ class Wait:
     wait_s: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
+class Room(NamedTuple):
     """What one limit has left. *reset_s*: until the window is empty, 0 when it is."""
 
     limit: int
@@ -83,6 +86,9 @@ class Granted:
 
 class Throttle:
     """The limits of one key or one provider. *now* is a monotonic clock in seconds."""
+
+    shared = False
+    """Whether others grant from it, and end what they were granted, unseen."""
 
     def __init__(
         self,

@@ -135,6 +135,8 @@ class Cache:
         self._purges = 0
         self._entries = 0
         self._size_bytes = 0
+        self.told: Callable[[bytes, int, int], None] | None = None
+        """Hears of each answer that is stored: its key, and the entries and bytes that there are then."""
         self.hits = 0
         self.misses = 0
         self.dropped = 0
@@ -148,6 +150,23 @@ class Cache:
         """
         self._entries, self._size_bytes, keys = await self._db.read(_load)
         self._known = keys
+
+    async def renew(self) -> None:
+        """Forget what is known by heart, and learn again what is stored: another process has removed some of it.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        self._purges += 1
+        self._memory.clear()
+        self._memory_bytes = 0
+        await self.open()
+
+    def heard(self, key: bytes, entries: int, size_bytes: int) -> None:
+        """Another process has stored something under *key*; the table holds so much then."""
+        self._entries, self._size_bytes = entries, size_bytes
+        self._forget(key)  # it is a newer answer
+        self._know(key)
 
     async def get(self, key: bytes) -> bytes | None:
         """The answer stored under *key*, if it is fresh. A table that cannot be read is a miss."""
@@ -194,15 +213,12 @@ class Cache:
         expires_us = fresh_us + int(stale_s * 1_000_000)
         named = frozenset(tags)
         self._remember(key, _Entry(tenant, route, model, named, value, at_us, fresh_us, expires_us))
-        if self._known is not None:
-            self._known.add(key)
-            if len(self._known) > KNOWN_KEYS:
-                self._known = None
+        self._know(key)
         touched, self._touched = self._touched, {}
         row = (key, tenant, route, model, cost_nanousd, size, at_us, expires_us, at_us, value, fresh_us)
         self._queued_bytes += size
         store = partial(_store, row, named, touched, max_bytes=self._max_bytes, at_us=at_us)
-        self._db.post(store, partial(self._stored, size))
+        self._db.post(store, partial(self._stored, key, size))
 
     async def clear(self, tenant: str | None = None) -> int:
         """Forget everything, or all of *tenant*; how many entries that were on disk.
@@ -269,6 +285,12 @@ class Cache:
             self._remember(key, found)
         return found
 
+    def _know(self, key: bytes) -> None:
+        if self._known is not None:
+            self._known.add(key)
+            if len(self._known) > KNOWN_KEYS:
+                self._known = None
+
     def _recall(self, key: bytes) -> _Entry | None:
         entry = self._memory.get(key)
         if entry is None:
@@ -300,12 +322,14 @@ class Cache:
             touched, self._touched = self._touched, {}
             self._db.post(partial(_mark_used, touched))
 
-    def _stored(self, size: int, totals: tuple[int, int] | None, error: StorageError | None) -> None:
+    def _stored(self, key: bytes, size: int, totals: tuple[int, int] | None, error: StorageError | None) -> None:
         self._queued_bytes -= size
         if error is not None or totals is None:
             self.dropped += 1
         else:
             self._entries, self._size_bytes = totals
+            if self.told is not None:
+                self.told(key, *totals)
 
     def _now_us(self) -> int:
         return int(self._now() * 1_000_000)

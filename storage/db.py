@@ -16,14 +16,13 @@ import asyncio
 import logging
 import os
 import shutil
-import socket
 import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +30,7 @@ from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from storage.errors import Corrupt, Locked, ReadOnly, StorageError, Unavailable, from_os, from_sqlite
+from storage.holding import Joined, beside, holder, lock_path, sign
 from storage.migrations import MIGRATIONS, Migration, migrate
 from storage.writer import Job, Writer
 
@@ -79,7 +79,11 @@ def sqlite_warning(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> st
 
 
 class Database:
-    """The file at *path*; None is a throw-away database that lives until `close`."""
+    """The file at *path*; None is a throw-away database that lives until `close`.
+
+    *shared*: several workers have it, and take turns to write. It was examined and is up to date then, unless this is
+    the *first* one that opens it.
+    """
 
     def __init__(
         self,
@@ -90,14 +94,22 @@ class Database:
         steps: Sequence[Migration] = MIGRATIONS,
         check_bytes: int = CHECK_BYTES,
         waiting: int = WAITING,
+        shared: bool = False,
+        first: bool = True,
     ) -> None:
         self._scratch = None if path else tempfile.TemporaryDirectory(prefix="modelport-", ignore_cleanup_errors=True)
         self.path = path.absolute() if path else Path(self._scratch.name if self._scratch else "") / "modelport.db"
         self._now = now
         self._monotonic = monotonic
         self._steps = steps
-        self._check_bytes = check_bytes
+        self._check_bytes = check_bytes if first else 0
         self._waiting = waiting
+        self._shared = shared
+        self._joined: Joined | None = None
+        self.others_write: Callable[[], Awaitable[object]] | None = None
+        """Has other workers write what was handed over to them; None: there are none."""
+        self.was_left = False
+        """Whether whoever had it before did not close it."""
         self._lock: sqlite3.Connection | None = None
         self._writer: Writer | None = None
         self._readers: _Readers | None = None
@@ -117,6 +129,7 @@ class Database:
             asyncio.get_running_loop(),
             limit=self._waiting,
             monotonic=self._monotonic,
+            turn=self._joined,
         )
         self._writer.start()
 
@@ -174,18 +187,25 @@ class Database:
     async def read(self, operation: Callable[[sqlite3.Connection], T], *, fresh: bool = False) -> T:
         """What *operation* finds, in one consistent snapshot. Rows are `sqlite3.Row`.
 
-        *fresh*: with all that was handed over to be written before, unless the disk does not take it in FRESH_S.
+        *fresh*: with all that was handed over to be written before, here and in other workers, unless the disk does
+        not take it in FRESH_S.
 
         Raises:
             StorageError: SQLite's refusal, mapped, or too many reads are waiting.
         """
         if self._readers is None:
             raise Unavailable(f"{self.path}: the database is closed")
-        if fresh and self.pending:
+        if fresh and (self.pending or self.others_write is not None):
             with suppress(StorageError, TimeoutError):
                 async with asyncio.timeout(FRESH_S):
-                    await self.write(_nothing)
+                    await self._catch_up()
         return await self._readers.run(operation)
+
+    async def _catch_up(self) -> None:
+        if self.others_write is not None:
+            await self.others_write()
+        if self.pending:
+            await self.write(_nothing)
 
     @property
     def failure(self) -> StorageError | None:
@@ -215,7 +235,7 @@ class Database:
         total = 0
         for suffix in ("", "-wal"):
             try:
-                total += _beside(self.path, suffix).stat().st_size
+                total += beside(self.path, suffix).stat().st_size
             except OSError:
                 continue
         return total
@@ -228,11 +248,16 @@ class Database:
     def _open(self) -> sqlite3.Connection:
         try:
             _prepare_folder(self.path)
-            self._lock = _take_lock(self.path)
+            self.was_left = not self._shared and beside(self.path, ".pid").exists()
+            if self._shared:
+                self._joined = Joined(self.path)
+            else:
+                self._lock = _take_lock(self.path)
             if self.path.exists() and not self.path.stat().st_size:
                 logger.warning("%s: the file is empty; a new database is made in it", self.path)
             self.path.touch(mode=0o600)
-            return self._open_writer()
+            with self._joined or nullcontext():
+                return self._open_writer()
         except OSError as error:
             self._release()
             raise from_os(error, self.path) from error
@@ -270,9 +295,11 @@ class Database:
     def _release(self) -> None:
         if self._lock is not None:
             with suppress(OSError):
-                _beside(self.path, ".pid").unlink(missing_ok=True)
+                beside(self.path, ".pid").unlink(missing_ok=True)
             self._lock.close()
             self._lock = None
+        if self._joined is not None:
+            self._joined.close()
         if self._scratch is not None:
             self._scratch.cleanup()
 
@@ -301,7 +328,7 @@ def examine(path: Path, most_bytes: int) -> Examined:
     Raises:
         StorageError: it cannot be read, or is no database.
     """
-    wal, size = _beside(path, "-wal"), path.stat().st_size
+    wal, size = beside(path, "-wal"), path.stat().st_size
     whole = size <= most_bytes
     try:
         with closing(_connect(f"{path.as_uri()}?mode=ro")) as connection:
@@ -380,10 +407,6 @@ def _connect(uri: str, timeout_s: float = BUSY_MS / 1000) -> sqlite3.Connection:
     return sqlite3.connect(uri, uri=True, timeout=timeout_s, isolation_level=None, check_same_thread=False)
 
 
-def _beside(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name + suffix)
-
-
 def _prepare_folder(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not os.access(path.parent, os.W_OK):
@@ -397,39 +420,19 @@ def _take_lock(path: Path) -> sqlite3.Connection:
 
     The lock file is itself an empty SQLite database: that is the one file lock that works alike everywhere.
     """
-    lock_path = _beside(path, ".lock")
-    lock_path.touch(mode=0o600)
-    lock = _connect(f"{lock_path.as_uri()}?mode=rw", LOCK_WAIT_S)
+    file = lock_path(path)
+    file.touch(mode=0o600)
+    lock = _connect(f"{file.as_uri()}?mode=rw", LOCK_WAIT_S)
     try:
         lock.execute("BEGIN EXCLUSIVE")
     except sqlite3.Error as error:
         lock.close()
-        mapped = from_sqlite(error, lock_path)
+        mapped = from_sqlite(error, file)
         if isinstance(mapped, Locked):
-            mapped = Locked(f"{path}: {_holder(path)} has this database open; stop it or use another file")
+            mapped = Locked(f"{path}: {holder(path)} has this database open; stop it or use another file")
         raise mapped from error
-    _sign(path)
+    sign(path)
     return lock
-
-
-def _sign(path: Path) -> None:
-    """Say in `<path>.pid` which process has the lock: it is only read by one that did not get it."""
-    signature = _beside(path, ".pid")
-    with suppress(OSError):  # a disk without room: then nobody is named
-        signature.touch(mode=0o600)
-        signature.write_text(f"{os.getpid()} {socket.gethostname()}\n", "utf-8")
-
-
-def _holder(path: Path) -> str:
-    """The process that has the lock, in words."""
-    try:
-        pid, _, host = _beside(path, ".pid").read_text("utf-8").strip().partition(" ")
-    except (OSError, ValueError):
-        pid = host = ""
-    if not pid.isdecimal():
-        return "another modelport process"
-    where = "" if host == socket.gethostname() else f" on {host}"
-    return f"another modelport process (pid {pid}{where})"
 
 
 def _set_up(connection: sqlite3.Connection, path: Path, check_bytes: int) -> None:
@@ -458,12 +461,12 @@ def _keep_copy(path: Path, now_s: float) -> str:
     if earlier and earlier[-1].stat().st_mtime == path.stat().st_mtime:
         return f"a copy is {earlier[-1].name}"
     stamp = datetime.fromtimestamp(now_s, UTC).strftime("%Y%m%dT%H%M%SZ")
-    kept = _beside(path, f".damaged-{stamp}")
+    kept = beside(path, f".damaged-{stamp}")
     try:
         for suffix in ("-wal", ""):
-            file = _beside(path, suffix)
+            file = beside(path, suffix)
             if file.exists() and file.stat().st_size:
-                shutil.copy2(file, _beside(kept, suffix))
+                shutil.copy2(file, beside(kept, suffix))
     except OSError as error:
         return f"it could not be copied ({error.strerror})"
     return f"a copy is {kept.name}"

@@ -146,9 +146,12 @@ class Responses:
         blob = None if body is None else pack(body)
         return await self._db.write(partial(_set_status, (tenant, response_id), status, blob, self._now_us()))
 
-    async def recover(self) -> int:
-        """Let every response that a dead process left unended be `failed`; how many there were. Once, at the start."""
-        return await self._db.write(_fail_open)
+    async def recover(self, mark: str = "") -> int:
+        """Let every response that a dead process left unended be `failed`; how many there were. Once, at the start.
+
+        *mark*: only those whose ids end with it.
+        """
+        return await self._db.write(partial(_fail_open, mark))
 
     async def prune(self, now: float) -> int:
         """Remove what is too old at *now* (Unix seconds), a few rows at a time so that other writes get in between."""
@@ -201,7 +204,7 @@ _DELETE_OLDEST = """
 DELETE FROM responses WHERE row IN (
     SELECT row FROM responses WHERE status NOT IN ('queued', 'in_progress') AND NOT (tenant = :tenant AND id = :id)
     ORDER BY created_us, row LIMIT :count)"""
-_OPEN = "SELECT row, body FROM responses WHERE status IN ('queued', 'in_progress')"
+_OPEN = "SELECT row, body FROM responses WHERE status IN ('queued', 'in_progress') AND id LIKE '%' || ?"
 _OPEN_ONE = """
 SELECT row, body FROM responses
 WHERE tenant = ? AND id = ? AND expires_us > ? AND status IN ('queued', 'in_progress')"""
@@ -331,8 +334,8 @@ def _set_status(
     return True
 
 
-def _fail_open(connection: sqlite3.Connection) -> int:
-    rows = connection.execute(_OPEN).fetchall()
+def _fail_open(mark: str, connection: sqlite3.Connection) -> int:
+    rows = connection.execute(_OPEN, (mark,)).fetchall()
     for number, old in rows:
         new = pack(splice(unpack(old), {"status": "failed", "error": _INTERRUPTED}))
         connection.execute(_CLOSE, ("failed", new, len(new) - len(old), number))

@@ -19,6 +19,8 @@ from proxy.routing_report import provider_now, routing_now, spent_now
 from proxy.server import Incoming
 from proxy.services import Services
 from proxy.version import version
+from proxy.workers.sums import count_together, seen_together
+from routing.health import Health
 from storage.db import SQLITE_VERSION, sqlite_warning
 from storage.errors import StorageError
 from storage.journal import Journal
@@ -45,13 +47,17 @@ async def ready(services: Services, incoming: Incoming) -> web.StreamResponse:
 
 async def health(services: Services, incoming: Incoming) -> web.StreamResponse:
     """The state of every enabled provider and of the store; 503 when no provider can be used."""
-    report = health_report(services)
+    probes = incoming.http.query.get("probe") in {"1", "true"}
+    if probes and not incoming.identity.is_master:
+        told = "probe=1 asks the providers, which costs money; it needs the master key"
+        raise refused(403, told, kind="permission", code="master_key_required")
+    report = await _common_report(services)
     if not _sees_house(incoming.identity):
         return json_response(_outline(report), incoming.id, 503 if report["status"] == "down" else 200)
     report["memory"] = await _soon(_memory(services))
     report["budgets"] = await _soon(budgets_seen(services, incoming.identity, MOST_SHOWN))
-    if incoming.http.query.get("probe") in {"1", "true"}:
-        report["probe"] = await _probe(services, incoming)
+    if probes:
+        report["probe"] = await _probe(services)
     return json_response(report, incoming.id, 503 if report["status"] == "down" else 200)
 
 
@@ -71,12 +77,23 @@ def _outline(report: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def health_report(services: Services) -> dict[str, Any]:
-    """The body of `GET /health`."""
-    setup = services.setup
+async def _common_report(services: Services) -> dict[str, Any]:
+    """The body of `GET /health`: of all workers together."""
+    others = await services.sharing.reports()
+    if not others:
+        return health_report(services)
+    health = seen_together(services.health, [other["records"] for other in others])
+    report = health_report(services, health)
+    count_together(report, [other["report"] for other in others])
+    return report
+
+
+def health_report(services: Services, health: Health | None = None) -> dict[str, Any]:
+    """The body of `GET /health`, of this process alone but for what *health* has seen."""
+    setup, health = services.setup, health or services.health
     entries = [
         {
-            **services.health.snapshot(spec.name, services.breakers, setup.rings[spec.name]),
+            **health.snapshot(spec.name, services.breakers, setup.rings[spec.name]),
             **provider_now(services, spec.name),
         }
         for spec in setup.enabled
@@ -146,15 +163,8 @@ def overall(statuses: list[str], *, store_ok: bool) -> str:
     return "ok" if well and store_ok else "degraded"
 
 
-async def _probe(services: Services, incoming: Incoming) -> dict[str, Any]:
-    """Ask every enabled provider a tiny question; this costs money, so only the master key may."""
-    if not incoming.identity.is_master:
-        raise refused(
-            403,
-            "probe=1 asks the providers, which costs money; it needs the master key",
-            kind="permission",
-            code="master_key_required",
-        )
+async def _probe(services: Services) -> dict[str, Any]:
+    """Ask every enabled provider a tiny question, which costs money."""
     specs = [spec for spec in services.setup.enabled if spec.probe_model or spec.models]
     results = await asyncio.gather(*(probe(services, spec) for spec in specs))
     return {

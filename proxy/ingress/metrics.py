@@ -6,7 +6,8 @@ sets, so their number is bounded. prometheus_client is imported at the first scr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +18,7 @@ from proxy.ingress.process_metrics import process_families
 from proxy.ingress.routing_metrics import routing_families
 from proxy.server import Incoming
 from proxy.services import Services
+from proxy.workers.sums import families_together, seen_together
 from storage.budgets import Standing
 from storage.errors import StorageError
 
@@ -31,18 +33,20 @@ async def metrics(services: Services, incoming: Incoming) -> web.StreamResponse:
     """All families."""
     from prometheus_client import CollectorRegistry, generate_latest
     from prometheus_client.exposition import CONTENT_TYPE_LATEST
-    from prometheus_client.process_collector import ProcessCollector
 
     standings = await _standings(services)
+    others = await services.sharing.samples()
+    refusals = sum((Counter[str](other["refusals"]) for other in others), services.watch.refusals)
 
     class Scrape:
         def collect(self) -> Iterator[Metric]:
-            yield from _families(services, health_report(services))
-            yield from _budgets(services, standings)
+            health = seen_together(services.health, [other["records"] for other in others])
+            own = own_families(services, health_report(services, health))
+            yield from families_together(own, [other["samples"] for other in others])
+            yield from _budgets(standings, refusals)
 
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Scrape())
-    ProcessCollector(registry=registry)
     return web.Response(
         body=generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST, "x-request-id": incoming.id}
     )
@@ -57,13 +61,17 @@ async def _standings(services: Services) -> list[Standing]:
     return []
 
 
-def _families(services: Services, report: dict[str, Any]) -> Iterator[Metric]:
+def own_families(services: Services, report: dict[str, Any]) -> Iterator[Metric]:
+    """Those of this process alone, beside what *report*, a body of `/health`, says."""
+    from prometheus_client.process_collector import ProcessCollector
+
     yield from _traffic(services)
     yield from _providers(report)
     yield from _routes(report)
     yield from routing_families(report)
     yield from _store(services, report)
     yield from process_families(services)
+    yield from ProcessCollector(registry=None).collect()
 
 
 def _traffic(services: Services) -> Iterator[Metric]:
@@ -134,7 +142,7 @@ def _routes(report: dict[str, Any]) -> Iterator[Metric]:
     yield from (policies, places)
 
 
-def _budgets(services: Services, standings: list[Standing]) -> Iterator[Metric]:
+def _budgets(standings: list[Standing], refused: Mapping[str, int]) -> Iterator[Metric]:
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
     labels = ["budget", "name"]
@@ -147,7 +155,7 @@ def _budgets(services: Services, standings: list[Standing]) -> Iterator[Metric]:
         limits.add_metric(names, standing.budget.limit_nanousd / 1e9)
         spent.add_metric(names, standing.spent_nanousd / 1e9)
         reserved.add_metric(names, standing.reserved_nanousd / 1e9)
-        refusals.add_metric(names, services.watch.refusals[standing.budget.id])
+        refusals.add_metric(names, refused.get(standing.budget.id, 0))
     yield from (limits, spent, reserved, refusals)
 
 
