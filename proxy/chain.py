@@ -14,7 +14,7 @@ from proxy.controls import Controls
 from proxy.errors import Refused, for_client, refused
 from proxy.exchange import Exchange
 from proxy.identity import Identity
-from proxy.scopes import check_scope
+from proxy.scopes import check_scope, unknown_to
 from proxy.services import Services
 from proxy.setup import Key, Setup
 from routing import executor
@@ -40,8 +40,8 @@ def resolve(setup: Setup, model: str, controls: Controls, identity: Identity) ->
         route = setup.names.resolve(name, chain)
     except UnknownModel as error:
         places = {name: f"models[{index}]" for index, name in enumerate(controls.chain)}
-        param = places.get(error.model, "model")
-        told = f"{error}{_why_off(setup, error.model)}"
+        param = "x-modelport-route" if controls.route else places.get(error.model, "model")
+        told = f"{unknown_to(identity, setup, error)}{_why_off(setup, error.model)}"
         raise refused(404, told, kind="not_found", code="model_not_found", param=param) from error
     except NoProvider as error:
         raise refused(503, str(error), kind="overloaded", code="no_provider", param="model") from error

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
 from proxy.backends.backend import Answer, BackendError
+from proxy.backends.http import HttpAnswer
+from proxy.outlet import Outlet
+from proxy.threads import joined
 from proxy.wire import is_content
 from routing.errors import AttemptFailed
 from translators.assemble import Collector
 from translators.codec import JsonError
-from translators.dialect import Relayed, StreamRelay
+from translators.dialect import Relayed, Wire
 from translators.errors import BadAnswer
-from translators.neutral import Failure, Usage
+from translators.neutral import Event, Failure, Usage
 from translators.sse import SseError
 
 BLANKS: Final = 64 * 1024
@@ -27,6 +30,7 @@ HEARTBEATS: Final = frozenset(
     {b"event: ping", b'data: {"type": "ping"}', b'data: {"type":"ping"}', b"data:", b"data: "}
 )
 """Lines of a stream that say nothing, besides blank ones and comments. (Anthropic pings about every 15 s)"""
+_LONGEST: Final = max(map(len, HEARTBEATS))
 
 
 def of_an_answer(failure: Failure) -> Failure:
@@ -36,6 +40,8 @@ def of_an_answer(failure: Failure) -> Failure:
 
 def is_heartbeat(frames: bytes) -> bool:
     """Whether *frames* say nothing; events of a vendor's own that nobody here knows say something."""
+    if frames.find(b"\n") > _LONGEST and not frames.startswith(b":") and frames.find(b"\r", 0, _LONGEST) < 0:
+        return False
     return all(not line or line.startswith(b":") or line in HEARTBEATS for line in frames.splitlines())
 
 
@@ -43,6 +49,7 @@ class Pieces:
     """The body of an answer, one piece after the other; the first can be looked at beforehand."""
 
     def __init__(self, answer: Answer) -> None:
+        self._answer = answer if isinstance(answer, HttpAnswer) else None
         self._rest = aiter(answer.pieces())
         self._peeked: bytes | None = None
 
@@ -52,6 +59,14 @@ class Pieces:
             piece, self._peeked = self._peeked, None
             return piece
         return await anext(self._rest, b"")
+
+    async def flow(self, take: Callable[[bytes], bool], sink: Callable[[bytes], bool] | None) -> None:
+        """Give *sink*, or else *take*, what comes where it comes, until *take* wants no more.
+
+        Not at all where that cannot be.
+        """
+        if self._answer is not None and self._peeked is None:
+            await self._answer.flow(take, sink)
 
     async def peek(self) -> bytes:
         """The beginning with something that is no blank in it, if one comes soon; `next` gives it once more."""
@@ -68,22 +83,25 @@ class Pieces:
         pieces: list[bytes] = []
         while piece := await self.next():
             pieces.append(piece)
-        return b"".join(pieces)
+        return await joined(pieces)
 
 
 class Live:
-    """A stream: `commit` reads up to the first content, `frames` gives the rest."""
+    """A stream: `commit` reads up to the first content, `relay` passes the rest on."""
 
     def __init__(
         self,
-        pieces: Pieces,
-        wire: StreamRelay,
+        pieces: Pieces | None,
+        wire: Wire,
         clean: Callable[[Failure], Failure],
         *,
         idle_s: float = math.inf,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """*idle_s*: so long it may say nothing. A heartbeat says nothing."""
+        """*idle_s*: so long it may say nothing. A heartbeat says nothing.
+
+        Without *pieces* it is given what to `read`.
+        """
         self._idle_s = idle_s
         self._now = now
         self._said_at = now()
@@ -91,7 +109,7 @@ class Live:
         self._wire = wire
         self._clean = clean
         self._ended = False
-        self.collector = Collector()
+        self._collector = Collector()
         self.held = b""
         self.failure: Failure | None = None
         self._ours: Failure | None = None
@@ -100,8 +118,14 @@ class Live:
         self.rescue: Callable[[Failure], Awaitable[Relayed | None]] | None = None
         """The same, asked when the stream has broken off, with the reason."""
 
-    async def commit(self, wait_s: float) -> None:
-        """Read until the first content event.
+    @property
+    def collector(self) -> Collector:
+        """What has been said so far."""
+        self._collect(self._wire.told())
+        return self._collector
+
+    async def commit(self, wait_s: float, waited_s: float = 0.0) -> None:
+        """Read until the first content event, for which *waited_s* have passed already.
 
         Raises:
             AttemptFailed: the stream failed, or nothing came in *wait_s*, before there was any.
@@ -117,7 +141,7 @@ class Live:
                     if any(map(is_content, step.events)):
                         break
         except TimeoutError as error:
-            failure = Failure("timeout", f"no content within {wait_s:g} s", 504)
+            failure = Failure("timeout", f"no content within {wait_s + waited_s:.3g} s", 504)
             raise AttemptFailed(failure) from error
         except BackendError as error:
             raise AttemptFailed(error.failure) from error
@@ -136,18 +160,60 @@ class Live:
             self._ended = True
             raise
 
-    async def frames(self) -> AsyncIterator[bytes]:
-        """The rest, as frames for the client. A failure ends them, and `close` or `fail` says so."""
+    async def relay(self, out: Outlet) -> None:
+        """Pass the rest on. A failure ends it, and `last_words` say so.
+
+        What needs no decision goes out where it comes in: *out* and this task are not waited for.
+        """
         while True:
             try:
+                if out.direct and not self._ended:
+                    await out.room()
+                    await self._source.flow(lambda piece: self._passed(piece, out), self.sink(out))
+                    await out.room()
                 step = await (self._after_end() if self._ended else self._step())
             except BackendError as error:
-                self.failure, self._ended = of_an_answer(error.failure), True
+                self.broke(error)
                 continue
             if step is None:
                 return
             if step.frames:
-                yield step.frames
+                await out.write(step.frames)
+
+    def sink(self, out: Outlet) -> Callable[[bytes], bool] | None:
+        """What passes plain pieces on to *out*, in as few steps as there can be; it says whether it took one."""
+        if not out.chunked:
+            return None
+        connection, passes, now = out.connection, self._wire.passes, self._now
+
+        def sunk(piece: bytes) -> bool:
+            transport = connection.transport
+            if transport is None or connection.writing_paused or not passes(piece):
+                return False
+            self._said_at = now()
+            transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            return True
+
+        return sunk
+
+    def _passed(self, piece: bytes, out: Outlet) -> bool:
+        """Pass *piece* on; whether the next one can be at once."""
+        step = self.read(piece)
+        is_free = out.push(step.frames) if step.frames else True
+        return is_free and not self._ended
+
+    def reads(self, pieces: Pieces) -> None:
+        """What comes next is in *pieces*."""
+        self._pieces = pieces
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has come to an end, its own or a failure's."""
+        return self._ended
+
+    def broke(self, error: BackendError) -> None:
+        """It has ended with *error*."""
+        self.failure, self._ended = of_an_answer(error.failure), True
 
     def fail(self, failure: Failure) -> None:
         """End the stream with *failure*, which is ours and not the vendor's, if it has not failed before."""
@@ -171,7 +237,7 @@ class Live:
             return None
         if (step := await self.more()) is not None:
             for event in step.events:
-                self.collector.add(event)
+                self._collector.add(event)
         return step
 
     async def _rescued(self, failure: Failure) -> Relayed | None:
@@ -189,21 +255,38 @@ class Live:
         return step
 
     async def _step(self) -> Relayed:
+        return self.read(await self._source.next())
+
+    @property
+    def _source(self) -> Pieces:
+        if self._pieces is None:
+            raise AssertionError("there is nothing to read from")
+        return self._pieces
+
+    def read(self, piece: bytes) -> Relayed:
+        """What *piece* says, which is the stream's end if it is empty.
+
+        Raises:
+            BackendError: it cannot be read, or has said nothing for too long.
+        """
         try:
-            piece = await self._pieces.next()
             self._ended = not piece
             step = self._wire.feed(piece) if piece else self._wire.end()
         except (SseError, JsonError, BadAnswer) as error:
             raise BackendError(Failure("invalid_response", str(error), 502)) from error
-        for event in step.events:
-            if isinstance(event, Failure):
-                self.failure, self._ended = event, True
-                if self.rescue is not None:
-                    continue  # it may be gone on with
-            self.collector.add(event)
+        if step.events:
+            self._collect(step.events)
         if step.events or not is_heartbeat(step.frames):
             self._said_at = self._now()
         elif not self._ended and self._now() - self._said_at > self._idle_s:
             silent = f"nothing but heartbeats came for {self._idle_s:g} s in mid-answer"
             raise BackendError(Failure("timeout", silent, 504))
         return step
+
+    def _collect(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if isinstance(event, Failure):
+                self.failure, self._ended = event, True
+                if self.rescue is not None:
+                    continue  # it may be gone on with
+            self._collector.add(event)

@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 from typing_extensions import override
 
-from translators.dialect import Relayed, StreamRelay
+from translators.dialect import Relayed, Wire
 from translators.neutral import (
     Event,
     Failure,
@@ -169,13 +169,13 @@ def _rest(delta: PartDelta, kept: str) -> list[PartDelta]:
     return [replace(delta, text=kept, logprobs=None)]
 
 
-class Watched(StreamRelay):
+class Watched(Wire):
     """A relay that gives way to a translation of the whole stream, if the answer begins in a fence.
 
     It decides before anything has gone out: at the first text, or at the first reasoning, behind which text will come.
     """
 
-    def __init__(self, relay: StreamRelay, translated: Callable[[], StreamRelay]) -> None:
+    def __init__(self, relay: Wire, translated: Callable[[], Wire]) -> None:
         self._relay = relay
         self._translated = translated
         self._decided = False
@@ -190,7 +190,7 @@ class Watched(StreamRelay):
             return step
         self._raw.append(piece)
         self._frames.append(step.frames)
-        self._events.extend(step.events)
+        self._events += [*step.events, *self._relay.told()]
         match _beginning_of(self._events):
             case "relay":
                 return self._released()
@@ -214,6 +214,14 @@ class Watched(StreamRelay):
     @override
     def close(self, receipt: bytes | None = None, usage: Usage | None = None) -> bytes:
         return self._relay.close(receipt, usage)
+
+    @override
+    def passes(self, piece: bytes) -> bool:
+        return self._decided and self._relay.passes(piece)
+
+    @override
+    def told(self) -> Sequence[Event]:
+        return self._relay.told() if self._decided else ()
 
     def _released(self) -> Relayed:
         self._decided = True

@@ -1,7 +1,7 @@
 """A stream on its way through: pieces of the backend's bytes in, frames for the client and events out.
 
-Two kinds are alike: a dialect's `StreamRelay` passes bytes on while it reads along, `Translated` parses one dialect
-and renders another.
+Two kinds are alike: a dialect's `StreamRelay` passes bytes on while it reads along (`translators.moulds` spares it most
+of the reading), `Translated` parses one dialect and renders another.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from proxy.unfencing import Unfencer
 from translators.custom_tools import Restorer
-from translators.dialect import Relayed, StreamParser, StreamRelay, StreamRenderer
+from translators.dialect import Relayed, StreamParser, StreamRenderer, Wire
 from translators.neutral import (
     Event,
     Failure,
@@ -27,7 +27,7 @@ from translators.neutral import (
 )
 
 
-class Translated(StreamRelay):
+class Translated(Wire):
     """Parse, give tools the client's names and types back, render; see `translators.dialect.StreamRelay`.
 
     With an *unfencer* JSON comes without the fence around it.

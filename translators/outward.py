@@ -6,17 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from translators.anthropic.error import NO_THREADS
 from translators.errors import BadRequest
 from translators.losses import Loss, placed
 from translators.neutral import Opaque, Request
-from translators.openai_responses.client import expanded, without_idle
 
 Outward = Callable[[Request], tuple[Request, list[Loss]]]
 
 
 def _responses(request: Request) -> tuple[Request, list[Loss]]:
     """Namespaces become prefixes of tool names; ids of earlier items and idle fields mean nothing elsewhere."""
+    from translators.openai_responses.client import expanded, without_idle  # here, as all of a dialect: dialects.py
+
     for index, message in enumerate(request.messages):
         for part in message.parts:
             if isinstance(part, Opaque) and part.type == "item_reference":
@@ -42,6 +42,8 @@ def _with_user(request: Request) -> Request:
 def _anthropic(request: Request) -> tuple[Request, list[Loss]]:
     """A thread lies with Anthropic: who continues one sends the new messages alone."""
     if request.native.get("anthropic", {}).get("thread") is not None:
+        from translators.anthropic.error import NO_THREADS  # as above
+
         raise BadRequest("thread: only Anthropic keeps threads; send the whole conversation", "thread", NO_THREADS)
     return request, []
 

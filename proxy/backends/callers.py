@@ -147,7 +147,7 @@ class OwnCaller:
             )
         except TransportError as error:
             raise _unanswered(error) from error
-        return _OwnAnswer(reply)
+        return OwnAnswer(reply)
 
     def direct(self, method: str, url: str, headers: Mapping[str, str]) -> Direct:
         """What `ask` would send, but for the body."""
@@ -163,7 +163,7 @@ class OwnCaller:
         """
         if not reply.status and reply.error is not None:
             raise _unanswered(reply.error) from reply.error
-        return _OwnAnswer(reply)
+        return OwnAnswer(reply)
 
 
 def _unanswered(error: TransportError) -> BackendError:
@@ -178,11 +178,13 @@ def _unanswered(error: TransportError) -> BackendError:
     return broken("connection", f"cannot reach the provider: {error}", 502)
 
 
-class _OwnAnswer:
-    __slots__ = ("_reply", "connect_s", "headers", "status")
+class OwnAnswer:
+    """A *reply* of our own transport, as `Carried` has it."""
+
+    __slots__ = ("connect_s", "headers", "reply", "status")
 
     def __init__(self, reply: Reply) -> None:
-        self._reply = reply
+        self.reply = reply
         self.status = reply.status
         self.connect_s = reply.connect_s
         self.headers: Mapping[str, str] = {
@@ -192,7 +194,7 @@ class _OwnAnswer:
     async def piece(self) -> bytes:
         """The next piece; see Carried."""
         try:
-            return await self._reply.piece()
+            return await self.reply.piece()
         except IdleTimeout as error:
             raise _stalled(error.limit_s) from error
         except TotalTimeout as error:
@@ -202,7 +204,7 @@ class _OwnAnswer:
 
     def close(self) -> None:
         """Let go."""
-        self._reply.close()
+        self.reply.close()
 
 
 @lru_cache(maxsize=512)

@@ -11,8 +11,9 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from proxy.backends.backend import MAX_ANSWER_BYTES, Answer, BackendError, Call
-from proxy.backends.callers import Caller, Carried, Direct, OwnCaller, broken
+from proxy.backends.callers import Caller, Carried, Direct, OwnAnswer, OwnCaller, broken
 from proxy.backends.inflate import MOST_RATIO, BadEncoding, Bomb, Inflater
+from proxy.threads import joined
 from proxy.transport import Reply
 from translators.neutral import TOO_MUCH, Failure
 
@@ -35,29 +36,52 @@ AUTH_SCHEMES: Final[Mapping[str, Callable[[str], dict[str, str]]]] = {
 class HttpAnswer:
     """An upstream answer whose head has arrived."""
 
-    __slots__ = ("_carried", "_max_bytes", "_max_ratio", "connect_s", "headers", "status")
+    __slots__ = ("_carried", "_max_bytes", "_max_ratio", "_received", "connect_s", "headers", "status")
 
-    def __init__(self, carried: Carried, max_bytes: int, max_ratio: int = MOST_RATIO) -> None:
+    def __init__(self, carried: Carried, max_bytes: int, max_ratio: int = MOST_RATIO, received: int = 0) -> None:
         self._carried = carried
         self._max_bytes = max_bytes
         self._max_ratio = max_ratio
+        self._received = received
         self.status = carried.status
         self.connect_s = carried.connect_s
         self.headers = carried.headers
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """The body as it comes, each piece within idle_s of the one before."""
-        received = 0
         try:
             inflater = Inflater(self._encoding, self._max_ratio) if self._encoding else None
             while piece := await self._carried.piece():
                 for step in inflater.feed(piece) if inflater else (piece,):
-                    received = self._within(received + len(step))
+                    self._received = self._within(self._received + len(step))
                     yield step
         except Bomb as error:
             raise _too_much(str(error)) from error
         except BadEncoding as error:
             raise broken("invalid_response", str(error), 502) from error
+
+    async def flow(self, take: Callable[[bytes], bool], sink: Callable[[bytes], bool] | None) -> None:
+        """Give *take* the pieces where they are read, until it wants no more; the rest is for `pieces`.
+
+        What *sink* takes is not given to *take*.
+
+        Where nothing can be read so, because the body is packed or is carried otherwise, nothing happens.
+        """
+        if not isinstance(self._carried, OwnAnswer) or self._encoding:
+            return
+
+        reply = self._carried.reply
+        sunk = reply.sunk
+
+        def counted(piece: bytes) -> bool:
+            self._received += len(piece)
+            self._within(self._received + reply.sunk - sunk)
+            return take(piece)
+
+        try:
+            await reply.flow(counted, sink)
+        finally:
+            self._received += reply.sunk - sunk
 
     async def read(self) -> bytes:
         """The whole body."""
@@ -65,13 +89,13 @@ class HttpAnswer:
         if length.isascii() and length.isdecimal() and len(length) < 20:
             self._within(int(length))
         if self._encoding:
-            return b"".join([piece async for piece in self.pieces()])
+            return await joined([piece async for piece in self.pieces()])
         pieces: list[bytes] = []
         received = 0
         while piece := await self._carried.piece():
             received = self._within(received + len(piece))
             pieces.append(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return await joined(pieces)
 
     @property
     def _encoding(self) -> str:
@@ -134,11 +158,11 @@ class HttpBackend:
         return self._caller.direct(call.method, self._url(call.path), self._outgoing(call))
 
     @asynccontextmanager
-    async def answered(self, call: Call, reply: Reply) -> AsyncIterator[Answer]:
-        """The answer to a *call* that was made with `direct`; as `send`."""
+    async def answered(self, call: Call, reply: Reply, received: int = 0) -> AsyncIterator[Answer]:
+        """The answer to a *call* that was made with `direct`, of which *received* bytes are read already; as `send`."""
         carried = OwnCaller.answered(reply)
         try:
-            yield self._taken(carried, call)
+            yield self._taken(carried, call, received)
         finally:
             carried.close()
 
@@ -149,11 +173,16 @@ class HttpBackend:
             headers.update(self._auth(call.key))
         return headers
 
-    def _taken(self, carried: Carried, call: Call) -> HttpAnswer:
+    @property
+    def max_bytes(self) -> int:
+        """So many an answer may have."""
+        return self._max_bytes
+
+    def _taken(self, carried: Carried, call: Call, received: int = 0) -> HttpAnswer:
         if 300 <= carried.status < 400:
             message = f"the provider redirects ({carried.status}), which is refused"
             raise broken("invalid_response", message, carried.status)
-        return HttpAnswer(carried, call.max_answer_bytes or self._max_bytes, self._max_ratio)
+        return HttpAnswer(carried, call.max_answer_bytes or self._max_bytes, self._max_ratio, received)
 
     async def close(self) -> None:
         """The caller belongs to whoever made it."""

@@ -10,12 +10,22 @@ from typing import NamedTuple
 
 from aiohttp.http import SERVER_SOFTWARE
 
+from proxy.answer import PIECE_BYTES
+
 
 class Written(NamedTuple):
-    """A whole answer: its status, and all of its bytes."""
+    """A whole answer: its status and its bytes, *data* and then *rest*, which is long and goes out piece by piece."""
 
     status: int
     data: bytes
+    rest: bytes = b""
+
+
+def answer(status: int, headers: Mapping[str, str], body: bytes) -> Written:
+    """A whole answer. Raises as `written`."""
+    if len(body) <= PIECE_BYTES:
+        return Written(status, written(status, headers, body))
+    return Written(status, _head(status, headers) + ending(len(body)), body)
 
 
 def written(status: int, headers: Mapping[str, str], body: bytes) -> bytes:
@@ -24,11 +34,32 @@ def written(status: int, headers: Mapping[str, str], body: bytes) -> bytes:
     Raises:
         ValueError: a header would break the line.
     """
+    return b"%b%b%b" % (_head(status, headers), ending(len(body)), body)
+
+
+def opened(headers: Mapping[str, str]) -> bytes:
+    """The head of an answer whose body comes in chunks.
+
+    Raises:
+        ValueError: a header would break the line.
+    """
+    return b"HTTP/1.1 200 OK\r\n" + _lines(headers).encode() + open_ending()
+
+
+def closing(frames: bytes) -> bytes:
+    """The last chunk of a body, and its end."""
+    return b"%x\r\n%b\r\n0\r\n\r\n" % (len(frames), frames) if frames else b"0\r\n\r\n"
+
+
+def _head(status: int, headers: Mapping[str, str]) -> bytes:
+    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{_lines(headers)}".encode()
+
+
+def _lines(headers: Mapping[str, str]) -> str:
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     if lines.count("\n") != len(headers) or lines.count("\r") != len(headers):
         raise ValueError("a header holds a line break")
-    first = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
-    return b"%b%b%b" % ((first + lines).encode(), ending(len(body)), body)
+    return lines
 
 
 _endings: dict[int, str] = {}
@@ -36,9 +67,18 @@ _endings: dict[int, str] = {}
 
 def ending(size: int) -> bytes:
     """The last lines of a head before a body of so many bytes."""
+    return f"Content-Length: {size}{_rest()}".encode()
+
+
+def open_ending() -> bytes:
+    """The last lines of a head before a body that comes in chunks."""
+    return f"Transfer-Encoding: chunked{_rest()}".encode()
+
+
+def _rest() -> str:
     second = int(time.time())
     rest = _endings.get(second)
     if rest is None:
         _endings.clear()
         rest = _endings[second] = f"\r\nDate: {formatdate(second, usegmt=True)}\r\nServer: {SERVER_SOFTWARE}\r\n\r\n"
-    return f"Content-Length: {size}{rest}".encode()
+    return rest
