@@ -1,4 +1,4 @@
-"""Logging to standard error: text for people or JSON lines for machines, bounded in length and rate.
+"""Logging to standard error or a file: text for people or JSON lines for machines, bounded in length and rate.
 
 Every record that is made while a request is answered carries its id, also from tasks and threads that the request
 has started. A record may bring `fields`, by `extra={"fields": {...}}`: members of the JSON object, `name=value` behind
@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, get_args
 from typing_extensions import override
 
 from proxy.config.model import LoggingSettings
+from proxy.log_file import LogFile
 from translators.codec import dumps_text
 
 MAX_MESSAGE: Final = 4096
@@ -62,11 +63,18 @@ class _Clean(logging.Formatter):
 
 
 class _Text(_Clean):
-    """A line for people. Further lines of a message are indented, so that none passes for a record of its own."""
+    """A line for people. Further lines of a message are indented, so that none passes for a record of its own.
+
+    *clock*: how its time is written; a file outlives the day.
+    """
+
+    def __init__(self, clean: Callable[[str], str] = str, clock: str = "%H:%M:%S") -> None:
+        super().__init__(clean)
+        self._clock = clock
 
     @override
     def format(self, record: logging.LogRecord) -> str:
-        at, request_id = self.formatTime(record, "%H:%M:%S"), REQUEST_ID.get()
+        at, request_id = self.formatTime(record, self._clock), REQUEST_ID.get()
         where = f"{record.name} {request_id}" if request_id else record.name
         text = f"{at} {record.levelname:<7} {where}: {self.message(record)}"
         if fields := _fields(record):
@@ -123,14 +131,17 @@ class _Json(_Clean):
 
 
 class _Stream(logging.StreamHandler[Any]):
-    """Standard error, without what comes faster than *per_s* records: a log must not fill the disk or stop the loop.
+    """The log, without what comes faster than *per_s* records: it must not fill the disk or stop the loop.
 
-    The first record of the next second says how many are missing. *dropped* counts them all.
+    The first record of the next second says how many are missing. *dropped* counts them all, and those that a file does
+    not take, of which standard error hears once. *file*: None for standard error.
     """
 
-    def __init__(self, dropped: int, now: Callable[[], float], per_s: int) -> None:
-        super().__init__(sys.stderr)
+    def __init__(self, dropped: int, now: Callable[[], float], per_s: int, file: LogFile | None = None) -> None:
+        super().__init__(sys.stderr if file is None else file)
         self.dropped = dropped
+        self._file = file
+        self._fails = False
         self._now = now
         self._per_s = per_s
         self._second = 0
@@ -150,6 +161,23 @@ class _Stream(logging.StreamHandler[Any]):
             return
         super().emit(record)
 
+    @override
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exception()
+        if self._file is None or not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        self.dropped += 1
+        if not self._fails:
+            self._fails = True
+            sys.stderr.write(f"modelport: the log cannot be written to {self._file.path}: {error.strerror}\n")
+
+    @override
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        super().close()
+
 
 def _dropped(missing: int, per_s: int) -> logging.LogRecord:
     told = f"{missing} log records were dropped: more than {per_s} came in a second"
@@ -167,14 +195,22 @@ class _NoRequestLines(logging.Filter):
 def configure_logging(
     settings: LoggingSettings, now: Callable[[], float] = time.monotonic, clean: Callable[[str], str] = str
 ) -> None:
-    """Set the one handler up; may be called again. Levels that were chosen at run time stay.
+    """Set the one handler up; may be called again, which opens its file again. Levels chosen at run time stay.
 
     *now* is monotonic; *clean* takes secrets out of whatever is written.
+
+    Raises:
+        OSError: the file cannot be opened; everything is as before.
     """
     root = logging.getLogger()
-    handler = _Stream(dropped_records(), now, settings.records_per_s)
-    handler.setFormatter(_Json(clean) if settings.format == "json" else _Text(clean))
+    file = LogFile(settings.file, settings.file_mb * 2**20, settings.files) if settings.file else None
+    handler = _Stream(dropped_records(), now, settings.records_per_s, file)
+    clock = "%H:%M:%S" if file is None else "%Y-%m-%d %H:%M:%S"
+    handler.setFormatter(_Json(clean) if settings.format == "json" else _Text(clean, clock))
+    replaced = [each for each in root.handlers if isinstance(each, _Stream)]
     root.handlers[:] = [handler, *(each for each in root.handlers if isinstance(each, Listener))]
+    for each in replaced:
+        each.close()
     root.setLevel(settings.level.upper())
     for name in QUIET:
         logging.getLogger(name).filters[:] = [_NoRequestLines()]

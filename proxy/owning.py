@@ -100,9 +100,11 @@ async def owns(services: Services, incoming: Incoming, named: str | None) -> boo
 
 async def check_question(services: Services, incoming: Incoming, raw: bytes) -> None:
     """Raises Refused: 404 for a question, *raw*, that names a thing which another tenant has made."""
-    if sees_all(services, incoming.identity) or not _may_name(raw):
+    if sees_all(services, incoming.identity):
         return
     named = await _named(raw)
+    if not named:
+        return
     owners = await services.objects.owners(named)
     for each in named:
         if each in owners and incoming.tenant not in owners[each]:
@@ -158,8 +160,8 @@ class Claim:
     async def _in_body(self, body: bytes, content_type: str) -> list[str]:
         kind = content_type.partition(";")[0].strip().lower()
         if kind == "application/json":
-            _check_readable(body)
-            return await _named(body) if _may_name(body) else []
+            await threaded(len(body) > THREAD_BYTES, _check_readable, body)
+            return await _named(body)
         if kind and self.topic in KEPT and not (kind == "multipart/form-data" and self.topic in FORMS):
             told = f"the body: expected application/json with a virtual key, found {content_type[:80]!r}"
             raise refused(400, told, code="invalid_content_type")
@@ -270,6 +272,8 @@ def _named_in(raw: bytes) -> list[str]:
 
     Whoever reads the first of two would see another than whoever reads the last.
     """
+    if not _may_name(raw):
+        return []
     try:
         value = json.loads(raw, object_pairs_hook=_Pairs)
     except (ValueError, RecursionError) as error:

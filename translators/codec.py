@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import orjson
 
+from translators.long_texts import LONG, loads_long, without_escapes
+
 MAX_DEPTH: Final = 64
 """Nesting beyond this is refused: no vendor needs it and recursion is not free."""
 _DIGITS: Final = bytes(ord("0") if byte in b"0123456789" else ord(" ") for byte in range(256))
@@ -35,7 +37,7 @@ def loads(data: bytes | str) -> Any:
         JsonError: the text is not JSON; names line and column.
     """
     try:
-        return orjson.loads(data)
+        return loads_long(data) if len(data) > LONG and isinstance(data, bytes) else orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise JsonError(f"not valid JSON: {error}") from error
 
@@ -88,7 +90,7 @@ def may_hold(data: bytes, containers: int, values: int) -> bool:
     opened = data.count(b"{") + data.count(b"[")
     if opened <= containers and opened + data.count(b",") <= values:
         return True
-    plain = _without_escapes(data)
+    plain = without_escapes(data)
     opened = commas = at = 0
     for text in _STRING.finditer(plain):
         opened += plain.count(b"{", at, text.start()) + plain.count(b"[", at, text.start())
@@ -167,8 +169,9 @@ class Removed:
 REMOVED: Final = Removed()
 
 _STRING = re.compile(rb'"[^"]*+"')
-_TO_BRACKET = re.compile(rb'[^"{}\[\]]*+(?:"[^"]*+"[^"{}\[\]]*+)*+[{}\[\]]')
-"""Everything up to the next bracket that is not in a string. Both expressions take strings without escapes."""
+"""A string without escapes."""
+_TO_BRACKET = re.compile(rb'[^"{}\[\]]*+(?:"[^"]*+"[^"{}\[\]]*+)*+([{}\[\]])?')
+"""Everything up to the next bracket that is not in a string, and the bracket, as far as it is looked; likewise."""
 _LITERAL = re.compile(rb"[^\s,{}\[\]\":]+")
 _BLANKS = re.compile(rb"[ \t\r\n]*")
 
@@ -183,29 +186,32 @@ def splice(body: bytes, changes: Mapping[str, Any], parsed: Mapping[str, Any] | 
     Raises:
         JsonError: *body* is not a JSON object.
     """
-    if parsed is not None and dumps(parsed) == body:
+    if parsed is not None and len(body) <= LONG and dumps(parsed) == body:
         # Written as `dumps` writes it, which most SDKs do: then it writes every other member again as it was.
         return dumps({key: value for key, value in {**parsed, **changes}.items() if value is not REMOVED})
     spans = _member_spans(body)
     wanted = dict(changes)
     seen: set[str] = set()
-    head = body[: spans[0][1]] if spans else b"{"
-    pieces = [head]
+    view = memoryview(body)
+    pieces: list[bytes | memoryview] = [view[: spans[0][1]] if spans else b"{"]
+    kept = False
     before = 0
     """Where the member before ended: what stands between two members stays, comma and blanks."""
     for key, key_start, value_start, value_end in spans:
         seen.add(key)
         if wanted.get(key) is not REMOVED:
-            between = body[before:key_start] if len(pieces) > 1 else b""
+            start = before if kept else key_start
             if key in wanted:
-                pieces.append(between + body[key_start:value_start] + dumps(wanted[key]))
+                pieces += (view[start:value_start], dumps(wanted[key]))
             else:
-                pieces.append(between + body[key_start:value_end])
+                pieces.append(view[start:value_end])
+            kept = True
         before = value_end
     for key, value in wanted.items():
         if key not in seen and value is not REMOVED:
-            pieces.append((b"," if len(pieces) > 1 else b"") + dumps(key) + b":" + dumps(value))
-    pieces.append(body[before:] if spans else b"}")
+            pieces.append((b"," if kept else b"") + dumps(key) + b":" + dumps(value))
+            kept = True
+    pieces.append(view[before:] if spans else b"}")
     return b"".join(pieces)
 
 
@@ -224,16 +230,40 @@ def repeated_name(body: bytes, parsed: Mapping[str, Any], among: Collection[str]
 
     *parsed* is what *body* says to `loads_object`. With *among* only these names, at the top level, are looked for.
     """
-    written = dumps(parsed)
-    if written == body:
-        return None
-    # What a reader leaves out takes its quotes along; nothing else does, but for one that is written as an escape.
-    if written.count(b'"') == body.count(b'"') and _QUOTE_IN_DISGUISE not in body:
+    if _has_its_quotes(body, parsed):
         return None
     if among is None:
         return _repeated(json.loads(body, object_pairs_hook=_Members, parse_int=str, parse_float=str))
     names = [name for name, *_ in _member_spans(body) if name in among]
     return next((name for at, name in enumerate(names) if name in names[:at]), None)
+
+
+def _has_its_quotes(body: bytes, parsed: Mapping[str, Any]) -> bool:
+    """Whether all quotes of *body* are in *parsed*, and none is written as an escape.
+
+    What a reader leaves out takes its quotes along; nothing else does.
+    """
+    if len(body) > LONG:
+        return _quotes(parsed) == body.count(b'"') and _QUOTE_IN_DISGUISE not in body
+    written = dumps(parsed)
+    return written == body or (written.count(b'"') == body.count(b'"') and _QUOTE_IN_DISGUISE not in body)
+
+
+def _quotes(value: Any) -> int:
+    """How many quotes there are in *value* as JSON, the escaped ones among them."""
+    found, left = 0, [value]
+    while left:
+        match left.pop():
+            case str(text):
+                found += 2 + text.count('"')
+            case dict(members):
+                left += members
+                left += members.values()
+            case list(items):
+                left += items
+            case _:
+                continue
+    return found
 
 
 class _Members(list[tuple[str, Any]]):
@@ -259,7 +289,7 @@ def _repeated(value: Any, place: str = "") -> str | None:
 def _member_spans(body: bytes) -> list[tuple[str, int, int, int]]:
     """(key, start of key, start of value, end of value) of each top-level member."""
     spans: list[tuple[str, int, int, int]] = []
-    plain = _without_escapes(body)
+    plain = without_escapes(body)
     at = _after(plain, _after(plain, 0), b"{")
     while plain[at : at + 1] != b"}":
         if spans:
@@ -273,13 +303,6 @@ def _member_spans(body: bytes) -> list[tuple[str, int, int, int]]:
     if _after(plain, at + 1) != len(plain):
         raise JsonError(f"expected a JSON object: it ends at byte {at} and more follows")
     return spans
-
-
-def _without_escapes(body: bytes) -> bytes:
-    """*body* with the escaped quotes and backslashes of its strings replaced: every quote left begins or ends one."""
-    if b"\\" not in body:
-        return body
-    return body.replace(b"\\\\", b"__").replace(b'\\"', b"__")
 
 
 def _after(body: bytes, at: int, mark: bytes = b"") -> int:
@@ -303,18 +326,21 @@ def _value_end(plain: bytes, start: int) -> int:
         if value is None:
             raise JsonError(f"expected a JSON object: no value at byte {start}")
         return value.end()
-    depth = 0
-    for bracket in _TO_BRACKET.finditer(plain, start):
-        end = bracket.end()
-        depth += 1 if plain[end - 1] in b"{[" else -1
-        if not depth:
-            return end
+    depth, at = 0, start
+    while at < len(plain) and (found := _TO_BRACKET.match(plain, at, at + LONG)):
+        at = found.end()
+        if found.lastindex:
+            depth += 1 if plain[at - 1] in b"{[" else -1
+            if not depth:
+                return at
+        elif plain[at : at + 1] == b'"':
+            at = _string_end(plain, at)
     raise JsonError(f"expected a JSON object: the value at byte {start} has no end")
 
 
 def _string_end(plain: bytes, start: int) -> int:
     """The offset after the string that begins at *start*."""
-    string = _STRING.match(plain, start)
-    if string is None:
+    end = plain.find(b'"', start + 1) + 1 if plain[start : start + 1] == b'"' else 0
+    if not end:
         raise JsonError(f"expected a JSON object: no string at byte {start}")
-    return string.end()
+    return end

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from proxy.config.explain import shown
 from proxy.errors import Refused, refused
 from proxy.server import Incoming, read_body
+from proxy.spelling import check_repeated
 from translators.codec import JsonError, loads_object
 
 M = TypeVar("M", bound=BaseModel)
@@ -32,6 +33,8 @@ async def read_model(incoming: Incoming, model: type[M], *, tell_values: bool = 
         body = loads_object(raw) if raw.strip() else {}
     except JsonError as error:
         raise refused(400, f"the body: {error}", code="invalid_json") from error
+    if body:
+        check_repeated(raw, body)
     return checked(body, model, tell_values=tell_values)
 
 

@@ -54,6 +54,7 @@ async def _changed(services: Services, incoming: Incoming, level: Level | None) 
         raise refused(404, str(error), kind="not_found", code="logger_not_found") from error
     await services.audit.record(incoming.identity, "log_level.changed", name, {"level": before}, {"level": level})
     choose_level(name, level)
+    await services.sharing.level_chosen(name, level)
     return json_response(_shown(name), incoming.id)
 
 

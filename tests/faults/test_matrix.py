@@ -65,7 +65,7 @@ class Cell:
     @property
     def name(self) -> str:
         """Of its provider."""
-        form = "stream" if self.stream else "lane" if self.laned else "whole"
+        form = f"{'lane-' if self.laned else ''}{'stream' if self.stream else 'whole'}"
         return f"{self.client}-{self.vendor}-{form}-{'followed' if self.followed else 'alone'}"
 
     @property
@@ -82,7 +82,7 @@ def cells(fault: Fault) -> Iterator[Cell]:
                 continue
             for followed in policies:
                 yield Cell(client, vendor, stream, followed)
-                if client == vendor == "openai_chat" and not stream and not LANE and fault.play(Vendor(vendor), False):
+                if client == vendor == "openai_chat" and not LANE and fault.play(Vendor(vendor), stream):
                     yield Cell(client, vendor, stream, followed, laned=True)
 
 
@@ -93,7 +93,7 @@ async def test_what_becomes_of(serve: Serve, upstream: Upstream, fault: Fault) -
     sections = []
     for cell in played:
         answer = fault.play(Vendor(cell.vendor), cell.stream)
-        warm = [whole] * 2 if cell.laned else []
+        warm = [cassette("openai_chat/text_stream") if cell.stream else whole] * 2 if cell.laned else []
         upstream.script(cell.name, *warm, *([answer] if answer else []))
         at: Any = upstream if answer else nobody
         sections.append(provider(cell.name, at, cell.vendor, more=f"{PRICE}\n{fault.clocks}"))

@@ -45,6 +45,7 @@ def calling(arguments: str, count: int = 1) -> dict[str, Any]:
 
 LARGE: Final[dict[str, Callable[[], dict[str, Any]]]] = {
     "a text of 8 MB": lambda: turns({"role": "user", "content": "x y " * 2_000_000}),
+    "a text of 60 MB": lambda: turns({"role": "user", "content": "x y " * 15_000_000}),
     "30,000 parts": lambda: turns({"role": "user", "content": [{"type": "text", "text": "a"}] * 30_000}),
     "10,000 calls": lambda: turns(calling("{}", 10_000), *[{"role": "tool", "tool_call_id": "c1", "content": "y"}]),
     "9,000 messages": lambda: turns(*[{"role": "user", "content": "ab cd " * 50}] * 9_000),
@@ -100,6 +101,25 @@ async def test_the_loop_goes_on_turning(serve: Serve, target: str) -> None:
             stalls[name] = lag.worst_s
 
     assert {name: worst for name, worst in stalls.items() if worst > STALL_S} == {}
+
+
+@pytest.mark.parametrize("target", ["openai_chat", "anthropic"])
+async def test_a_long_answer_holds_up_nobody(serve: Serve, target: str) -> None:
+    """It is read in a thread, and written as its client takes it; also where the lane has asked for it."""
+    text = "x y " * 10_000_000
+    with Upstream(lambda asked: answer(asked, text if b"long" in asked.body else "short")) as upstream:
+        server = await serve(providers(upstream.url))
+        stalls, sizes = [], []
+        for content in ("short", "short", "long", "long"):
+            body = json.dumps({"model": f"{target}/m", "messages": [{"role": "user", "content": content}]}).encode()
+            async with measured() as lag:
+                status, told = await asyncio.to_thread(posted, server.port, body)
+            assert status == 200, told[:300]
+            stalls.append(lag.worst_s)
+            sizes.append(len(json.loads(told)["choices"][0]["message"]["content"]))
+
+    assert sizes == [5, 5, len(text), len(text)]
+    assert [stall for stall in stalls if stall > STALL_S] == []
 
 
 @pytest.mark.parametrize("made", ["x" * 300_000, "7" * 300_000, "a1" * 150_000, "-" * 300_000, "call_" * 60_000])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from proxy.auth import Gate, presented_key
-from proxy.errors import Refused
-from proxy.identity import MASTER
+from proxy.errors import Refused, UnknownKey
+from proxy.identity import MASTER, Identity
+from proxy.keyring import Entry
 from proxy.routes import ROUTES
 from proxy.server import Access
 from storage.keys import Key, Settings
@@ -286,6 +287,115 @@ def test_the_gate_alone(access: Access, config: str, position: int, name: str) -
 )
 def test_every_spelling_of_the_key_header(headers: dict[str, str], key: str | None) -> None:
     assert presented_key(headers) == key
+
+
+SEND: Final = "is needed: send it as Authorization: Bearer KEY"
+NO_MASTER: Final = "this needs the master key and none is configured; set [auth] master_key"
+NO_ADMIN: Final = "this needs an admin's key and there is none; make one: modelport keys create --name me --role admin"
+WORDS: Final[dict[str, tuple[Access, dict[str, Any], str | None, tuple[int, str, str, str]]]] = {
+    # name: (access, of the gate, the key that is sent, (status, kind, code, message))
+    "no key": (
+        "client",
+        {"required": True},
+        None,
+        (401, "authentication", "invalid_api_key", f"a valid key {SEND}"),
+    ),
+    "a wrong key": (
+        "client",
+        {"required": True},
+        "mp-wrong",
+        (401, "authentication", "invalid_api_key", f"the key is not known; a valid key {SEND}"),
+    ),
+    "none of every role": (
+        "viewer",
+        {"required": True},
+        None,
+        (401, "authentication", "invalid_api_key", f"a valid key {SEND}"),
+    ),
+    "none of two roles": (
+        "operator",
+        {"required": True},
+        None,
+        (401, "authentication", "invalid_api_key", f"a key with the role operator or admin {SEND}"),
+    ),
+    "none of one role": (
+        "admin",
+        {"required": False, "master_key": MASTER_KEY},
+        None,
+        (401, "authentication", "invalid_api_key", f"a key with the role admin {SEND}"),
+    ),
+    "not the master key": (
+        "master",
+        {"required": False, "master_key": MASTER_KEY},
+        None,
+        (401, "authentication", "invalid_api_key", f"the master key {SEND}"),
+    ),
+    "no master key at all": (
+        "master",
+        {"required": False},
+        None,
+        (403, "permission", "master_key_missing", NO_MASTER),
+    ),
+    "no admin at all": (
+        "admin",
+        {"required": False},
+        None,
+        (403, "permission", "admin_key_missing", NO_ADMIN),
+    ),
+}
+ROLES_WORDS: Final[dict[str, tuple[Access, Identity, str]]] = {
+    "one role of three": (
+        "client",
+        Identity("k", frozenset({"viewer"}), "k"),
+        "this needs a key with the role developer or operator or admin; the key's roles: viewer",
+    ),
+    "two roles of one": (
+        "manager",
+        Identity("k", frozenset({"developer", "viewer"}), "k"),
+        "this needs a key with the role admin; the key's roles: developer, viewer",
+    ),
+    "no role": (
+        "member",
+        Identity("k", frozenset(), "k"),
+        "this needs a key with the role admin or operator or developer or viewer; the key's roles: none",
+    ),
+    "not the master": (
+        "master",
+        Identity("k", frozenset({"admin"}), "k"),
+        "this needs the master key; the key's roles: admin",
+    ),
+    "of an organisation": (
+        "admin",
+        Identity("k", frozenset({"admin"}), "k", organisation="acme"),
+        "this is about the whole server, and the key belongs to an organisation",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_who_is_not_let_in_is_told_what_is_needed(name: str) -> None:
+    access, how, key, wanted = WORDS[name]
+    gate = Gate(**{"master_key": None, **how})
+
+    with pytest.raises(Refused) as refusal:
+        gate.let_in(key, access)
+
+    failure = refusal.value.failure
+    assert (failure.status, failure.kind, failure.code, failure.message) == wanted
+    assert isinstance(refusal.value, UnknownKey) is (key is not None), "wrong keys are counted, missing ones are not"
+
+
+@pytest.mark.parametrize("name", ROLES_WORDS)
+def test_a_key_without_the_role_is_told_both(name: str) -> None:
+    access, identity, message = ROLES_WORDS[name]
+    key = Key("k", "k", "mp-k", None, None, "master", (), Settings(), 0)
+
+    with pytest.raises(Refused) as refusal:
+        Gate(required=True, master_key=None).let_in("mp-k", access, Entry(key, identity, (), None))
+
+    failure = refusal.value.failure
+    assert (failure.status, failure.kind, failure.code) == (403, "permission", "role_missing")
+    assert failure.message == message
 
 
 @pytest.mark.parametrize("given", ["", MASTER_KEY + "x", MASTER_KEY[:-1], MASTER_KEY.upper(), "\udcff", "\u00e9"])

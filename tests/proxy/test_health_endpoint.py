@@ -11,6 +11,7 @@ import pytest
 
 from proxy.ingress.health import overall
 from tests.proxy.conftest import Serve
+from tests.proxy.keyed import bearer, make
 from tests.proxy.serving import KEY, QUICK, failing, provider, says
 from tests.replay import Answer, Upstream
 
@@ -67,6 +68,20 @@ async def test_the_probe_needs_the_master_key(serve: Serve, upstream: Upstream, 
     reply = await server.get("/health?probe=1", headers)
 
     assert reply.status == 403
+    assert upstream.connections == 0
+
+
+@pytest.mark.parametrize("role", ["viewer", "developer", "operator", "admin"])
+async def test_no_role_probes(serve: Serve, upstream: Upstream, role: str) -> None:
+    """Who is not told everybody's figures is refused as all others are."""
+    server = await serve(MASTER, provider("one", upstream, more='models = ["m"]'))
+    key = bearer((await make(server, roles=[role]))["key"])
+
+    for value in ("1", "true"):
+        reply = await server.get(f"/health?probe={value}", key)
+
+        assert (reply.status, reply.json["error"]["code"]) == (403, "master_key_required")
+    assert (await server.get("/health?probe=0", key)).status == 200
     assert upstream.connections == 0
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from contextvars import copy_context
+from pathlib import Path
 
 import pytest
 
 from proxy.config.model import LoggingSettings
+from proxy.log_file import LogFile
 from proxy.logs import MAX_MESSAGE, RECORDS_PER_S, REQUEST_ID, configure_logging, dropped_records
 
 log = logging.getLogger("modelport.test")
@@ -105,6 +108,83 @@ def test_what_a_flood_has_cost_is_said_and_counted(capsys: pytest.CaptureFixture
     assert dropped_records() == 7
     configure_logging(LoggingSettings(), clock)
     assert dropped_records() == 7
+
+
+def test_a_log_file_is_bounded_and_the_oldest_goes(tmp_path: Path) -> None:
+    path = tmp_path / "modelport.log"
+    configure_logging(LoggingSettings(file=path, file_mb=1, files=3, records_per_s=100_000))
+    for number in range(1100):
+        log.warning("%d %s", number, "x" * 3900)
+    configure_logging(LoggingSettings())
+
+    kept = [tmp_path / name for name in ("modelport.log.2", "modelport.log.1", "modelport.log")]
+    assert sorted(tmp_path.iterdir()) == sorted(kept)
+    assert all(file.stat().st_size <= 2**20 and file.stat().st_mode & 0o777 == 0o600 for file in kept)
+    numbers = [int(line.split()[4]) for file in kept for line in file.read_text("utf-8").splitlines()]
+    assert numbers == list(range(numbers[0], 1100))
+    assert len(numbers) > 2 * 2**20 // 4100
+
+
+def test_lines_of_a_file_have_a_date_and_go_nowhere_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(LoggingSettings(file=tmp_path / "log"))
+    log.warning("said é\ud800")
+    configure_logging(LoggingSettings())
+
+    (line,) = (tmp_path / "log").read_text("utf-8").splitlines()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d WARNING modelport.test: said é\\ud800", line)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_file_that_was_taken_away_is_opened_again(tmp_path: Path) -> None:
+    """As logrotate does it: move the file, send SIGHUP."""
+    path = tmp_path / "log"
+    configure_logging(LoggingSettings(file=path))
+    log.warning("before")
+    path.rename(tmp_path / "log.old")
+    configure_logging(LoggingSettings(file=path))
+    log.warning("after")
+    configure_logging(LoggingSettings())
+
+    assert "before" in (tmp_path / "log.old").read_text("utf-8")
+    assert "after" in path.read_text("utf-8")
+
+
+def test_two_processes_share_a_file(tmp_path: Path) -> None:
+    """The one that finds it full after the other has begun a new one goes on with that."""
+    one, other = (LogFile(tmp_path / "log", 100, 3) for _ in range(2))
+    for number in range(6):
+        one.write(f"one {number} {'x' * 30}\n")
+        other.write(f"other {number} {'y' * 30}\n")
+    one.close()
+    other.close()
+
+    lines = [line for name in ("log.2", "log.1", "log") for line in (tmp_path / name).read_text("utf-8").splitlines()]
+    assert [line.split()[:2] for line in lines] == [[who, str(at)] for at in (3, 4, 5) for who in ("one", "other")]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_file_that_takes_nothing_costs_records_and_no_more(capsys: pytest.CaptureFixture[str]) -> None:
+    before = dropped_records()
+    configure_logging(LoggingSettings(file=Path("/dev/full")))
+    log.warning("one")
+    log.warning("two")
+    configure_logging(LoggingSettings())
+
+    assert dropped_records() == before + 2
+    assert capsys.readouterr().err.splitlines() == [
+        "modelport: the log cannot be written to /dev/full: No space left on device"
+    ]
+
+
+def test_a_file_that_cannot_be_opened_leaves_the_log_as_it_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure_logging(LoggingSettings())
+    with pytest.raises(FileNotFoundError):
+        configure_logging(LoggingSettings(file=tmp_path / "missing" / "log"))
+    log.warning("here")
+
+    assert "here" in capsys.readouterr().err
 
 
 def test_fields_are_members_in_json_and_words_in_text(capsys: pytest.CaptureFixture[str]) -> None:

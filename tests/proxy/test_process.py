@@ -6,6 +6,7 @@ import asyncio
 import gc
 import io
 import json
+import logging
 import re
 import resource
 import shlex
@@ -157,6 +158,24 @@ async def test_a_process_says_where_it_is_answers_and_ends_on_a_signal(
             await process.session.get(f"{process.url}/health/live")
 
 
+async def test_the_log_goes_to_the_file_that_the_configuration_names(tmp_path: Path, told: Told) -> None:
+    """Beside the configuration; until it names another one that can be had."""
+    log = logging.getLogger("modelport.test")
+    async with running(tmp_path, told, PORT + "[logging]\nfile = 'server.log'\n") as process:
+        log.warning("first")
+        await process.reread(PORT, "configuration read again (SIGHUP)")
+        log.warning("second")
+        bad = PORT + "[logging]\nfile = 'gone/server.log'\n"
+        await process.reread(
+            bad, f"[logging] file: {tmp_path}/gone/server.log cannot be opened for writing: No such file"
+        )
+        log.warning("third")
+        await process.stop()
+
+    assert "first" in (tmp_path / "server.log").read_text("utf-8")
+    assert [word in told.getvalue() for word in ("first", "second", "third")] == [False, True, True]
+
+
 async def test_sighup_takes_a_good_configuration_and_leaves_bad_ones(
     tmp_path: Path, told: Told, upstream: Upstream
 ) -> None:
@@ -263,7 +282,7 @@ def test_serve_ends_with_0_when_it_is_told_to_stop(tmp_path: Path, told: Told) -
         assert app.serve(read(), read) == 0
 
 
-@pytest.mark.parametrize("cause", ["port", "nobody", "database"])
+@pytest.mark.parametrize("cause", ["port", "nobody", "database", "log"])
 def test_serve_that_cannot_start_says_why(tmp_path: Path, told: Told, cause: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -271,6 +290,11 @@ def test_serve_that_cannot_start_says_why(tmp_path: Path, told: Told, cause: str
         config, status, words = {
             "port": (f"[server]\nport = {port}\n", 1, f"cannot listen on 127.0.0.1:{port}: Address already in use; "),
             "nobody": (PORT + "[auth]\nrequired = true\n", 2, "make one: modelport keys create"),
+            "log": (
+                PORT + "[logging]\nfile = 'gone/log'\n",
+                1,
+                f"[logging] file: {tmp_path}/gone/log cannot be opened",
+            ),
             "database": (PORT + f"[storage]\npath = '{tmp_path}/text.db'\n", 1, "text.db"),
         }[cause]
         read = reader(tmp_path, config)

@@ -327,6 +327,28 @@ async def test_an_absolute_target_does_not_replace_the_host(serve: Serve) -> Non
     assert status_of(answer) == 421
 
 
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("http://localhost:4100", 200),
+        ("http://BOX.lan", 200),
+        ("http://127.0.0.1:1", 200),
+        ("https://a:b@[::1]", 200),
+        ("http://evil.example", 421),
+        ("http://localhost.evil.example:4100", 421),
+        ("http://localhost@evil.example", 421),
+    ],
+)
+async def test_the_host_of_an_absolute_target_is_checked_too(serve: Serve, target: str, status: int) -> None:
+    server = await serve('[server]\nallowed_hosts = ["box.lan"]')
+
+    answer = await server.raw(
+        f"GET {target}/health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+    )
+
+    assert status_of(answer) == status, answer
+
+
 async def test_a_client_that_left_is_no_error_of_ours(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     """A write that finds the connection gone ends the request, and fills no log."""
     server = await serve()

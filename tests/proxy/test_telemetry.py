@@ -127,6 +127,29 @@ async def test_a_request_that_fails_is_a_failed_span(watched: Watched, upstream:
     assert "secret words" not in "".join(span.to_json() for span in seen.spans)
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("headers", [{}, {"traceparent": PARENT}], ids=["none", "the caller's"])
+async def test_the_trace_is_the_same_on_the_fast_lane(
+    watched: Watched, upstream: Upstream, seen: Seen, headers: dict[str, str], stream: bool
+) -> None:
+    """The third request of a head goes that way; its last one fails there, and the next target answers."""
+    upstream.script("m", *[streams() if stream else says()] * 4, failing(500))
+    upstream.script("n", streams() if stream else says())
+    server = await watched(provider("one", upstream), provider("two", upstream), route("town", "one/m", "two/n"))
+
+    for _ in range(5):
+        assert (await server.ask(headers, model="town", stream=stream)).status == 200
+    await server.services.drain()
+
+    wholes = [span for span in seen.spans if span.kind is SpanKind.SERVER]
+    parents = [f"{span.context.trace_id:032x}-{span.parent.span_id:016x}" if span.parent else None for span in wholes]
+    assert parents == [PARENT[3:-3] if headers else None] * 5
+    told = [{name: value for name, value in (span.attributes or {}).items() if "id" not in name} for span in wholes]
+    assert all(each == told[0] for each in told[:4])
+    assert told[4]["modelport.attempts"] == 2
+    assert len(seen.spans) == 11
+
+
 async def test_a_broken_traceparent_is_nobodys(watched: Watched, upstream: Upstream, seen: Seen) -> None:
     upstream.script("m", says())
     server = await watched(provider("one", upstream))

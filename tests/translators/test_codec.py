@@ -162,6 +162,13 @@ def test_numbers_of_requests_stay_exact(number: str) -> None:
     assert loads_exact(canonical(loads_object(text)).decode()) == loads_exact(text)
 
 
+def test_wide_numbers_are_written_as_all_others() -> None:
+    value = {"b": 2**64, "a": {"d": "é", "c": 1}}
+
+    assert dumps(value).decode() == '{"b":18446744073709551616,"a":{"d":"é","c":1}}'
+    assert canonical(value).decode() == '{"a":{"c":1,"d":"é"},"b":18446744073709551616}'
+
+
 def test_only_wide_numbers_are_written_by_the_slower_writer() -> None:
     for write in (dumps, canonical):
         with pytest.raises(TypeError, match="object"):
