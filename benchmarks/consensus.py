@@ -9,6 +9,7 @@ the committee that is best on the half that counts, which nobody can know before
 Function calls are merged as the proxy does it, with the schema of the function.
 
 labels      the history knows of every answer of its half whether it was right
+values      the history was told the right value of each item of its half, where it has just one (CRUXEval)
 no labels   the history has seen the answers of its half and nothing else
 cold        no history
 """
@@ -313,14 +314,17 @@ def measure(found: Sequence[Item], judge: Judge, committees: int) -> Result:
 
 
 def learnt(seen: Sequence[Item], committee: Sequence[int]) -> dict[str, Learned]:
-    told, untold = History(), History()
+    told, values, untold = History(), History(), History()
     for item in seen:
         given, options = item.answers_of(committee), Options(schema=item.schema)
+        if item.schema is None:
+            values.learn(given, Label(expected=item.gold), options)
         told.learn(given, Label(rights={str(model): item.right[model] for model in committee}), options)
         untold.observe(given, options)
-    told.refit()
-    untold.refit()
-    return {"labels": told.learned, "no labels": untold.learned, "cold": Learned()}
+    known = {"labels": told, **({"values": values} if len(values) else {}), "no labels": untold}
+    for history in known.values():
+        history.refit()
+    return {**{name: history.learned for name, history in known.items()}, "cold": Learned()}
 
 
 def run(

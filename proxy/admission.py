@@ -18,7 +18,7 @@ from routing.errors import NotSent
 from routing.limits import KeyRing, rests_for_s
 from routing.queueing import Gate, Place, Rates, Refusal, Ticket, tokens_needed
 from routing.targets import Target
-from routing.throttle import Limit, Wait
+from routing.throttle import Limit, NewThrottle, Wait
 from translators.neutral import Failure
 
 if TYPE_CHECKING:
@@ -33,17 +33,30 @@ LIMIT_CODE: Final = "provider_limit"
 """The code of an error that our own limits on a provider are the reason of."""
 _BEHIND: Final[frozenset[Refusal]] = frozenset({"full", "pushed_out", "too_late"})
 """Who is refused with others before it: it can go when those have gone."""
+LOOK_S: Final = 0.02
+"""So often it is looked whether another worker has given a place back."""
 LEAST_WAIT_S: Final = 0.001
 """A wait that rounding has made nothing of."""
 
 
-def new_gate(limits: Limits, keys: int, old: Gate | None = None) -> Gate:
-    """The gate that *limits* describe; *old* goes on with what it has counted."""
+def new_gate(
+    limits: Limits, keys: int, old: Gate | None = None, *, name: str = "", throttle: NewThrottle | None = None
+) -> Gate:
+    """The gate of the provider *name* that *limits* describe; *old* goes on with what it has counted."""
     whole = Rates(limits.requests_per_minute, limits.tokens_per_minute, limits.concurrent)
     if old is not None:
         old.configure(whole, limits.per_key, queue=limits.queue, queue_s=limits.queue_s)
         return old
-    return Gate(whole, limits.per_key, max(1, keys), time.monotonic, queue=limits.queue, queue_s=limits.queue_s)
+    return Gate(
+        whole,
+        limits.per_key,
+        max(1, keys),
+        time.monotonic,
+        queue=limits.queue,
+        queue_s=limits.queue_s,
+        name=name,
+        throttle=throttle,
+    )
 
 
 @dataclass(slots=True)
@@ -168,6 +181,8 @@ class Admission:
                     wait = found
                     if found.limit != "concurrent" and found.wait_s is not None:
                         pause_s = min(left_s, max(LEAST_WAIT_S, found.wait_s))
+                    if gate.shared:
+                        pause_s = min(pause_s, LOOK_S)
                 try:
                     async with asyncio.timeout(pause_s):
                         await woken.wait()

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from random import Random
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from proxy.config.model import AutoSettings, RouteSettings
 from proxy.errors import Refused, refused
@@ -24,13 +24,15 @@ from proxy.services import Services
 from proxy.setup import Setup
 from routing.abilities import Fit, fits, ranks, refuse
 from routing.affinity import Kept, Prefix, keep_to_caches, prefix_of, tokens_held
-from routing.auto.advice import Advice
 from routing.errors import LacksAbilities, TooLong
 from routing.policies import ADVISED, POLICIES, PRICED, SCORED, Caller, Options, Policy, View, Weights, failover
 from routing.targets import Route, Target
 from translators.dialect import Rules
 from translators.neutral import Request
 from translators.tokens import Family, estimate_request, family, rough_request
+
+if TYPE_CHECKING:
+    from routing.auto.advice import Advice
 
 SPLITS: Final = frozenset({"weighted", "sticky"})
 """Policies that need not know what is asked."""

@@ -197,8 +197,21 @@ def providers(
     shipped = rows()
     names = dict.fromkeys([*settings.providers, *shipped, *(stored.providers if stored else ())])
     specs = {name: _spec(name, shipped.get(name, {}), settings.providers.get(name), environ, stored) for name in names}
-    known = overlay or Overlay()
-    return {name: replace(spec, overlay=known) for name, spec in specs.items()}
+    known, routed = overlay or Overlay(), _first_routed(settings)
+    return {
+        name: replace(spec, overlay=known, probe_model=spec.probe_model or routed.get(name))
+        for name, spec in specs.items()
+    }
+
+
+def _first_routed(settings: Settings) -> dict[str, str]:
+    """The model of each provider that the first route with one of its targets names."""
+    found: dict[str, str] = {}
+    for route in settings.routes.values():
+        for each in route.weighted:
+            provider, _, model = each.target.partition("/")
+            found.setdefault(provider, model)
+    return found
 
 
 def call_url(spec: ProviderSpec, path: str) -> str:
@@ -220,7 +233,7 @@ def _spec(
     environ: Mapping[str, str],
     stored: StoredKeys | None,
 ) -> ProviderSpec:
-    own = _with_stored_address(name, row, section or ProviderSettings(), stored)
+    own = _with_stored_address(name, row, section or ProviderSettings.model_construct(), stored)
     dialect = own.dialect or row.get("dialect", "openai_chat")
     ways = dialects()[dialect] if dialect != row.get("dialect") else {**dialects()[dialect], **row}
     backend: BackendKind = "llamacpp" if dialect == "llamacpp" else row.get("backend", "http")

@@ -4,8 +4,9 @@ broken off --text so far, and the question once more--> another target --first c
                                                               `--none answers--> the error that there was
 
 Text only: a call of a tool that was begun, or anything that is no text, ends as it did before. The next target is
-given the text so far as its own unfinished turn where its kind of server goes on with one, else it is told to. What it
-repeats of that text is cut off. Every call is an attempt of the exchange, and the answer says that it was patched.
+given the text so far as its own unfinished turn where its kind of server goes on with one, else it is told to; where
+there were only thoughts so far it is asked as the first one was. What it repeats of that text is cut off. Every call is
+an attempt of the exchange, and the answer says that it was patched.
 """
 
 from __future__ import annotations
@@ -60,18 +61,25 @@ TAIL: Final = 16_384
 
 
 def resumable(so_far: Response) -> str | None:
-    """The text of *so_far* if it can be gone on with; None where it is empty, or something else than text."""
+    """The text of *so_far* if it can be gone on with, empty while it only thinks; None where it is something else."""
     if len(so_far.choices) != 1:
         return None
     parts = so_far.choices[0].parts
-    if not parts or not isinstance(parts[-1], Text) or not all(isinstance(part, Text | Thinking) for part in parts):
+    if not parts or not all(isinstance(part, Text | Thinking) for part in parts):
         return None
     text = "".join(part.text for part in parts if isinstance(part, Text))
+    if isinstance(parts[-1], Thinking):
+        return None if text else ""
     return text if text.strip() else None
 
 
 def question(request: Request, text: str, rules: Rules) -> Request:
-    """*request* with *text*, the answer so far, for a server that takes requests by *rules*."""
+    """*request* with *text*, the answer so far, for a server that takes requests by *rules*.
+
+    While nothing was said the question is asked as it was: thoughts are of no use to another model.
+    """
+    if not text:
+        return request
     turn = Message("assistant", (Text(text),), place=PLACE)
     continues = rules.prefill and rules.dialect in GO_ON_BY_THEMSELVES and request.reasoning is None
     more = (turn,) if continues else (turn, Message("user", (Text(GOING_ON),), place=PLACE))
@@ -197,8 +205,9 @@ class Resumer:
             return None
         self._came_to("went_on")
         live.more = self._end
-        told = f"the answer of {broken.name} broke off after {len(text)} characters; {{}} went on with it"
-        committed.said.append(Loss("stream", "emulated", told.format(committed.attempts[-1].target.name)))
+        then = committed.attempts[-1].target.name
+        how = f"after {len(text)} characters; {then} went on with it" if text else f"in its thoughts; {then} began anew"
+        committed.said.append(Loss("stream", "emulated", f"the answer of {broken.name} broke off {how}"))
         self.exchange.losses = (*self.exchange.losses, *committed.said)
         self.exchange.remarks["resumed"] = [target.name for target in self._broken]
         return Relayed(live.held, ())

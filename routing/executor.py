@@ -222,10 +222,10 @@ class Walk(Generic[T]):
                 self._note(target, forbidden)
             return forbidden
         except AttemptFailed as failed:
-            self.attempts.append(Attempted(target, index, failed.failure, started, self.now()))
-            breaker.judge(failed.failure)
-            ring.refused(index, failed.failure, target.model)
-            return failed.failure
+            failure = ring.refused(index, failed.failure, target.model)
+            self.attempts.append(Attempted(target, index, failure, started, self.now()))
+            breaker.judge(failure)
+            return failure
         except BaseException:
             breaker.released()
             raise

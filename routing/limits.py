@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Generic, TypeVar
 
@@ -141,12 +141,19 @@ class KeyRing(Generic[K]):
         """Let key *index* rest for *seconds*."""
         self._keep((index, WHOLE_KEY), Rest(self._now() + seconds, firm, kind, status))
 
-    def refused(self, index: int, failure: Failure, model: str = WHOLE_KEY) -> None:
-        """Let key *index* rest if *failure* is about the key; other failures change nothing."""
+    def refused(self, index: int, failure: Failure, model: str = WHOLE_KEY) -> Failure:
+        """Let key *index* rest if *failure* is about the key; other failures change nothing.
+
+        The failure, with the wait that the headers of the same answer told (`used_up`), where it tells none itself.
+        """
         seconds = RESTS_S.get(failure.kind)
         if seconds is None:
-            return
+            return failure
         asked = failure.retry_after_s if failure.kind == "rate_limit" else None
+        if failure.kind == "rate_limit" and asked is None:
+            learnt = self._rest(index, model)
+            if learnt is not None and learnt.status == LEARNT:
+                return replace(failure, retry_after_s=learnt.until - self._now())
         asked = None if asked is None else min(asked, LONGEST_REST_S)
         if failure.kind == "rate_limit" and asked is None:
             seconds = min(LONGEST_GUESS_S, seconds * 2 ** min(self._repeats[index], 10))
@@ -154,6 +161,7 @@ class KeyRing(Generic[K]):
         scope = model if failure.kind in {"permission", "rate_limit"} else WHOLE_KEY
         until = self._now() + (asked if asked is not None else seconds)
         self._keep((index, scope), Rest(until, asked is not None, failure.kind, failure.status))
+        return failure
 
     def used_up(self, index: int, seconds: float, model: str = WHOLE_KEY) -> None:
         """The vendor says that key *index* has nothing left for *model* until *seconds* from now.
@@ -176,6 +184,13 @@ class KeyRing(Generic[K]):
             if rest is not None and not rest.firm and rest.status != LEARNT:
                 del self._rests[index, scope]
 
+    def heard(self, index: int, scope: str, seconds: float, rest: Rest) -> None:
+        """Another worker lets key *index* rest for *seconds*, as *rest* says but for its moment."""
+        if index < len(self.keys):
+            held = self._rest(index, scope)
+            until = max(self._now() + seconds, held.until if held else 0.0)
+            self._put((index, scope), replace(rest, until=until))
+
     def _rest(self, index: int, scope: str) -> Rest | None:
         rest = self._rests.get((index, scope))
         if rest is None or rest.until > self._now():
@@ -186,6 +201,9 @@ class KeyRing(Generic[K]):
     def _keep(self, key: tuple[int, str], rest: Rest) -> None:
         if self._told is not None and self._rest(*key) is None:
             self._told(*key, rest.until - self._now(), rest)
+        self._put(key, rest)
+
+    def _put(self, key: tuple[int, str], rest: Rest) -> None:
         self._rests.pop(key, None)
         self._rests[key] = rest
         if len(self._rests) > RESTS_KEPT:

@@ -53,8 +53,8 @@ def _server(layers: Layers, rules: Rulebook) -> list[Problem]:
         wanted = "a loopback address, or auth.required = true, or --i-know-what-i-am-doing"
         found.append(_problem(layers, ("server", "host"), shown(host), wanted))
     workers = server.get("workers", 1)
-    if type(workers) is int and workers > 1:
-        wanted = "1 (more than one process is not available yet)"
+    if type(workers) is int and workers > 1 and _table(layers.tree, "storage").get("path") == ":memory:":
+        wanted = "1, as several processes cannot share a database in memory (storage.path)"
         found.append(_problem(layers, ("server", "workers"), str(workers), wanted))
     return found
 
@@ -129,6 +129,10 @@ def _routes(layers: Layers, rules: Rulebook) -> list[Problem]:
             if slash and provider and provider not in known:
                 hint = nearest(provider, known) or f" (or [providers.{provider}] with added_later = true)"
                 found.append(_problem(layers, ("routes", name, *path), shown(target), f"a known provider{hint}"))
+        quorum = _table(route, "consensus").get("quorum")
+        if type(quorum) is int and isinstance(targets, list) and quorum > max(2, len(targets)):
+            wanted = f"at most {len(targets)}, as many as the route has targets"
+            found.append(_problem(layers, ("routes", name, "consensus", "quorum"), str(quorum), wanted))
     return found
 
 

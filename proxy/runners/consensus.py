@@ -196,23 +196,24 @@ class Round:
         """Tell the client how the answer came about, keep the votes, and learn from them."""
         job, merged = self.job, found.merged
         answered = sum(one.fate == "answered" for one in heard)
+        asked = sum(one.fate != "not asked" for one in heard)
         told = {
             "method": merged.method,
             "confidence": round(merged.confidence, 3),
             "agreeing": found.agreeing,
             "answers": answered,
-            "asked": len(heard),
+            "asked": asked,
         }
         job.exchange.more_headers[HEADER] = (
             f"method={merged.method}; confidence={merged.confidence:.3f};"
-            f" agreeing={found.agreeing}/{answered}; asked={len(heard)}"
+            f" agreeing={found.agreeing}/{answered}; asked={asked}"
         )
         job.exchange.remarks["consensus"] = {**told, "reason": merged.reason}
-        asked = {one.target.name for one in heard}
+        known = {one.target.name for one in heard}
         passed_over = {
             target: "it did not have to decide" if target in self.deciders else "its breaker is open or its keys rest"
             for target in job.targets
-            if target.name not in asked
+            if target.name not in known
         }
         kept = minutes.of(job, heard, found, passed_over)
         job.services.history.keep(job.exchange.id, job.route.name, kept, self.settings.keep_answers_s)

@@ -65,7 +65,8 @@ class Options:
 class FieldResult:
     """One place of the merged answer. *votes* has what each target said there; those without a say are missing.
 
-    *settled_by* is `score`, or the rule that broke a tie: `majority`, `reliability`, `abstention`, `order`.
+    *settled_by* is `score`, or the rule that broke a tie: `majority`, `reliability`, `similarity`, `abstention` or
+    `order`.
     """
 
     value: Json

@@ -1,6 +1,7 @@
 """What the history keeps of an exchange: who voted with whom, without any of the values.
 
-For every place of the answers a poll, and, where the caller said so, which candidates may be right.
+For every place of the answers a poll, and, where the caller said so, which candidates may be right. Where somebody
+wrote the right value as it was told, that one is right; else all that are the same as it when normalised are.
 """
 
 from __future__ import annotations
@@ -141,6 +142,8 @@ def _against(name: str, found: Poll, *, told: bool, single: bool) -> Place:
     )
     if said == NOBODY:
         return Place(name, rest)
+    if told and said in again:
+        return Place(name, rest, frozenset({again[said]}))
     same = frozenset(again[at] for at in kept if found.normal[at] == found.normal[said])
     if told:
         return Place(name, rest, same or frozenset({NOBODY}))
@@ -150,16 +153,16 @@ def _against(name: str, found: Poll, *, told: bool, single: bool) -> Place:
 
 
 def _agrees(polls: Sequence[Poll], at: int) -> bool:
-    """Whether answer *at* says everywhere what the last voter says, up to normalisation."""
-    return all(
-        found.votes[at] == found.votes[-1]
-        or (NOBODY not in (found.votes[at], found.votes[-1]) and _group(found, at) == _group(found, -1))
-        for found in polls
-    )
+    """Whether answer *at* says everywhere what the last voter says, up to normalisation if nobody wrote just that."""
+    return all(_says_as(found, found.votes[at], found.votes[-1]) for found in polls)
 
 
-def _group(found: Poll, at: int) -> int:
-    return found.normal[found.votes[at]]
+def _says_as(found: Poll, vote: int, told: int) -> bool:
+    if vote == told:
+        return True
+    if NOBODY in (vote, told) or told in found.votes[:-1]:
+        return False
+    return found.normal[vote] == found.normal[told]
 
 
 def _spread(places: Sequence[Place]) -> tuple[Place, ...]:

@@ -13,6 +13,7 @@ from routing.consensus.methods import METHODS, Decision, Method, Panel, chance_o
 from routing.consensus.plain import comparable, is_plain, most_similar, weights_of
 from routing.consensus.polls import NOBODY, Poll
 from routing.consensus.schemas import Schema
+from routing.consensus.values import FORMS
 from routing.consensus.vote import Verdict
 
 SHAPES = {Mark.OBJECT: "(object)", Mark.LIST: "(list)", Mark.ABSENT: "(absent)"}
@@ -174,9 +175,16 @@ def _votes(targets: Sequence[str], poll: Poll, candidates: Sequence[Json | Mark]
 def _is_like(at: int, polls: Sequence[Poll], decision: Decision) -> bool:
     """Whether answer *at* says what was decided, up to normalisation, wherever it has a say."""
     return all(
-        NOBODY in (poll.votes[at], verdict.candidate) or poll.normal[poll.votes[at]] == poll.normal[verdict.candidate]
+        poll.votes[at] == NOBODY or _says(poll, poll.votes[at], verdict.candidate)
         for poll, verdict in zip(polls, decision.verdicts, strict=True)
     )
+
+
+def _says(poll: Poll, vote: int, decided: int) -> bool:
+    """Whether candidate *vote* is what was *decided*; nobody's, an abstention, is null."""
+    if decided == NOBODY:
+        return FORMS[poll.forms[vote]] == "null"
+    return poll.normal[vote] == poll.normal[decided]
 
 
 def _why(method: Method, learned: Learned, options: Options) -> str:

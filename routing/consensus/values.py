@@ -4,8 +4,9 @@ Three levels, each one wider than the one before:
 
 exact      the same value: numbers by value (1 = 1.0), text as written but for its outer blanks and unicode form,
            text that holds JSON or a Python literal by that value
-normal     the same after normalisation: case, blanks, punctuation and quotes dropped, numbers and dates in text by
-           value, tuples as lists, lists of distinct texts without their order
+normal     the same after normalisation: case, blanks, punctuation and quotes dropped, numbers, amounts (`$1,200.00`)
+           and dates in text by value, moments by what the clock of UTC shows, tuples as lists, lists of distinct texts
+           without their order
 similar    texts with a Jaro-Winkler similarity of at least the threshold after normalisation, and with the same numbers
            in them: `v1.2` and `v1.3`, `May 3` and `May 4` are never similar
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 
@@ -22,6 +24,7 @@ from routing.consensus.answers import Json, Mark
 from routing.consensus.literals import LONGEST_REMEMBERED, Key, number, read, remembered
 
 NUMBER = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:[eE][+-]?\d{1,3})?")
+AMOUNT = re.compile(rf"([$€£¥₹]?)\s*({NUMBER.pattern})\s*([$€£¥₹%]?)")
 DIGITS = re.compile(r"\d+")
 ISO_DATE = re.compile(
     r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?:[T ](\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d+))?)?\s*(Z|[+-]\d{2}:?\d{2})?)?"
@@ -48,6 +51,8 @@ FORMS: Final = (
 FORM_OF: Final = {"mark": 0, "0": 1, "b": 2, "n": 3, "s": 4, "l": 5, "d": 6}
 WRITTEN: Final = {"s": 7, "l": 8, "t": 8, "e": 8, "d": 9, "0": 1, "b": 2, "n": 3}
 LONGEST_COMPARED: Final = 4096
+ZONE: Final = 8
+"""Where the zone stands in the key of a date that has a time."""
 DAYS: Final = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
@@ -151,7 +156,7 @@ def _normal_text(text: str) -> Key:
     if value is not None and value[0] != "s":
         return _normal_key(value)
     bare = str(value[1]) if value is not None else text.strip().strip("`").strip()
-    return _number_in(bare) or _date_in(bare) or ("s", folded(bare))
+    return _number_in(bare) or _amount_in(bare) or _date_in(bare) or ("s", folded(bare))
 
 
 def _normal_key(key: Key) -> Key:
@@ -192,14 +197,22 @@ def _number_in(text: str) -> Key | None:
     return ("n", _plain_number(number(text.replace(",", "")))) if len(text) < 100 else None
 
 
+def _amount_in(text: str) -> Key | None:
+    """A number with one sign of a currency, before or after it, or of percent."""
+    found = AMOUNT.fullmatch(text) if len(text) < 100 else None
+    if found is None or bool(found[1]) == bool(found[3]):
+        return None
+    value = _number_in(found[2])
+    return None if value is None else ("amount", found[1] or found[3], value[1])
+
+
 def _date_in(text: str) -> Key | None:
     """A date, with its time where it has one. `03/04/2024` is nobody's date: day and month cannot be told apart."""
     if len(text) > 40 or not any(sign.isdigit() for sign in text):
         return None
     if found := ISO_DATE.fullmatch(text):
         year, month, day, *clock = found.groups()
-        time = _time_of(clock)
-        return _date(int(year), int(month), int(day), *time)
+        return _in_utc(_date(int(year), int(month), int(day), *_time_of(clock)))
     if found := DAY_FIRST.fullmatch(text):
         first, dotted, second, year = int(found[1]), found[2] == ".", int(found[3]), int(found[4])
         if dotted or first > 12:
@@ -222,6 +235,20 @@ def _time_of(clock: list[str | None]) -> tuple[object, ...]:
     if at == (0, 0, 0, "") and zone in (None, "Z"):
         return ()
     return (*at, "+0000" if zone in (None, "Z") else zone.replace(":", ""))
+
+
+def _in_utc(date: Key | None) -> Key | None:
+    """The moment of *date* where its clock is another zone's, else *date*."""
+    zone = str(date[-1]) if date and len(date) > ZONE else "+0000"
+    if date is None or zone == "+0000":
+        return date
+    year, month, day, hour, minute, second, fraction = date[1:ZONE]
+    try:
+        at = datetime.strptime(f"{year:04}-{month}-{day} {hour}:{minute}:{second}{zone}", "%Y-%m-%d %H:%M:%S%z")
+        at = at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return date
+    return ("date", at.year, at.month, at.day, at.hour, at.minute, at.second, fraction, "+0000")
 
 
 def _date(year: int, month: int, day: int, *time: object) -> Key | None:

@@ -179,6 +179,38 @@ async def test_a_key_with_nothing_left_is_passed_over_until_it_is_reset(upstream
     assert [reply.headers["x-modelport-target"] for reply in replies] == ["a/m", "b/m2", "b/m2"]
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "6m0s"},
+        {"anthropic-ratelimit-requests-remaining": "0", "anthropic-ratelimit-requests-reset": "2999-01-01T00:00:00Z"},
+        {"ratelimit-remaining": "0", "ratelimit-reset": "3600"},
+        {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "32472144000000"},
+    ],
+    ids=["openai", "anthropic", "ietf", "openrouter"],
+)
+async def test_a_refusal_without_retry_after_waits_for_the_reset(
+    told: dict[str, str], upstream: Upstream, serve: Serve
+) -> None:
+    """The key rests until then, at most a minute, and the client is told."""
+    upstream.script("m", failing(429, "slow down", told))
+    upstream.script("m2", says("other"))
+    server = await serve(
+        provider("a", upstream, more='models = ["m"]'),
+        provider("b", upstream, more='models = ["m2"]'),
+        route("both", "a/m", "b/m2"),
+    )
+    refused = await server.ask(model="a/m")
+    others = [(await server.ask(model="both", user=str(number))).headers for number in range(2)]
+    (of_a,) = [each for each in (await server.get("/health")).json["providers"] if each["name"] == "a"]
+
+    assert refused.status == 429
+    assert 50 < int(refused.headers["retry-after"]) <= 60
+    assert 50 < of_a["cooldown_s"] <= 60
+    assert {headers["x-modelport-target"] for headers in others} == {"b/m2"}
+    assert len(upstream.asked("m")) == 1
+
+
 async def test_a_place_comes_back_from_an_attempt_that_failed(upstream: Upstream, serve: Serve) -> None:
     upstream.script("m", failing(500), failing(500), failing(400), QUICK)
     server = await serve(one(upstream, concurrent=1), "[retry]\nattempts = 1\nbackoff_s = 0")

@@ -163,6 +163,14 @@ async def test_the_route_header_wins_over_model_and_models(serve: Serve, upstrea
     assert upstream.asked("m")
 
 
+async def test_a_route_header_that_names_nothing_is_named_in_the_error(serve: Serve, upstream: Upstream) -> None:
+    server = await serve(provider("one", upstream), route("fast", "one/m"))
+    reply = await server.ask({"x-modelport-route": "fats"}, model="one/m")
+
+    assert (reply.status, reply.error["param"]) == (404, "x-modelport-route")
+    assert "did you mean fast?" in reply.error["message"]
+
+
 async def test_a_wrong_control_is_a_400_before_anything_is_asked(serve: Serve, upstream: Upstream) -> None:
     server = await serve(provider("one", upstream))
 

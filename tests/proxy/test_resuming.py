@@ -147,6 +147,26 @@ async def test_a_client_of_another_dialect_gets_one_message(upstream: Upstream, 
     )
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/responses"])
+async def test_what_breaks_off_in_its_thoughts_is_asked_anew(path: str, upstream: Upstream, serve: Serve) -> None:
+    body = OPENING + chunk({"reasoning_content": "Let me see"})
+    upstream.script("m1", Answer.sse(body, end="close", split="events"))
+    upstream.script("m2", streams("Oslo is", " a city"))
+    server = await serve(*two(upstream, "resume = true"))
+    asked = {"input": "Oslo?"} if path == "/v1/responses" else {"messages": [{"role": "user", "content": "Oslo?"}]}
+    sent = {"model": "patched", "stream": True, "max_tokens": 9, **asked}
+    if path == "/v1/responses":
+        del sent["max_tokens"]
+    reply = await server.request("POST", path, json.dumps(sent).encode())
+    told = reply.body.decode()
+    losses = reply.receipt["losses"]
+
+    assert told.index("Let me see") < told.index("Oslo is")
+    assert '"error":{' not in told
+    assert [(turn["role"], turn["content"]) for turn in upstream.asked("m2")[0].json["messages"]] == [("user", "Oslo?")]
+    assert any("broke off in its thoughts; b/m2 began anew" in loss["reason"] for loss in losses)
+
+
 async def test_losses_that_are_refused_are_not_made(upstream: Upstream, serve: Serve) -> None:
     upstream.script("m1", cut("One"))
     upstream.script("m2", streams(" two"))
@@ -206,8 +226,9 @@ def test_only_text_is_resumable() -> None:
     def of(*parts: Any) -> str | None:
         return resumable(Response("r", "m", 0, (Choice(parts, None),)))
 
-    assert (of(Text("a")), of(Thinking("x"), Text("a")), of(Thinking("x")), of(Text(" "))) == ("a", "a", None, None)
+    assert (of(Text("a")), of(Thinking("x"), Text("a")), of(Thinking("x")), of(Text(" "))) == ("a", "a", "", None)
     assert of(Text("a"), ToolCall("1", "f", "{}")) is None
+    assert of(Text("a"), Thinking("x")) is None
 
 
 @pytest.mark.parametrize(

@@ -227,6 +227,18 @@ def test_test_finds_a_model_that_only_the_server_knows(run: Any, stub: Any) -> N
     assert json.loads(result.stdout)["cost_usd"] is None
 
 
+def test_test_asks_the_model_that_a_route_names(run: Any, stub: Any, tmp_path: Path) -> None:
+    """The provider lists none itself."""
+    corner = '[providers.corner]\nbase_url = "http://127.0.0.1:9/v1"\nkeys = ["env:K"]\n'
+    (tmp_path / "modelport.toml").write_text(corner + '[routes.r]\ntargets = ["demo/echo", "corner/org/m"]\n')
+    stub.say("POST", CHAT, COMPLETION)
+
+    result = run("test", "corner", "--url", stub.url, environ={"K": "k"})
+
+    assert result.exit_code == 0, result.stderr
+    assert stub.asked[0][3]["model"] == "corner/org/m"
+
+
 def test_test_says_why_a_provider_does_not_answer(run: Any, stub: Any) -> None:
     stub.say("POST", CHAT, {"error": {"message": "groq refused\nthe key"}}, 502)
 

@@ -112,6 +112,27 @@ async def test_whether_a_tool_is_called_is_voted_first(serve: Serve, upstream: U
     assert shown["votes"][0]["agrees"] is False
 
 
+async def test_nobody_agrees_with_an_abstention(serve: Serve, upstream: Upstream) -> None:
+    """Three different mayors come to null, which none of them said."""
+    _script(upstream, town(mayor="Dörner"), town(mayor="Sridharan"), town(mayor="Nimptsch"))
+    server = await agreeing(serve, upstream)
+    reply = await server.ask(model="town", response_format=FORMAT)
+    shown = (await server.get(f"/api/v1/exchanges/{reply.id}")).json
+
+    assert json.loads(reply.text)["mayor"] is None
+    assert "agreeing=0/3; asked=3" in reply.headers["x-modelport-consensus"]
+    assert [vote["agrees"] for vote in shown["votes"]] == [False, False, False]
+
+
+async def test_similar_texts_win_a_tie(serve: Serve, upstream: Upstream) -> None:
+    """Two spellings of one name stand against another name that was heard first."""
+    _script(upstream, town(city="Globex"), town(city="Acme Corporation"), town(city="Acme Corporatoin"))
+    server = await agreeing(serve, upstream)
+    reply = await server.ask(model="town", response_format=FORMAT)
+
+    assert json.loads(reply.text)["city"] == "Acme Corporation"
+
+
 async def test_a_vote_never_makes_what_the_schema_forbids(serve: Serve, upstream: Upstream) -> None:
     """Field by field the majority would be a circle with sides: then a whole answer that fits is taken."""
     shape = {
@@ -314,6 +335,7 @@ async def test_the_cap_on_cost_leaves_targets_out(serve: Serve, upstream: Upstre
     shown = (await server.get(f"/api/v1/exchanges/{reply.id}")).json
 
     assert reply.headers["x-modelport-attempts"] == "2"
+    assert reply.headers["x-modelport-consensus"].endswith("agreeing=2/2; asked=2")
     assert [vote["status"] for vote in shown["votes"]] == ["answered", "answered", "not asked"]
     assert "max_cost_usd 0.004500000" in shown["votes"][2]["why"]
     assert upstream.asked("c") == []

@@ -71,6 +71,23 @@ async def test_verdicts_turn_a_majority_over(serve: Serve, upstream: Upstream) -
     assert (await _reliability(server))["one/a"] > 0.8
 
 
+async def test_verdicts_teach_how_a_value_is_written(serve: Serve, upstream: Upstream) -> None:
+    """Two targets write it in capitals; the caller's right answer has it as the third one writes it."""
+    upstream.script("a", town(city="BONN"))
+    upstream.script("b", town(city="BONN"))
+    upstream.script("c", town())
+    server = await agreeing(serve, upstream)
+    first = await server.ask(model="town", response_format=FORMAT)
+    for _ in range(16):
+        reply = await server.ask(model="town", response_format=FORMAT)
+        await _tell(server, reply.id, value={**json.loads(reply.text), "city": "Bonn"})
+        await server.services.drain()
+    last = await server.ask(model="town", response_format=FORMAT)
+
+    assert [json.loads(reply.text)["city"] for reply in (first, last)] == ["BONN", "Bonn"]
+    assert min((await _reliability(server)).values()) > 0.8
+
+
 async def test_what_was_learnt_survives_a_restart(tmp_path: Path, upstream: Upstream) -> None:
     upstream.script("a", _mostly_wrong(1, 5))
     upstream.script("b", town())

@@ -209,6 +209,19 @@ def test_what_a_verdict_says_of_the_candidates(label: Label, possible: set[int] 
     assert place.possible == (None if possible is None else frozenset(possible))
 
 
+@pytest.mark.parametrize(
+    ("expected", "possible", "rights"),
+    [("bonn", {1}, (False, True, False)), ("BONN!", {0, 1}, (True, True, False)), ("Graz", {2}, (False, False, True))],
+)
+def test_the_right_value_as_somebody_wrote_it_goes_before_its_like(
+    expected: str, possible: set[int], rights: tuple[bool, ...]
+) -> None:
+    answers = [Answer("t0", {"a": "Bonn"}), Answer("t1", {"a": "bonn"}), Answer("t2", {"a": "Graz"})]
+    found = ballot(answers, [one.value for one in answers], Label(expected={"a": expected}), Options(), "")
+
+    assert (found.places[0].possible, found.rights) == (frozenset(possible), rights)
+
+
 def test_null_can_be_expected() -> None:
     answers = [Answer("t0", {"a": None}), Answer("t1", {"a": "y"})]
     (place,) = ballot(answers, [one.value for one in answers], Label(expected={"a": None}), Options(), "").places

@@ -64,6 +64,9 @@ def test_every_method_takes_what_all_agree_on(method: str) -> None:
     [
         (({"a": "x"}, {"a": "y"}), None, "abstention"),
         (({"b": "male"}, {"b": "female"}), "male", "order"),
+        (({"a": "Acme Corporation"}, {"a": "Acme Corporatoin"}), "Acme Corporation", "order"),
+        (({"a": "x"}, {"a": "Acme Corporation"}, {"a": "Acme Corporatoin"}), "Acme Corporation", "order"),
+        (({"a": "x"}, {"a": "Version 2"}, {"a": "Version 3"}), None, "abstention"),
     ],
 )
 def test_tie_without_any_difference_abstains_where_null_is_allowed(values: Any, value: Any, rule: str) -> None:
