@@ -19,7 +19,7 @@ from typing import Final, Protocol
 
 from proxy.identity import ROLES, Identity, Role, Scope
 from proxy.metering import Meter
-from routing.throttle import Throttle
+from routing.throttle import NewThrottle, Throttle
 from storage.keys import Digest, Everything, Key, Keys, Limits, Organisation, Settings, Team
 
 log = logging.getLogger("modelport.keys")
@@ -99,6 +99,7 @@ class Keyring:
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         sealer: Sealer | None = None,
+        throttle: NewThrottle | None = None,
     ) -> None:
         self.store = store
         self.now = now
@@ -107,7 +108,7 @@ class Keyring:
         self.entries: Mapping[str, Entry] = {}
         self.organisations: Mapping[str, Organisation] = {}
         self.teams: Mapping[str, Team] = {}
-        self._monotonic = monotonic
+        self._new_throttle = throttle or (lambda _: Throttle(None, None, None, monotonic))
         self._salt = b""
         self._digested: dict[str, bytes] = {}
         """Of the keys that were presented of late: the digest takes longer than all else of a look-up."""
@@ -261,7 +262,9 @@ class Keyring:
         if limits == Limits():
             self._throttles.pop(key.id, None)
             return None
-        throttle = self._throttles.setdefault(key.id, Throttle(None, None, None, self._monotonic))
+        throttle = self._throttles.get(key.id)
+        if throttle is None:
+            throttle = self._throttles[key.id] = self._new_throttle(f"key {key.id}")
         throttle.requests_per_minute = limits.requests_per_minute
         throttle.tokens_per_minute = limits.tokens_per_minute
         throttle.concurrent = limits.concurrent

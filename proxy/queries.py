@@ -240,7 +240,8 @@ class Run:
             self.row = row if row and row["settled_at"] else {}
             if self.wish.ttl_s is None:
                 return
-            await self.desk.store.end(self.tenant, self.id, self.status, dumps(self.told(result=True)))
+            told, ended_us = dumps(self.told(result=True)), int((self.ended or time.time()) * 1_000_000)
+            await self.desk.store.end(self.tenant, self.id, self.status, told, ended_us)
         except StorageError as error:
             log.error("query %s has ended, which could not be stored: %s", self.id, error)
 
@@ -311,15 +312,15 @@ def raise_failure(run: Run) -> None:
 
 
 def stored_told(stored: StoredQuery) -> dict[str, Any]:
-    """What was told of a query when it was stored, with the state and the times of its row."""
+    """What was told of a query when it was stored, with the state of its row, and its times where none were told."""
     told = loads_object(stored.told or b"{}")
-    told |= {
-        "query_id": stored.id,
-        "status": stored.status,
-        "created_at": iso_us(stored.created_us),
-        "started_at": iso_us(stored.started_us),
-        "ended_at": iso_us(stored.ended_us),
-    }
+    told |= {"query_id": stored.id, "status": stored.status}
+    for name, at_us in (
+        ("created_at", stored.created_us),
+        ("started_at", stored.started_us),
+        ("ended_at", stored.ended_us),
+    ):
+        told[name] = told.get(name) or iso_us(at_us)
     return told
 
 

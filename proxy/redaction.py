@@ -34,6 +34,7 @@ DROPPED: Final = "[dropped: a rule took too long]"
 
 _BEGINS: Final = r"(?<![A-Za-z0-9])"
 _NAMED: Final = ("sk", "pk", "rk", "xai", "gsk", "hf", "mp", "nvapi", "key", "whsec", "r8", "pplx", "csk", "fw", "tgp")
+_PEM: Final = r"[A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?"
 _KEYS: Final = tuple(
     (hints, re.compile(pattern, re.IGNORECASE))
     for hints, pattern in (
@@ -50,26 +51,53 @@ _KEYS: Final = tuple(
         (("eyj",), r"(?<![A-Za-z0-9_\-])eyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}(?:\.[A-Za-z0-9_\-]*)?"),
         (("bearer ",), r"(?<=bearer )[A-Za-z0-9._~+/=\-]{8,}"),
         (("basic ",), r"(?<=basic )[A-Za-z0-9+/=]{8,}"),
-        (("://",), r"(?<=://)[^\s/@:]{0,200}:[^\s/@]{1,200}(?=@)"),
+        (("ya29.",), _BEGINS + r"ya29\.[A-Za-z0-9_\-]{16,}"),
+        (("npm_", "dop_v1_", "shpat_"), _BEGINS + r"(?:npm|dop_v1|shpat)_[A-Za-z0-9]{30,}"),
+        (("sg.",), _BEGINS + r"SG\.[A-Za-z0-9_\-]{16,}\.[A-Za-z0-9_\-]{16,}"),
+        (("private key",), rf"-----BEGIN {_PEM}-----(?:(?!-----)[\s\S]){{0,16384}}(?:-----END {_PEM}-----)?"),
+        (("://",), r"(?<=://)[^\s/@:]{0,200}:[^\s/]{1,200}(?=@)"),
     )
 )
 """What looks like a key, each with what stands in every such text, in small letters: that is found much faster."""
-_AT: Final = re.compile(r"(?:@|%40)[\w.\-]{1,253}")
+_NAMES_OF_SECRETS: Final = "|".join(
+    (
+        r"pass(?:word|wd|phrase|code)|pwd|secret|authorization",
+        r"(?:client|api|app|webhook|signing)[_\- ]?secret",
+        r"(?:auth|access|refresh|bearer)[_\- ]?token",
+        r"(?:api|access|private|secret|encryption)[_\- ]?(?:access[_\- ]?)?key",
+    )
+)
+_SECRET_FIELD: Final = re.compile(rf"(?:\w{{0,40}}[_\-])?(?:{_NAMES_OF_SECRETS})", re.IGNORECASE)
+_NAME_BEFORE: Final = re.compile(rf"(?:{_NAMES_OF_SECRETS})[\"']{{0,2}}\s{{0,3}}\Z", re.IGNORECASE)
+_LONGEST_NAME: Final = 40
+_VALUE: Final = r"((?=[^\s\"',;&<>]{0,200}\d)[^\s\"',;&<>\[\]]{6,200})"
+_GIVEN: Final = (re.compile(rf"[:=]\s{{0,3}}[\"']?{_VALUE}"), re.compile(rf" is [\"']?{_VALUE}"))
+"""A value that may be behind the name of a secret, with a digit in it: other words are more often words."""
+_AT: Final = re.compile(r"(?:@|%40|\uff20)(?:[\w.\-]{1,253}|\[[0-9a-fA-F.:]{3,45}\])")
 _LOCAL: Final = re.compile(r"[\w.%+\-']")
 _TOP: Final = re.compile(r"\.[^\W\d_]{2,24}")
 _LOCAL_MOST: Final = 64
-_SEPARATOR: Final = "[ \\-\u00a0\u2011\u2013\u202f]"
-_DIGITS: Final = re.compile(rf"(?<![\d])(?<!\d\.)\d(?:{_SEPARATOR}?\d){{12,}}")
-_GROUP: Final = re.compile(r"\d+")
+_SEPARATOR: Final = "(?:%20|[ \\t./_+\\-\u00a0\u00ad\u2007\u2009-\u200d\u2010-\u2014\u202f\u2060\ufeff])"
+_DIGITS: Final = re.compile(rf"(?<!\d)\d(?:{_SEPARATOR}{{0,2}}\d){{12,}}")
+_GROUP: Final = re.compile(r"%20|(\d+)")
+_FRACTION: Final = re.compile(r"\d\.\d")
 _LEAST_GROUP: Final = 3
-"""Digits in which a card's number begins, before a blank."""
+"""Digits that a card's number has before each blank."""
 _CARD_LENGTHS: Final = range(13, 20)
-_IBAN: Final = re.compile(r"(?i)(?<![A-Z0-9])[A-Z]{2}\d{2}(?:[ \-\u00a0]?[A-Z0-9]){11,30}")
+_IBAN: Final = re.compile(
+    rf"(?<![A-Za-z0-9])(?:IBAN|iban)?([A-Za-z]{{2}} ?\d{{2}}(?:{_SEPARATOR}{{0,2}}[A-Za-z0-9]){{11,30}})"
+)
 _PHONES: Final = re.compile(
-    r"(?<![\w.+])(?:\+|00)[1-9](?:[ \-./()\u00a0]{0,3}\d){6,14}(?!\d)"
+    r"(?<![\w.+])(?:[+\uff0b] ?|00)[1-9](?:[ \-./()\u00a0\u200b]{0,3}\d){6,14}(?!\d)"
     r"|(?<![\w.+])\(?\d{3}\)?[ \-.]\d{3}[ \-.]\d{4}(?!\w)"
     r"|(?<![\w.+])\(?0\d{1,5}\)?[ /\-]{1,3}\d(?:[ \-/]?\d){4,9}(?!\d)"
+    r"|(?<![\w.+])0\d{9,10}(?!\w)"
+    r"|(?<![\w.+])(?:1[3-9]\d[ \-]\d{4}[ \-]\d{4}|[6-9]\d{4}[ \-]\d{5})(?!\w)"
 )
+_NUMBER: Final = re.compile(r"(?<![\w.+])\d(?:[ \-./()]{0,2}\d){6,14}(?!\d)")
+_CALLED: Final = re.compile(r"\b(?:tel|fax|cell|phone|mobile|telefon|whatsapp)[ .:=#]{1,3}\Z", re.IGNORECASE)
+"""Behind which any number of seven digits or more is one that is called."""
+_LONGEST_CALL: Final = 12
 _CUT: Final = re.compile(r"\n|(?<=[a-z\"}\]][,.;:!?])(?=[\s\"{\[\\])")
 _DATE: Final = re.compile(r"\d{2}[-/ ]\d{2}[-/ ]\d{4}|\d{4}[-/ ]\d{2}[-/ ]\d{2}")
 _BASE64: Final = re.compile(r"(?:data:[^,]{0,200},)?[A-Za-z0-9+/_\-]+={0,2}")
@@ -103,7 +131,7 @@ class Redaction:
             case str():
                 return self.text(value)
             case dict():
-                return {self.text(name): self.value(each) for name, each in value.items()}
+                return {self.text(name): self._member(name, each) for name, each in value.items()}
             case list():
                 return [self.value(each) for each in value]
             case int() | float() if abs(value) >= LARGE and value == int(value):
@@ -112,6 +140,11 @@ class Redaction:
                 return value if cleaned == told else cleaned
             case _:
                 return value
+
+    def _member(self, name: str, value: Any) -> Any:
+        if isinstance(value, str) and value and _SECRET_FIELD.fullmatch(name):
+            return "[secret]"
+        return self.value(value)
 
     def text(self, text: str) -> str:
         """*text* without what must not be kept. For one thread at a time."""
@@ -154,7 +187,8 @@ class Redaction:
         if "cards" in self.kinds:
             text = _without(text, _cards(text), "[card]")
         if "phone" in self.kinds:
-            text = _PHONES.sub(lambda found: found[0] if _DATE.fullmatch(found[0]) else "[phone]", text)
+            text = _PHONES.sub(_phone, text)
+            text = _without(text, _called(text), "[phone]")
         return text
 
 
@@ -192,7 +226,18 @@ def _without_keys(text: str) -> str:
     for hints, pattern in _KEYS:
         if any(hint in small for hint in hints):
             text = pattern.sub("[key]", text)
+    for pattern in _GIVEN:
+        text = _without(text, _named_secrets(text, pattern), "[secret]")
     return text
+
+
+def _named_secrets(text: str, pattern: re.Pattern[str]) -> Iterator[tuple[int, int]]:
+    at = 0
+    while found := pattern.search(text, at):
+        at = found.start() + 1
+        if _NAME_BEFORE.search(text, max(0, found.start() - _LONGEST_NAME), found.start()):
+            yield found.span(1)
+            at = found.end()
 
 
 def _without(text: str, spans: Iterator[tuple[int, int]], mark: str) -> str:
@@ -207,20 +252,37 @@ def _without(text: str, spans: Iterator[tuple[int, int]], mark: str) -> str:
 def _addresses(text: str) -> Iterator[tuple[int, int]]:
     for at in _AT.finditer(text):
         domain = at[0].rstrip(".-")
-        tops = list(_TOP.finditer(domain))
-        if not tops:
-            continue
-        start = at.start()
-        least = max(0, start - _LOCAL_MOST)
-        while start > least and _LOCAL.match(text, start - 1):
-            start -= 1
-        if start < at.start():
-            yield start, at.start() + tops[-1].end()
+        end = len(domain) if domain.endswith("]") else max((top.end() for top in _TOP.finditer(domain)), default=0)
+        if end and (start := _local_start(text, at.start())) < at.start():
+            yield start, at.start() + end
+
+
+def _local_start(text: str, at: int) -> int:
+    """Where the part of an address before its @, which stands at *at*, begins."""
+    least = max(0, at - _LOCAL_MOST)
+    if text[max(0, at - 1) : at] == '"':
+        opened = text.rfind('"', least, at - 1)
+        return at if opened < 0 else opened
+    start = at
+    while start > least and _LOCAL.match(text, start - 1):
+        start -= 1
+    return start
+
+
+def _phone(found: re.Match[str]) -> str:
+    return found[0] if _DATE.fullmatch(found[0]) else "[phone]"
+
+
+def _called(text: str) -> Iterator[tuple[int, int]]:
+    for number in _NUMBER.finditer(text):
+        start = number.start()
+        if _CALLED.search(text, max(0, start - _LONGEST_CALL), start) and not _DATE.fullmatch(number[0]):
+            yield number.span()
 
 
 def _cards(text: str) -> Iterator[tuple[int, int]]:
     for run in _DIGITS.finditer(text):
-        groups = [(group.start() + run.start(), group.end() + run.start()) for group in _GROUP.finditer(run[0])]
+        groups = [group.span(1) for group in _GROUP.finditer(text, run.start(), run.end()) if group[1]]
         place = 0
         while place < len(groups):
             taken = _card_at(text, groups, place)
@@ -232,10 +294,12 @@ def _cards(text: str) -> Iterator[tuple[int, int]]:
 def _card_at(text: str, groups: list[tuple[int, int]], first: int) -> int:
     """The number of the group behind the card that begins with group *first*; 0: none does."""
     start, end = groups[first]
-    if end - start < _LEAST_GROUP or text[start] not in "23456":
+    if int(text[start]) not in range(2, 7) or (end - start >= _CARD_LENGTHS.start and _FRACTION.match(text, start - 2)):
         return 0
     digits = ""
     for place in range(first, len(groups)):
+        if place > first and groups[place - 1][1] - groups[place - 1][0] < _LEAST_GROUP:
+            return 0
         digits += text[slice(*groups[place])]
         if len(digits) >= _CARD_LENGTHS.stop:
             return 0
@@ -258,17 +322,17 @@ def _accounts(text: str) -> Iterator[tuple[int, int]]:
     while found := _IBAN.search(text, at):
         end = _account_end(text, found)
         if end:
-            yield found.start(), end
-        at = end or found.start() + 4
+            yield found.start(1), end
+        at = end or found.start(1) + 4
 
 
 def _account_end(text: str, found: re.Match[str]) -> int:
     """Where the account number ends that *found* may begin with; 0: it is none."""
-    length = _IBAN_LENGTHS.get(found[0][:2].upper())
+    length = _IBAN_LENGTHS.get(found[1][:2].upper())
     if length is None:
         return 0
     letters = ""
-    for place in range(found.start(), found.end()):
+    for place in range(found.start(1), found.end()):
         if text[place].isalnum():
             letters += text[place].upper()
         if len(letters) == length:

@@ -16,17 +16,19 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from proxy.config.model import RequestLogSettings, Settings
 from proxy.errors import Redactor
 from proxy.exchange import Exchange
 from proxy.identity import Identity
 from proxy.records import Record
-from proxy.redaction import Redaction, compiled
 from storage.errors import StorageError
 from storage.ledger import Status
 from storage.requestlog import Entry, Parts, RequestLogStore, texts
+
+if TYPE_CHECKING:
+    from proxy.redaction import Redaction
 
 log = logging.getLogger("modelport")
 
@@ -211,6 +213,8 @@ class RequestLog:
         """What cleans, anew when rules or secrets are others: it remembers what it has seen."""
         settings, redactor = self.settings(), self.redactor()
         if self._redaction is None or self._redaction[0] is not settings or self._redaction[1] is not redactor:
+            from proxy.redaction import Redaction, compiled  # here, as its patterns take their time to compile
+
             redaction = Redaction(redactor.clean_known, frozenset(settings.redact), compiled(settings.rules))
             self._redaction = settings, redactor, redaction
         return self._redaction[2]

@@ -13,11 +13,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from proxy.errors import Refused, refused
 from proxy.identity import Identity, Scope
+from routing.errors import NoProvider, UnknownModel
 from routing.targets import Route, Target
+
+if TYPE_CHECKING:
+    from proxy.setup import Setup
 
 MOST_NAMED: Final = 12
 """Globs that a refusal names."""
@@ -37,7 +41,8 @@ def check_scope(identity: Identity, route: Route, asked: str, *, configured: boo
     for scope in identity.scopes:
         targets = _within(scope, route.name if configured else None, targets, providers)
         if not targets:
-            raise _out_of_scope(scope, asked)
+            chained = not configured and _matches(scope.routes, asked)
+            raise _out_of_scope(scope, asked, "; ask for it as `model`, without `models`" if chained else "")
     return route if len(targets) == len(route.targets) else replace(route, targets=targets)
 
 
@@ -66,6 +71,23 @@ def may_ask(identity: Identity, route: Route, *, configured: bool, providers: It
     except Refused:
         return False
     return True
+
+
+def is_open(identity: Identity, setup: Setup, name: str) -> bool:
+    """Whether *identity* may ask *name*, which *setup* knows."""
+    if not identity.scopes:
+        return True
+    configured = name in setup.loaded.settings.routes
+    try:
+        route = setup.names.resolve(name)
+    except NoProvider:
+        return False
+    return may_ask(identity, route, configured=configured, providers=setup.specs)
+
+
+def unknown_to(identity: Identity, setup: Setup, error: UnknownModel) -> UnknownModel:
+    """*error* without the names that *identity* may not ask: they may be others' secrets."""
+    return UnknownModel(error.model, [name for name in error.nearest if is_open(identity, setup, name)])
 
 
 def check_endpoint(identity: Identity, path: str) -> None:

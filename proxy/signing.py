@@ -61,6 +61,10 @@ def sign(secret: bytes, method: str, path: str, body: bytes, *, time: str, nonce
     return hmac.new(secret, "\n".join(lines).encode(errors="surrogateescape"), "sha256").hexdigest()
 
 
+Claim = Callable[[bytes, int, int], bool | None]
+"""(digest, until, now) -> whether no worker has used it; None: it cannot be remembered."""
+
+
 class Signatures:
     """Checks signatures and remembers them. *now* is Unix seconds."""
 
@@ -75,6 +79,12 @@ class Signatures:
         """Key -> the last second for which the process before may have accepted a signature."""
         self._noted: dict[str, int] = {}
         """The same of this process, as far as it is written down."""
+        self._floor: int | None = None
+        self._claim: Claim | None = None
+
+    def share(self, claim: Claim, started_s: int, before_s: int) -> None:
+        """Let all workers remember together, since *started_s*; *before_s* is the last second of those before them."""
+        self._claim, self._started, self._floor = claim, started_s, before_s
 
     async def check(self, request: BaseRequest, max_body: int) -> Entry | None:
         """Who signed *request*; None when it is not signed. Its body is read, and put back.
@@ -122,7 +132,9 @@ class Signatures:
         if away > WINDOW_S:
             told = f"{TIME}: it is {away:.0f} s away from the server's time; at most {WINDOW_S} s are accepted"
             raise invalid_key(told, "invalid_signature")
-        before = self._before.setdefault(entry.key.id, entry.key.signed_until_s or 0)
+        before = self._floor
+        if before is None:
+            before = self._before.setdefault(entry.key.id, entry.key.signed_until_s or 0)
         if at < self._started or at <= before:
             told = f"{TIME}: the server has started since, and cannot know whether this was sent before; sign it again"
             raise invalid_key(told, "invalid_signature")
@@ -143,14 +155,16 @@ class Signatures:
     def _remember(self, entry: Entry, signature: bytes) -> None:
         now = self._now()
         mark = hashlib.sha256(entry.key.id.encode() + b"\n" + signature).digest()
-        if self._seen.get(mark, 0) > now:
+        until = now + 2 * WINDOW_S
+        claimed = True if self._claim is None else self._claim(mark, int(until) + 1, int(now))
+        if self._seen.get(mark, 0) > now or claimed is False:
             raise invalid_key(f"{SIGNATURE}: this request has been sent before", "replayed_signature")
         while self._seen and next(iter(self._seen.values())) <= now:
             self._seen.popitem(last=False)
-        if len(self._seen) >= self._most:
+        if len(self._seen) >= self._most or claimed is None:
             told = "too many signed requests have come; wait until earlier ones are too old to come again"
             raise refused(429, told, kind="rate_limit", code="rate_limit_exceeded", retry_after_s=WINDOW_S)
-        self._seen[mark] = now + 2 * WINDOW_S
+        self._seen[mark] = until
 
 
 async def _signature(secret: bytes, request: BaseRequest, body: bytes, signed: Signed) -> str:
@@ -166,9 +180,13 @@ def _signed(request: BaseRequest) -> Signed | None:
     headers = request.headers
     if SIGNATURE not in headers:
         return None
-    for name in (KEY, TIME):
-        if name not in headers:
+    for name in (KEY, TIME, NONCE, SIGNATURE):
+        given = len(headers.getall(name, ()))
+        if not given and name != NONCE:
             raise invalid_key(f"{name}: missing beside {SIGNATURE}", "invalid_signature")
+        if given > 1:
+            told = f"{name}: given {given} times; readers differ on which one counts, so send it once"
+            raise invalid_key(told, "invalid_signature")
     nonce = headers.get(NONCE)
     if nonce is not None and len(nonce) > MAX_NONCE:
         raise invalid_key(f"{NONCE}: at most {MAX_NONCE} characters", "invalid_signature")

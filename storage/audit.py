@@ -1,8 +1,9 @@
 """The audit log: who changed what, and when. Entries are added and never changed.
 
 Each entry holds SHA-256 over the hash of the entry before and its own canonical JSON. Whoever changes, removes or
-inserts one behind the database's back breaks the chain there. Whoever cuts off the end, or writes the whole chain
-anew, changes its head: compare it with one that was noted elsewhere.
+inserts one behind the database's back breaks the chain there. Its end stands in a table of its own, from which the
+next entry goes on, so that one that was cut off is missed for ever. Whoever changes that, too, or writes the whole
+chain anew, changes its head: compare it with one that was noted elsewhere.
 
     await audit.record(identity, "cache.cleared", "cache", after={"cleared": 12})
     audit.note("process", "configuration.loaded", path)                       # soon, where nobody can wait
@@ -32,6 +33,8 @@ ROOT: Final = bytes(32)
 """What stands before the first entry."""
 NOBODY: Final = "anonymous"
 """The actor where nobody has to say who they are."""
+BEFORE_ALL: Final = float("-inf")
+"""Below the number of every row, of those that were put in by other hands, too."""
 PAGE: Final = 2000
 """Entries that `verify` reads at once."""
 SECRET: Final = "[secret]"  # noqa: S105 -- what stands in a secret's place
@@ -64,7 +67,7 @@ class Entry:
 
     def append(self, connection: sqlite3.Connection) -> tuple[int, bytes]:
         """Put it at the end of the chain, in the transaction that runs; its number and hash."""
-        seq, previous = connection.execute(_HEAD).fetchone() or (0, ROOT)
+        seq, previous = connection.execute(_END).fetchone() or (0, ROOT)
         digest = _hash(previous, seq + 1, self)
         row = (self.at_us, self.actor, self.action, self.subject, self.before, self.after)
         connection.execute(_APPEND, (seq + 1, *row, previous, digest))
@@ -183,17 +186,19 @@ class AuditLog:
 
     async def verify(self, known: str | None = None) -> Verdict:
         """Walk the whole chain. *known* is a hash, hexadecimal, that one of its entries should have."""
-        seq, previous, known_at = 0, ROOT, None
+        seq, previous, known_at, after = 0, ROOT, None, BEFORE_ALL
         while True:
-            rows = await self._db.read(partial(_page, seq))
-            for row in rows:
+            for row in await self._db.read(partial(_page, after)):
                 if reason := _wrong(row, seq + 1, previous):
                     return Verdict(seq, previous.hex(), row["seq"], reason, known_at)
                 seq, previous = row["seq"], row["hash"]
                 if known is not None and previous.hex() == known.lower():
                     known_at = seq
-            if len(rows) < PAGE:
-                return Verdict(seq, previous.hex(), known_at=known_at)
+            after = max(seq, after)
+            ends = await self._db.read(lambda connection: connection.execute(_ENDS).fetchone())
+            if (ends["last"] or 0) <= seq:  # else more has come meanwhile
+                reason = _wrong_end(ends, seq, previous)
+                return Verdict(seq, previous.hex(), seq + 1 if reason else None, reason, known_at)
 
     def _told(self, fields: Mapping[str, Any] | None) -> str | None:
         return None if fields is None else canonical(self._cleaned(dict(fields))).decode()
@@ -229,7 +234,9 @@ def _named(entry: Entry) -> tuple[str, str, str]:
     return entry.action, entry.subject, entry.actor
 
 
-_HEAD: Final = "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1"
+_END: Final = "SELECT seq, hash FROM audit_end"
+_ENDS: Final = """
+SELECT max(seq) AS last, (SELECT seq FROM audit_end) AS seq, (SELECT hash FROM audit_end) AS hash FROM audit"""
 _APPEND: Final = """
 INSERT INTO audit (seq, at_us, actor, action, subject, before, after, previous, hash)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
@@ -245,7 +252,7 @@ _LAST: Final = f"SELECT {_COLUMNS} FROM audit WHERE action = ? ORDER BY seq DESC
 _PAGE: Final = f"SELECT {_COLUMNS} FROM audit WHERE seq > ? ORDER BY seq LIMIT ?"  # noqa: S608 -- the same
 
 
-def _page(after: int, connection: sqlite3.Connection) -> list[sqlite3.Row]:
+def _page(after: float, connection: sqlite3.Connection) -> list[sqlite3.Row]:
     return connection.execute(_PAGE, (after, PAGE)).fetchall()
 
 
@@ -256,6 +263,8 @@ def _hash(previous: bytes, seq: int, entry: Entry) -> bytes:
 
 def _wrong(row: sqlite3.Row, expected: int, previous: bytes) -> str:
     """Why *row* is not what was written as entry *expected*; empty when it is."""
+    if row["seq"] < expected:
+        return "no entry was ever given that number"
     if row["seq"] != expected:
         return f"the entries from {expected} to {row['seq'] - 1} are missing"
     if row["previous"] != previous:
@@ -266,6 +275,15 @@ def _wrong(row: sqlite3.Row, expected: int, previous: bytes) -> str:
     except (TypeError, ValueError):  # a value of a kind that is never written
         digest = b""
     return "" if digest == row["hash"] else "it is not what was written"
+
+
+def _wrong_end(ends: sqlite3.Row, seq: int, digest: bytes) -> str:
+    """Why a chain that is whole up to entry *seq* is not all that was written; empty when it is."""
+    if (ends["seq"], ends["hash"]) == ((seq, digest) if seq else (None, None)):
+        return ""
+    if isinstance(ends["seq"], int) and ends["seq"] > seq:
+        return f"the entries from {seq + 1} to {ends['seq']} are missing"
+    return "the log's end is not where it was written"
 
 
 def _logged(row: sqlite3.Row) -> Logged:

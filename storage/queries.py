@@ -90,16 +90,19 @@ class Queries:
         wanted = (self._now_us(), tenant, query_id)
         return await self._db.write(lambda connection: connection.execute(_BEGIN, wanted).rowcount > 0)
 
-    async def end(self, tenant: str, query_id: str, status: QueryStatus, told: bytes) -> bool:
-        """Let a query that has not ended have ended; False when it had.
+    async def end(
+        self, tenant: str, query_id: str, status: QueryStatus, told: bytes, ended_us: int | None = None
+    ) -> bool:
+        """Let a query that has not ended have ended, at *ended_us* (now); False when it had.
 
-        Its result is kept for as long as was said when it was added, counted from now.
+        Its result is kept for as long as was said when it was added, counted from then.
 
         Raises:
             StorageError: it cannot be written.
         """
         blob = await asyncio.to_thread(pack, told) if len(told) > _ASIDE_BYTES else pack(told)
-        row = {"tenant": tenant, "id": query_id, "status": status, "now_us": self._now_us(), "told": blob}
+        now_us = self._now_us() if ended_us is None else ended_us
+        row = {"tenant": tenant, "id": query_id, "status": status, "now_us": now_us, "told": blob}
         return await self._db.write(partial(_end, row, self.max_bytes))
 
     async def get(self, tenant: str, query_id: str) -> StoredQuery | None:
@@ -107,9 +110,12 @@ class Queries:
         row = await self._db.read(lambda connection: connection.execute(_FIND, (tenant, query_id)).fetchone())
         return None if row is None else _stored(row, self._now_us())
 
-    async def recover(self, told: bytes) -> int:
-        """Let every query that a dead process left unended be `failed` with *told*; how many. Once, at the start."""
-        wanted = {"now_us": self._now_us(), "told": pack(told)}
+    async def recover(self, told: bytes, mark: str = "") -> int:
+        """Let every query that a dead process left unended be `failed` with *told*; how many. Once, at the start.
+
+        *mark*: only those whose ids end with it.
+        """
+        wanted = {"now_us": self._now_us(), "told": pack(told), "mark": mark}
         return await self._db.write(lambda connection: connection.execute(_FAIL_OPEN, wanted).rowcount)
 
     async def prune(self, now: float) -> int:
@@ -145,7 +151,7 @@ WHERE tenant = :tenant AND id = :id AND status IN ('queued', 'running')"""
 _FIND: Final = "SELECT * FROM queries WHERE tenant = ? AND id = ?"
 _FAIL_OPEN: Final = """
 UPDATE queries SET status = 'failed', ended_us = :now_us, size = size - length(told) + length(:told), told = :told
-WHERE status IN ('queued', 'running')"""
+WHERE status IN ('queued', 'running') AND id LIKE '%' || :mark"""
 _DROP_RESULTS: Final = """
 UPDATE queries SET size = size - length(told), told = NULL WHERE row IN (
     SELECT row FROM queries WHERE told IS NOT NULL AND expires_us <= ? AND ended_us IS NOT NULL

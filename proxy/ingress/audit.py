@@ -23,9 +23,10 @@ async def show_audit(services: Services, incoming: Incoming) -> web.StreamRespon
     """Entries; `?since=`, `until`, `subject`, `actor`, `action`, `limit` and `cursor` choose."""
     query, now = incoming.http.query, time.time()
     limit = whole(query.get("limit", "100"), "limit", 1, MOST)
+    since, until = ledger.span(query, now)
     found = await services.audit.show(
-        since=ledger.moment(query["since"], "since", now) if query.get("since") else None,
-        until=ledger.moment(query["until"], "until", now) if query.get("until") else None,
+        since=since,
+        until=until,
         subject=query.get("subject") or None,
         actor=query.get("actor") or None,
         action=query.get("action") or None,

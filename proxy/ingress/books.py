@@ -16,7 +16,7 @@ from proxy.bookkeeping import Doubtful, prune, verify
 from proxy.errors import refused
 from proxy.ingress.bodies import read_model
 from proxy.ingress.json import json_response
-from proxy.ingress.ledger import cell, iso, moment
+from proxy.ingress.ledger import cell, iso, moment, span
 from proxy.ingress.places import Body
 from proxy.server import Incoming
 from proxy.services import Services
@@ -58,8 +58,7 @@ async def export_ledger(services: Services, incoming: Incoming) -> web.StreamRes
         message = f"format: expected {' or '.join(FORMS)}, found {form[:80]!r}"
         raise refused(400, message, param="format", code="invalid_parameter")
     now = time.time()
-    since = moment(query["since"], "since", now) if query.get("since") else None
-    until = moment(query["until"], "until", now) if query.get("until") else None
+    since, until = span(query, now)
     pages = services.accounts.whole(since, until, incoming.identity.view)
     headers = {
         "content-type": FORMS[form],

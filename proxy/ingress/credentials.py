@@ -145,7 +145,8 @@ async def rotate_secrets(services: Services, incoming: Incoming) -> web.StreamRe
     except NoSealer as error:
         raise _no_sealer(error) from error
     except CannotOpen as error:
-        told = f"nothing has changed, as not everything can be opened: {error}; give that key as [secrets] previous_key"
+        told = f"nothing has changed, as not everything can be opened: {error}"
+        told += "; give the key that sealed it as [secrets] previous_key, or remove the value and store it again"
         raise refused(409, told, code="secret_unreadable") from error
     await services.keyring.renew()  # it holds sealed values in memory
     return json_response({"resealed": resealed, **await _sealing(services)}, incoming.id)

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final, Literal
 from aiohttp import web
 from pydantic import Field
 
-from proxy.errors import refused
+from proxy.errors import Refused, refused
 from proxy.identity import MASTER, ROLES, Identity, Role
 from proxy.ingress.bodies import read_model
 from proxy.ingress.json import json_response
@@ -242,20 +242,27 @@ def _place(services: Services, identity: Identity, body: NewKey) -> tuple[str | 
     """Organisation and team of a new key; those of its maker where it says none."""
     team = body.team or identity.team
     organisation = body.organisation or identity.organisation
+    if identity.team not in {None, team}:
+        raise _elsewhere(identity)
     if team is not None:
         found = services.keyring.teams.get(team)
-        if found is None:
+        if found is None or identity.organisation not in {None, found.organisation}:
             raise bad("team", f"there is no team {team[:80]!r}")
         if organisation not in {None, found.organisation}:
             raise bad("team", f"the team {team} belongs to the organisation {found.organisation}")
         organisation = found.organisation
+    if identity.organisation not in {None, organisation}:
+        raise _elsewhere(identity)
     if organisation is not None and organisation not in services.keyring.organisations:
         raise bad("organisation", f"there is no organisation {organisation[:80]!r}")
-    if identity.organisation not in {None, organisation} or identity.team not in {None, team}:
-        where = f"the team {identity.team}" if identity.team else f"the organisation {identity.organisation}"
-        told = f"the key administers {where} and can make keys only there"
-        raise refused(403, told, kind="permission", code="key_out_of_reach")
     return organisation, team
+
+
+def _elsewhere(identity: Identity) -> Refused:
+    """For whoever makes keys in a place that is not theirs; nothing of it tells whether there is such a place."""
+    where = f"the team {identity.team}" if identity.team else f"the organisation {identity.organisation}"
+    told = f"the key administers {where} and can make keys only there"
+    return refused(403, told, kind="permission", code="key_out_of_reach")
 
 
 def _roles(body: KeyChange) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from aiohttp import web
 from proxy.errors import Refused, refused
 from proxy.ingress.budgets import budgets_seen
 from proxy.ingress.json import json_response
-from proxy.ingress.parameters import whole
+from proxy.ingress.parameters import bad, only, whole
 from proxy.server import Incoming
 from proxy.services import Services
 from storage.accounts import Sums
@@ -38,8 +38,9 @@ async def costs(services: Services, incoming: Incoming) -> web.StreamResponse:
     """Sums over a span of time, in groups, as JSON or CSV."""
     query = incoming.http.query
     now = time.time()
-    since = moment(query.get("since", "24h"), "since", now)
-    until = moment(query["until"], "until", now) if query.get("until") else now
+    only(query, ("since", "until", "group_by", "format"))
+    since, until = span({"since": "24h", **query}, now)
+    since, until = since or 0, now if until is None else until
     group_by = groupings(query.get("group_by"))
     form = query.get("format", "json")
     if form not in {"json", "csv"}:
@@ -68,14 +69,16 @@ async def exchanges(services: Services, incoming: Incoming) -> web.StreamRespons
     """A page of the ledger's rows, newest first."""
     query = incoming.http.query
     now = time.time()
+    only(query, ("since", "until", "key", "status", "cursor", "limit"))
     status = query.get("status")
     if status is not None and status not in STATUSES:
         raise _bad("status", " or ".join(STATUSES), status)
     limit = whole(query.get("limit", "100"), "limit", 1, MOST_ROWS)
+    since, until = span(query, now)
     try:
         rows, cursor = await services.accounts.exchanges(
-            since=moment(query["since"], "since", now) if query.get("since") else None,
-            until=moment(query["until"], "until", now) if query.get("until") else None,
+            since=since,
+            until=until,
             key=query.get("key"),
             status=status,
             cursor=query.get("cursor"),
@@ -109,6 +112,18 @@ def votes_of(row: Mapping[str, Any], kept: Mapping[str, Any] | None) -> dict[str
         votes.append({**shown, "cost_usd": None if total is None else f"{total:.9f}"})
     hidden = {"votes", "options"}
     return {"votes": votes, "consensus": {name: said for name, said in kept.items() if name not in hidden}}
+
+
+def span(query: Mapping[str, str], now: float) -> tuple[float | None, float | None]:
+    """`since` and `until` of *query*, Unix seconds; None where they are not said.
+
+    Raises:
+        Refused: 400 naming the one that is wrong; the later one must not be before the other.
+    """
+    since, until = (moment(query[name], name, now) if query.get(name) else None for name in ("since", "until"))
+    if since is not None and until is not None and until < since:
+        raise bad("until", f"expected a time after since, {iso(since)}; found {iso(until)}")
+    return since, until
 
 
 def moment(text: str, name: str, now: float) -> float:

@@ -266,6 +266,7 @@ async def cancel(services: Services, incoming: Incoming) -> web.StreamResponse:
         run.cancel()
         await run.done.wait()
         return json_response(run.told(result=False), incoming.id)
+    await services.sharing.query_cancelled(incoming.tenant, query_id)
     told = stored_told(await _stored(services, incoming, query_id))
     for name in ("result", "text"):
         told.pop(name, None)

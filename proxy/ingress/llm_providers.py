@@ -23,7 +23,7 @@ from proxy.provider_book import follows, over, section_of, why_not_reference
 from proxy.providers import ProviderSpec, providers
 from proxy.server import Incoming, read_body
 from proxy.services import Services
-from proxy.setup import new_prices
+from proxy.spelling import check_repeated
 from translators.codec import JsonError, loads_object
 
 MAX_BODY: Final = 256 * 1024
@@ -148,6 +148,7 @@ async def _read(incoming: Incoming, model: type[ProviderChange]) -> dict[str, An
         body = loads_object(raw)
     except JsonError as error:
         raise refused(400, f"the body: {error}", code="invalid_json") from error
+    check_repeated(raw, body)
     try:
         model.model_validate_json(raw)
     except ValidationError as error:
@@ -201,7 +202,7 @@ async def _in_force(services: Services, change: Coroutine[Any, Any, None]) -> No
 
     async def done() -> None:
         await change
-        _renew(services)
+        services.renew_prices()
 
     task = asyncio.ensure_future(done())
     services.spawn(_ended(task))
@@ -210,13 +211,6 @@ async def _in_force(services: Services, change: Coroutine[Any, Any, None]) -> No
 
 async def _ended(task: asyncio.Future[None]) -> None:
     await asyncio.wait({task})
-
-
-def _renew(services: Services) -> None:
-    services.renew_setup()
-    settings = services.setup.loaded.settings
-    services.prices = new_prices(services.setup.specs, settings.prices, services.prices.on_new)
-    services.warm_prices()
 
 
 # --- what is shown ---------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from proxy.errors import refused
 from proxy.identity import Identity
 from proxy.ingress import ledger
 from proxy.ingress.json import json_response
-from proxy.ingress.parameters import bad, whole
+from proxy.ingress.parameters import bad, only, whole
 from proxy.server import Incoming
 from proxy.services import Services
 from storage.money import usd
@@ -68,7 +68,7 @@ async def export_logs(services: Services, incoming: Incoming) -> web.StreamRespo
 async def remove_logs(services: Services, incoming: Incoming) -> web.StreamResponse:
     """Forget what is older than `before`, what `key` has asked, or both together; `before=now` is everything."""
     query = incoming.http.query
-    _only(query, REMOVING)
+    only(query, REMOVING)
     if not query:
         told = "missing; say before=TIME (an ISO 8601 time or a span such as 30d; now: everything), key=ID, or both"
         raise bad("before", told)
@@ -91,28 +91,23 @@ def _whose(identity: Identity) -> Whose:
 def _wanted(incoming: Incoming, known: frozenset[str]) -> Wanted:
     """What the query asks for. Raises Refused."""
     query, now = incoming.http.query, time.time()
-    _only(query, known)
+    only(query, known)
     status = query.get("status")
     if status is not None and status not in STATUSES:
         raise bad("status", f"expected {' or '.join(STATUSES)}, found {status[:80]!r}")
+    since, until = ledger.span(query, now)
     return Wanted(
         key=query.get("key"),
         model=query.get("model"),
         route=query.get("route"),
         status=status,
-        since=ledger.moment(query["since"], "since", now) if query.get("since") else None,
-        until=ledger.moment(query["until"], "until", now) if query.get("until") else None,
+        since=since,
+        until=until,
         text=query.get("text") or None,
         before=whole(query["cursor"], "cursor", 1, 2**62) if query.get("cursor") else None,
         after=whole(query["after"], "after", 0, 2**62) if query.get("after") else None,
         whose=_whose(incoming.identity),
     )
-
-
-def _only(query: Any, known: frozenset[str]) -> None:
-    for name in query:
-        if name not in known:
-            raise bad(name[:40], f"unknown; there are {', '.join(sorted(known))}")
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from proxy.errors import Refused, refused
@@ -14,6 +15,13 @@ _DIGITS: Final = re.compile(r"[0-9]{1,19}")
 def bad(field: str, told: str) -> Refused:
     """400 that names *field*."""
     return refused(400, f"{field}: {told}", param=field, code="invalid_parameter")
+
+
+def only(query: Iterable[str], known: Collection[str]) -> None:
+    """Raises Refused, 400 naming the first of *query* that is none of *known*: a slip would choose something else."""
+    for name in query:
+        if name not in known:
+            raise bad(name[:40], f"unknown; there are {', '.join(sorted(known))}")
 
 
 def whole(text: str, field: str, least: int, most: int) -> int:

@@ -39,6 +39,7 @@ from storage.migrations import (
     m0022_vendor_objects,
     m0023_pepper,
     m0024_signed,
+    m0025_audit_end,
 )
 from storage.migrations.step import Migration
 
@@ -69,6 +70,7 @@ MIGRATIONS: Final = (
     m0022_vendor_objects.MIGRATION,
     m0023_pepper.MIGRATION,
     m0024_signed.MIGRATION,
+    m0025_audit_end.MIGRATION,
 )
 
 

@@ -6,3 +6,11 @@
 
 Words, by language and kind, are tables in `lexicon`. Whatever is not known to be harmless counts as a difference.
 """
+
+from typing import Final
+
+RULES: Final = 2
+"""Which rules made a signature. Another number makes stored ones worthless; they are then forgotten."""
+
+MAX_CHARACTERS: Final = 4000
+"""A longer text is no question; it is read as None."""

@@ -222,15 +222,32 @@ def _meaning(one: Reading, other: Reading) -> str | None:
         return "kind of question"
     if "past" in {*one.kind} ^ {*other.kind} or "will" in {*one.kind} ^ {*other.kind}:
         return "time"
+    if _comparisons(one) != _comparisons(other):
+        return "more or less"
     if changed := _turned_round(one, other):
         return changed
     ours, theirs = Counter(one.words) - Counter(other.words), Counter(other.words) - Counter(one.words)
     if not ours and not theirs:
         return _wording(one, other)
-    mine, yours = ([word for word in words.elements() if word not in _SMALL] for words in (ours, theirs))
+    small = _SMALL if one.language == "en" else lexicon.ARTICLES_ELSEWHERE
+    mine, yours = ([word for word in words.elements() if word not in small] for words in (ours, theirs))
     if len(mine) == 1 and len(yours) == 1 and not _are_related(mine[0], yours[0]):
         return f"one word ({mine[0]}, {yours[0]})"
+    if len(mine) + len(yours) == 1:
+        return f"one word ({(mine + yours)[0]})"
+    if {*mine, *yours} <= _DIRECTIONS:
+        return f"direction ({', '.join([*mine, *yours])})"
     return None
+
+
+def _comparisons(reading: Reading) -> Counter[str]:
+    """Which ways from its numbers: more than 5, up to 5."""
+    words, found = reading.words, Counter[str]()
+    for at, word in enumerate(words):
+        if _is_number(word):
+            before = (lexicon.COMPARISONS.get(words[max(0, at - size) : at]) for size in (3, 2, 1))
+            found.update(name for name in before if name)
+    return found
 
 
 def _asked(reading: Reading) -> Counter[str]:
@@ -286,6 +303,7 @@ def _behind(reading: Reading, shared: Iterable[str]) -> dict[str, str] | None:
     return found if len(found) == len(set(found.values())) == len(set(shared)) else {"": reading.text}
 
 
+_DIRECTIONS: Final = lexicon.PREPOSITIONS | {"until", "till", "on", "up", "off", "out", "down", "back", "away", "of"}
 _SMALL: Final = frozenset({"it", "there", "be", "been", "being", "have", "this", "these", "those"})
 
 

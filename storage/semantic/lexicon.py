@@ -375,6 +375,9 @@ although unless when whenever inside outside within near behind
 """Each begins a phrase that may stand elsewhere in the sentence; "of", "than", "and" hold on to what is before
 them."""
 
+SMALL_IN_TITLES: Final = _set("a an the and or but nor for of in on at to by from with as vs per via")
+"""Words that stand in small letters where all others have a capital."""
+
 TIME_WORDS: Final = _set("today tomorrow yesterday tonight now nowadays currently")
 SYMMETRIC: Final = _set("""
 difference differences differ different distinguish compare comparison comparing similarity similarities
@@ -412,6 +415,18 @@ month week day morning evening night weekend january february march april june j
 december monday tuesday wednesday thursday friday saturday sunday summer autumn winter century decade
 heute gestern morgen hier demain hoy ayer mañana
 """)
+
+COMPARISONS: Final[Mapping[Phrase, str]] = {
+    tuple(phrase.split()): name
+    for name, phrases in (
+        ("more", "more than, over, above, beyond, greater than, larger than, upwards of"),
+        ("less", "less than, fewer than, under, below, smaller than, beneath"),
+        ("most", "up to, at most, not more than, maximum of, as many as, as much as"),
+        ("least", "at least, not less than, not fewer than, minimum of"),
+    )
+    for phrase in phrases.split(", ")
+}
+"""What stands before a number and says which way from it."""
 
 AXES: Final = tuple(
     (_set(one), _set(other))
@@ -656,6 +671,13 @@ dog cat horse cow pig sheep chicken bird fish snake
 """Families in which one member never stands for another."""
 
 # --- languages ------------------------------------------------------------------------------------------
+
+ARTICLES_ELSEWHERE: Final = _set("""
+der die das den dem des ein eine einen einem einer eines
+le la les un une quel quelle quels quelles
+el los las una unos unas cuál cuáles
+il lo gli uno
+""")
 
 COMMON: Final[Mapping[str, frozenset[str]]] = {
     "en": _set("""

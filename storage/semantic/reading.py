@@ -17,17 +17,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from storage.semantic import lexicon
+from storage.semantic import MAX_CHARACTERS, lexicon
 from storage.semantic.english import read_english
 from storage.semantic.numerals import with_numbers
 from storage.semantic.parts import Parts
 from storage.semantic.tokens import Token, cleaned, is_code, is_latin, quotations, tokens
-
-RULES: Final = 2
-"""Which rules made a signature. Another number makes stored ones worthless; they are then forgotten."""
-
-MAX_CHARACTERS: Final = 4000
-"""A longer text is no question; it is read as None."""
 
 MAX_WORDS: Final = 120
 PLAIN_CHARACTERS: Final = 1500
@@ -140,7 +134,6 @@ def _names(words: list[Token]) -> frozenset[str]:
 
 
 def _is_mixed(raws: list[str]) -> bool:
-    """Whether capitals mean anything in this text: neither all words have one nor none."""
-    long = [raw for raw in raws if len(raw) > 3]
-    capitals = sum(raw[:1].isupper() for raw in long)
-    return any(raw != raw.lower() for raw in raws) and capitals < max(2, len(long))
+    """Whether capitals mean anything in this text: it has some, and a word without one that a title would give one."""
+    plain = {raw for raw in raws if raw == raw.lower() and raw[:1].isalpha()}
+    return len(plain) < len(raws) and bool(plain - lexicon.SMALL_IN_TITLES)

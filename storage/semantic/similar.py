@@ -8,10 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from operator import mul
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
-from storage.semantic.reading import Reading
+if TYPE_CHECKING:
+    from storage.semantic.reading import Reading
+
 
 BUCKETS: Final = 1 << 18
 _WORD, _PAIR, _LETTERS = 2.0, 0.5, 0.5

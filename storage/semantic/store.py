@@ -20,16 +20,18 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from storage.db import Database
 from storage.errors import StorageError
 from storage.pruning import prune
-from storage.semantic.guard import difference
-from storage.semantic.reading import RULES, Reading, read
+from storage.semantic import RULES
 from storage.semantic.shelf import Entry, Shelf
 from storage.semantic.similar import cosine, likeness, normalised, signs
 from translators.codec import canonical
+
+if TYPE_CHECKING:
+    from storage.semantic.reading import Reading
 
 WORD_THRESHOLD: Final = 0.8
 """How alike two wordings must look. `guard` decides on top of it."""
@@ -147,7 +149,7 @@ class Semantic:
 
         Without *final* a miss is not counted: it will be looked for once more, with a vector.
         """
-        asked = read(text)
+        asked = _reading(text)
         found = None
         if asked is not None:
             try:
@@ -176,7 +178,7 @@ class Semantic:
         tags: Sequence[str] = (),
     ) -> bool:
         """Store the question *text*, whose answer is under *key*; on disk a little later. False: it is no question."""
-        asked = read(text)
+        asked = _reading(text)
         if asked is None or len(self._waiting) >= _WAITING:
             self.counts.dropped += asked is not None
             return False
@@ -260,6 +262,11 @@ class Semantic:
         self._shelves.clear()  # what was loaded meanwhile
         return removed
 
+    async def renew(self) -> None:
+        """Learn again what is stored: another process has removed some of it. Raises StorageError."""
+        self._shelves.clear()
+        self._entries, self._never = await self._db.read(_load)
+
     async def prune(self) -> int:
         """Forget what is too old or has lost its answer; how many questions.
 
@@ -292,7 +299,7 @@ class Semantic:
 
     def _by_words(self, scope: Scope, shelf: Shelf, asked: Reading) -> Found | None:
         for entry in shelf.saying(asked.signature, self._now_us()):
-            stored = read(entry.question)
+            stored = _reading(entry.question)
             if stored is None or (similarity := likeness(asked, stored)) < WORD_THRESHOLD:
                 continue
             if self._is_same(scope, asked, stored, by_vector=False):
@@ -311,7 +318,7 @@ class Semantic:
         for similarity, entry in ranked:
             if similarity < threshold:
                 break
-            stored = read(entry.question)
+            stored = _reading(entry.question)
             if stored is not None and self._is_same(scope, asked, stored, by_vector=True):
                 return Found(scope, entry.key, asked.text, entry.question, similarity, by_vector=True)
         return None
@@ -319,7 +326,7 @@ class Semantic:
     def _is_same(self, scope: Scope, asked: Reading, stored: Reading, *, by_vector: bool) -> bool:
         if asked.text != stored.text and (scope.tenant, *_pair(asked.text, stored.text)) in self._never:
             return False
-        if difference(asked, stored, by_vector=by_vector) is None:
+        if _difference(asked, stored, by_vector=by_vector) is None:
             return True
         self.counts.guarded += 1
         return False
@@ -396,8 +403,20 @@ def _pair(asked: str, question: str) -> tuple[bytes, bytes]:
     return min(one, other), max(one, other)
 
 
+def _reading(text: str) -> Reading | None:
+    from storage.semantic.reading import read  # here, as its tables of words are large and most have no use for them
+
+    return read(text)
+
+
+def _difference(asked: Reading, stored: Reading, *, by_vector: bool) -> str | None:
+    from storage.semantic.guard import difference  # as above
+
+    return difference(asked, stored, by_vector=by_vector)
+
+
 def _level(text: str) -> str:
-    reading = read(text)
+    reading = _reading(text)
     return " ".join(reading.wording) if reading is not None else text
 
 

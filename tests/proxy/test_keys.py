@@ -22,7 +22,7 @@ from proxy.keyring import LENGTH, PREFIX, Keyring
 from storage.keys import Keys
 from tests.proxy.conftest import Serve
 from tests.proxy.keyed import KEYS_ONLY, MASTER, WITH_MASTER, bearer, make, make_places, send
-from tests.proxy.serving import BOTH, QUICK, Reply, Served, provider, route, says, streams
+from tests.proxy.serving import BOTH, QUICK, Reply, Served, provider, question, route, says, streams
 from tests.replay import Upstream
 
 TOKENS = 15
@@ -129,6 +129,26 @@ async def test_what_is_wrong_with_a_new_key_is_named(serve: Serve, body: dict[st
     assert reply.error["message"].startswith(message)
     assert reply.error["param"] == message.partition(":")[0]
     assert server.services.keyring.entries == {}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "place"),
+    [
+        ("POST", "/api/v1/keys", b'{"name": "a", "roles": ["viewer"], "r\\u006fles": ["admin"]}', "roles"),
+        ("POST", "/api/v1/keys", b'{"name": "a", "limits": {"concurrent": 1, "concurrent": 9}}', "limits.concurrent"),
+        ("POST", "/api/v1/budgets", b'{"name": "a", "limit_usd": "1", "limit_usd": "9"}', "limit_usd"),
+        ("POST", "/api/v1/llm/providers", b'{"name": "a", "base_url": "http://a", "base_url": "http://b"}', "base_url"),
+    ],
+    ids=["in disguise", "within", "budget", "provider"],
+)
+async def test_an_administrative_body_says_everything_once(
+    serve: Serve, method: str, path: str, body: bytes, place: str
+) -> None:
+    """Whoever has checked it before may have read the other one."""
+    server = await serve(KEYS_ONLY)
+    reply = await server.request(method, path, body, MASTER)
+
+    assert (reply.status, reply.json["error"]["code"], reply.json["error"]["param"]) == (400, "repeated_name", place)
 
 
 async def test_keys_outlive_the_process_and_so_does_their_last_use(serve: Serve) -> None:
@@ -276,6 +296,37 @@ async def test_no_way_leads_around_the_scope(
 
     assert (reply.status, upstream.asked("opus")) == (403, []), reply.body
     assert "small/haiku" in json.dumps(reply.json)
+
+
+@pytest.mark.parametrize(
+    "body", [{"models": ["both"]}, {"model": "both", "models": ["big/opus"]}], ids=["alone", "behind"]
+)
+async def test_a_key_with_routes_alone_is_told_to_name_its_route_alone(
+    serve: Serve, upstream: Upstream, body: dict[str, Any]
+) -> None:
+    server = await _fleet(serve, upstream)
+    key = bearer((await make(server, routes=["both"]))["key"])
+    raw = json.dumps({"messages": [{"role": "user", "content": "x"}], **body}).encode()
+    reply = await server.request("POST", "/v1/chat/completions", raw, {**key, "content-type": "application/json"})
+
+    assert reply.status == 403
+    assert "it may use the routes both; ask for it as `model`, without `models`" in reply.error["message"]
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models/bih%2Fopus"])
+async def test_who_mistypes_is_told_nothing_that_the_key_may_not_ask(
+    serve: Serve, upstream: Upstream, path: str
+) -> None:
+    server = await _fleet(serve, upstream)
+    key = bearer((await make(server, models=["small/*", "big/haiku"]))["key"])
+    raw = json.dumps(question(model="bih/opus")).encode() if path.endswith("completions") else None
+    asked = {"content-type": "application/json"} if raw else {}
+    method = "POST" if raw else "GET"
+    told, all_told = [
+        (await server.request(method, path, raw, {**who, **asked})).error["message"] for who in (key, MASTER)
+    ]
+
+    assert ("big/opus" in all_told, "big/opus" in told) == (True, False)
 
 
 async def test_a_target_outside_of_the_scope_is_no_fallback(serve: Serve, upstream: Upstream) -> None:
@@ -651,6 +702,26 @@ async def test_a_made_key_may_no_more_than_its_maker(serve: Serve, upstream: Ups
     assert (reply.headers["x-modelport-target"], row["tags"]) == ("small/haiku", {"cost": "maker"})
     assert spent.error["code"] == "budget_exceeded"
     assert (many[-1].status, many[-1].error["code"]) == (429, "rate_limit_exceeded")
+
+
+@pytest.mark.parametrize(
+    ("place", "there", "nowhere"),
+    [("acme", {"team": "theirs"}, {"team": "nixes"}), ("acme", {"organisation": "other"}, {"organisation": "oddly"})],
+    ids=["team", "organisation"],
+)
+async def test_an_administrator_of_a_place_is_not_told_of_others(
+    serve: Serve, place: str, there: dict[str, str], nowhere: dict[str, str]
+) -> None:
+    """A place of somebody else and one that was never there: the same answer but for the name."""
+    server = await serve(KEYS_ONLY)
+    await make_places(server)
+    await send(server, "POST", "/api/v1/teams", name="theirs", organisation="other")
+    acme = bearer((await make(server, roles=["admin"], organisation=place))["key"])
+    found, missed = [await send(server, "POST", "/api/v1/keys", acme, name="x", **each) for each in (there, nowhere)]
+    names = [*there.values(), *nowhere.values()]
+
+    assert found.status == missed.status
+    assert found.error["message"].replace(names[0], "") == missed.error["message"].replace(names[1], "")
 
 
 async def test_an_administrator_of_a_place_keeps_to_it(serve: Serve) -> None:

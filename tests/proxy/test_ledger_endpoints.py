@@ -68,6 +68,9 @@ BAD = [
     "/api/v1/exchanges?cursor=bad",
     "/api/v1/exchanges?cursor=%00%ff",
     "/api/v1/exchanges?since=999999w",
+    "/api/v1/exchanges?stauts=failed",
+    "/costs?sinze=7d",
+    "/costs?provider=openai",
 ]
 
 
@@ -79,6 +82,18 @@ async def test_a_bad_parameter_is_named(serve: Serve, path: str) -> None:
 
     assert reply.status == 400, reply.body
     assert reply.error["param"] == path.partition("?")[2].partition("=")[0]
+
+
+@pytest.mark.parametrize(
+    "path", ["/costs", "/api/v1/exchanges", "/api/v1/ledger/export", "/api/v1/logs", "/api/v1/audit"]
+)
+async def test_a_span_that_ends_before_it_begins_is_refused(serve: Serve, path: str) -> None:
+    """Nothing was spent in it, and nobody means that."""
+    server = await serve()
+    turned, empty = [await server.get(f"{path}?since=1h&until={until}") for until in ("2h", "1h")]
+
+    assert (turned.status, turned.error["param"], empty.status) == (400, "until", 200)
+    assert "until: expected a time after since" in turned.error["message"]
 
 
 @pytest.mark.parametrize(

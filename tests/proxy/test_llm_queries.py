@@ -94,6 +94,18 @@ def slow(*words: str) -> Answer:
 # --- whole -----------------------------------------------------------------------------------------
 
 
+async def test_what_is_told_of_a_query_that_has_ended_stays_as_it_was_told(serve: Serve, upstream: Upstream) -> None:
+    """Its times, too, which its row has from another look at the clock."""
+    upstream.script("m", BOTH)
+    server = await serve(QUICK, provider("one", upstream))
+    told = [(await ask(server)).json for _ in range(5)]
+    read = [(await server.get(f"/api/v1/llm/query/{each['query_id']}/result")).json for each in told]
+
+    assert [{name: each[name] for name in told[0]} for each in read] == told
+    assert {name for each in read for name in each} == {*told[0], "expires_at"}
+    assert all(each["created_at"] <= each["started_at"] <= each["ended_at"] for each in told)
+
+
 async def test_a_query_is_answered_with_its_id_its_text_and_a_chat_completion(serve: Serve, upstream: Upstream) -> None:
     upstream.script("m", BOTH)
     server = await serve(QUICK, provider("one", upstream))
@@ -111,7 +123,7 @@ async def test_a_query_is_answered_with_its_id_its_text_and_a_chat_completion(se
     assert reply.headers["x-modelport-query-id"] == told["query_id"]
     sent = upstream.requests[0].json
     assert sent["messages"] == [{"role": "system", "content": "Be brief"}, {"role": "user", "content": "Say hello"}]
-    assert (sent["max_completion_tokens"], sent["temperature"]) == (50, 0.5)
+    assert (sent["max_tokens"], sent["temperature"]) == (50, 0.5)
 
 
 async def test_counts_that_the_vendor_did_not_tell_are_called_estimates(serve: Serve, upstream: Upstream) -> None:

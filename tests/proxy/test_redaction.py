@@ -41,6 +41,35 @@ TAKEN = [
     ("(555) 123-4567", "[phone]"),
     ("555-123-4567", "[phone]"),
     ("030 / 1234567", "[phone]"),
+    ("npm_0123456789abcdefghijABCDEFGHIJ012345", "[key]"),
+    ("ya29.a0AfH6SMBx0123456789", "[key]"),
+    ("SG.0123456789abcdefghij.0123456789abcdefghij", "[key]"),
+    ("-----BEGIN RSA PRIVATE KEY-----\nDEK-Info: AES\n\nMIIE\n-----END RSA PRIVATE KEY-----", "[key]"),
+    ("postgres://ada:p@ss@host/db", "postgres://[key]@host/db"),
+    ('password = "hunter2"; ok', 'password = "[secret]"; ok'),
+    ("API_KEY: 0123456789abcdef", "API_KEY: [secret]"),
+    ("my password is hunter2", "my password is [secret]"),
+    ('{"client_secret":"0a1b2c3d4e5f"}', '{"client_secret":"[secret]"}'),
+    ("4111.1111.1111.1111", "[card]"),
+    ("4111\t1111\t1111\t1111", "[card]"),
+    ("4111  1111  1111  1111", "[card]"),
+    ("n=4111+1111+1111+1111", "n=[card]"),
+    ("4111%201111%201111%201111", "[card]"),
+    ("4111_1111_1111_1111", "[card]"),
+    ("4111\u200b1111\u200b1111\u200b1111", "[card]"),
+    ("\uff14" + "\uff11" * 15, "[card]"),
+    ("no.4111111111111111", "no.[card]"),
+    ("12/27 4111111111111111", "12/27 [card]"),
+    ("IBANDE89370400440532013000", "IBAN[iban]"),
+    ("DE89.3704.0044.0532.0130.00", "[iban]"),
+    ("DE 89  3704  0044  0532  0130  00", "[iban]"),
+    ('"ada l"@example.org', "[email]"),
+    ("ada@[192.168.0.1]", "[email]"),
+    ("ada\uff20example.org", "[email]"),
+    ("07700900123", "[phone]"),
+    ("tel: 4155552671", "tel: [phone]"),
+    ("+ 49 30 901820", "[phone]"),
+    ("138-0013-8000 or 98765 43210", "[phone] or [phone]"),
 ]
 LEFT = [
     "4111 1111 1111 1112",
@@ -55,6 +84,13 @@ LEFT = [
     "a @ b, @home, me@here",
     "sky-high, task-force, mp3",
     "SELECT id FROM t WHERE n > 1234567",
+    "1.4111111111111111",
+    "2026-11-22 2026-11-23",
+    "the hotel 1234567, phone 2026-11-22",
+    "the password is required, secret: none of your business",
+    "the secretary: 12345a",
+    "-----BEGIN CERTIFICATE-----\nMIIE\n-----END CERTIFICATE-----",
+    "http://host:8080/a@b",
 ]
 
 
@@ -76,6 +112,18 @@ def test_values_are_cleaned_to_their_leaves() -> None:
     value = {"ada@example.org": [4111111111111111, 4111111111111111.0, True, None, 1.5, 12, {"x": "+49 30 1234567"}]}
 
     assert PLAIN.value(value) == {"[email]": ["[card]", "[card]", True, None, 1.5, 12, {"x": "[phone]"}]}
+
+
+def test_a_field_that_is_called_a_secret_is_one() -> None:
+    value = {
+        "password": "correct horse",
+        "db_api_key": "x",
+        "secret": "",
+        "token": "Hi",
+        "properties": {"secret": {"type": "string"}},
+    }
+
+    assert PLAIN.value(value) == {**value, "password": "[secret]", "db_api_key": "[secret]"}
 
 
 def test_a_file_is_told_by_its_length_and_hash() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from multidict import CIMultiDict
 
 from proxy.errors import Refused
 from proxy.keyring import SIGNING_PREFIX, Keyring
@@ -132,6 +133,19 @@ async def test_a_signature_alone_says_nothing(serve: Serve, missing: str) -> Non
     assert (reply.status, reply.error["message"]) == (401, f"{missing}: missing beside {SIGNATURE}")
 
 
+@pytest.mark.parametrize("twice", [KEY, TIME, NONCE, SIGNATURE])
+async def test_a_header_of_the_signature_that_is_given_twice_is_refused(serve: Serve, twice: str) -> None:
+    """Whatever the second one says, and whichever a proxy in front would have read."""
+    server, made = await _signing(serve)
+    headers = CIMultiDict({"content-type": "application/json", **_headers(made, nonce="one")})
+    headers.add(twice, headers[twice])
+    async with server.session.post(server.url + PATH, data=BODY, headers=headers) as reply:
+        error = (await reply.json())["error"]
+
+    assert (reply.status, error["code"]) == (401, "invalid_signature")
+    assert f"{twice}: given 2 times" in error["message"]
+
+
 async def test_what_was_signed_before_the_start_is_refused(serve: Serve) -> None:
     """The process before may have accepted it."""
     server, made = await _signing(serve)
@@ -174,6 +188,7 @@ async def test_a_key_that_demands_signatures_is_no_key_without_one(serve: Serve)
     plain = await server.ask(bearer(made["key"]), model="demo/echo")
 
     assert (plain.status, plain.error["code"]) == (401, "signature_missing")
+    assert "demands signed requests; send x-modelport-signature (docs: keys)" in plain.error["message"]
 
 
 async def test_a_signature_of_a_revoked_or_an_unsigned_key_is_refused(serve: Serve) -> None:

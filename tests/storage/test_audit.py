@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from storage.audit import ROOT, AuditLog
 from storage.db import Database
 from storage.errors import Conflict, StorageError
+from storage.migrations import MIGRATIONS
 from translators.codec import loads
 
 
@@ -164,6 +167,7 @@ async def test_a_whole_chain_has_its_head_and_remembers_earlier_ones(audit: Audi
 
 
 TRIGGERS = ("audit_no_update", "audit_no_delete", "audit_in_order")
+REST = "at_us, actor, action, subject, before, after, previous, hash"
 
 
 def tamper(db: Database, statement: str) -> None:
@@ -185,6 +189,18 @@ def tamper(db: Database, statement: str) -> None:
         ("UPDATE audit SET previous = zeroblob(32) WHERE seq = 3", 2, 3, "it does not follow from the entry before"),
         ("DELETE FROM audit WHERE seq = 3", 2, 4, "the entries from 3 to 3 are missing"),
         ("DELETE FROM audit WHERE seq < 3", 0, 3, "the entries from 1 to 2 are missing"),
+        ("DELETE FROM audit WHERE seq > 3", 3, 4, "the entries from 4 to 5 are missing"),
+        ("DELETE FROM audit", 0, 1, "the entries from 1 to 5 are missing"),
+        ("DELETE FROM audit_end", 5, 6, "the log's end is not where it was written"),
+        ("UPDATE audit_end SET seq = 4", 5, 6, "the log's end is not where it was written"),
+        ("UPDATE audit_end SET hash = zeroblob(32)", 5, 6, "the log's end is not where it was written"),
+        (f"INSERT INTO audit SELECT -7, {REST} FROM audit WHERE seq = 3", 0, -7, "no entry was ever given that number"),
+        (
+            f"INSERT INTO audit SELECT 6, {REST} FROM audit WHERE seq = 5",
+            5,
+            6,
+            "it does not follow from the entry before",
+        ),
     ],
 )
 async def test_what_is_changed_behind_its_back_is_found_where_it_is(
@@ -203,10 +219,44 @@ async def test_a_chain_that_was_cut_off_does_not_have_the_head_that_was_noted(au
     await noted(audit, db, 5)
     head = (await audit.verify()).head
     tamper(db, "DELETE FROM audit WHERE seq > 3")
+    with closing(sqlite3.connect(db.path, isolation_level=None)) as connection:
+        connection.execute("UPDATE audit_end SET seq = 3, hash = (SELECT hash FROM audit WHERE seq = 3)")
 
     verdict = await audit.verify(head)
 
     assert (verdict.entries, verdict.broken_at, verdict.known_at) == (3, None, None)
+
+
+async def test_what_was_cut_off_is_missed_whatever_is_added_afterwards(audit: AuditLog, db: Database) -> None:
+    """The next entry goes on from the end that was, not from the one that is left."""
+    await noted(audit, db, 5)
+    with closing(sqlite3.connect(db.path, isolation_level=None)) as connection:
+        connection.execute("DROP TRIGGER audit_no_delete")
+        connection.execute("DELETE FROM audit WHERE seq > 3")
+    await noted(audit, db, 1)
+
+    verdict = await audit.verify()
+
+    assert [entry.seq for entry in await audit.show()] == [6, 3, 2, 1]
+    assert (verdict.broken_at, verdict.reason) == (6, "the entries from 4 to 5 are missing")
+
+
+async def test_a_log_of_before_knows_its_end(tmp_path: Path) -> None:
+    """The step that keeps the end starts from the entries that are there."""
+    path, old = tmp_path / "old.db", [step for step in MIGRATIONS if step.number < 25]
+    async with Database(path, steps=old) as db:
+        await db.write(lambda connection: connection.execute(_BEFORE, (ROOT, _FIRST_HASH)))
+
+    async with Database(path) as db:
+        audit = AuditLog(db)
+        await audit.record("process", "thing.made", "b")
+        verdict = await audit.verify()
+
+    assert (verdict.entries, verdict.broken_at) == (2, None)
+
+
+_BEFORE = "INSERT INTO audit VALUES (1, 7, 'process', 'thing.made', 'a', NULL, NULL, ?, ?)"
+_FIRST_HASH = hashlib.sha256(ROOT + b'[1,7,"process","thing.made","a",null,null]').digest()
 
 
 async def test_long_chains_are_walked_to_their_end(audit: AuditLog, db: Database) -> None:
