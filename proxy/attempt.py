@@ -18,7 +18,7 @@ from proxy.asked import Asked
 from proxy.asking import Asker, Begun, Committed
 from proxy.backends.backend import Backend
 from proxy.config.model import StructuredSettings
-from proxy.conforming import Judged, asked_again, judged, mended, must_be_checked, not_fitting, unshown
+from proxy.conforming import Judged, asked_again, fewer, judged, mended, must_be_checked, not_fitting, unshown
 from proxy.continuing import Sequel, followed
 from proxy.controls import LossMode
 from proxy.errors import Refused, failure_of, refused
@@ -227,8 +227,11 @@ class Attempter:
 
     def _say_what_is_not_shown(self, committed: Committed) -> None:
         """Of a whole answer, which is known before its head leaves; a stream's closing receipt says it."""
-        if committed.response is not None and committed.payload is None:
-            self._exchange.losses = (*self._exchange.losses, *unshown(self._asked, committed.response))
+        if committed.response is not None:
+            late = fewer(self._asked.request, committed.response)
+            if committed.payload is None:
+                late += unshown(self._asked, committed.response)
+            self._exchange.losses = (*self._exchange.losses, *late)
 
     async def _repaired(
         self, committed: Committed, verdict: Judged, key: Key | None, deadline: float

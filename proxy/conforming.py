@@ -79,6 +79,14 @@ def unshown(asked: Asked, response: Response) -> tuple[Loss, ...]:
     return tuple(asked.dialect.unshown(response, asked.reply_to()))
 
 
+def fewer(request: Request, response: Response) -> tuple[Loss, ...]:
+    """What is said where *response* has fewer answers than were asked for: many servers do not know `n`."""
+    given, wanted = len(response.choices), request.n or 1
+    if given >= wanted:
+        return ()
+    return (Loss(field_of(request, "n"), "dropped", f"the target gave {given} of {wanted} answers"),)
+
+
 def not_fitting(request: Request, wrong: tuple[str, ...]) -> Loss:
     """What is said of an answer that does not have the form that was asked for."""
     place = field_of(request, "output")

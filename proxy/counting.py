@@ -27,7 +27,7 @@ from proxy.vendor_headers import understood, with_query
 from routing.errors import AttemptFailed
 from routing.targets import Route, Target
 from storage.errors import LedgerUnavailable
-from translators.codec import JsonError, loads_object
+from translators.codec import JsonError, loads_object, type_name
 from translators.dialects import BACKENDS
 from translators.neutral import Failure
 from translators.tokens import estimate_request, family
@@ -53,7 +53,7 @@ async def count(
         countable = [target for target in route.targets if _path(setup, asked, target)]
         if countable and countable[0] is route.targets[0]:
             try:
-                return await _by_vendor(services, setup, incoming, asked, route=route, targets=countable)
+                return await _by_vendor(services, setup, incoming, asked, render, route=route, targets=countable)
             except Refused as error:
                 if error.failure.status in _TAKEN_FOR_ESTIMATE and error.failure.kind != "not_found":
                     raise
@@ -76,7 +76,14 @@ def _path(setup: Setup, asked: Asked, target: Target) -> str:
 
 
 async def _by_vendor(
-    services: Services, setup: Setup, incoming: Incoming, asked: Asked, *, route: Route, targets: list[Target]
+    services: Services,
+    setup: Setup,
+    incoming: Incoming,
+    asked: Asked,
+    render: Callable[[int], dict[str, Any]],
+    *,
+    route: Route,
+    targets: list[Target],
 ) -> web.StreamResponse:
     matter = Matter(DIALECT, asked.controls, nothing_counted, input_estimate=0, load=Load(lambda: 0, free=True))
     exchange = new_exchange(services, setup, incoming, route, matter)
@@ -96,9 +103,9 @@ async def _by_vendor(
         raw, made = await call(setup, exchange, target, key, deadline, short=short)
         made.cost_nanousd = 0
         try:
-            loads_object(raw)
+            _check(raw, render)
         except JsonError as error:
-            failure = Failure("invalid_response", f"the count is {error}", 502)
+            failure = Failure("invalid_response", f"the count: {error}", 502)
             exchange.failed(made, failure)
             raise AttemptFailed(failure) from error
         return raw
@@ -111,3 +118,11 @@ async def _by_vendor(
             services.spawn(exchange.settle("aborted"))
     headers = {"content-type": "application/json", "x-content-type-options": "nosniff", SOURCE_HEADER: "vendor"}
     return web.Response(body=raw, headers={**headers, **exchange.vendor_headers, **exchange.headers(final=True)})
+
+
+def _check(raw: bytes, render: Callable[[int], dict[str, Any]]) -> None:
+    """Raises JsonError where *raw* is no answer with the number that *render* writes: an error with status 200, say."""
+    told = loads_object(raw)
+    for name, number in render(0).items():
+        if number == 0 and type(told.get(name)) is not int:
+            raise JsonError(f"{name}: expected a number, found {type_name(told.get(name))}")

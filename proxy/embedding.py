@@ -96,6 +96,8 @@ class Wanted:
     """Headers that a server of OpenAI's dialect is sent as they came."""
     query: str = ""
     """What such a server's address gets behind its path."""
+    write: Callable[..., dict[str, Any]] = render_answer
+    """Puts the vectors into the client's form: `render_answer`, or one like it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,7 +333,7 @@ class Asking:
         tokens = sum(made.usage.input_tokens for made in self.exchange.attempts[before:] if made.usage)
         model = embedded.model or place.target.model
         numbers = sum(map(len, embedded.vectors))
-        payload = await threaded(numbers > THREAD_NUMBERS, _written, request, embedded, model, tokens)
+        payload = await threaded(numbers > THREAD_NUMBERS, _written, wanted, embedded, model, tokens)
         return Answered(payload, tokens)
 
     async def _batches(self, place: _Place, batches: Sequence[Batch]) -> list[Embedded]:
@@ -420,8 +422,8 @@ def _disguised(embedder: Embedder, raw: bytes) -> Failure | None:
         return None
 
 
-def _written(request: EmbeddingRequest, embedded: Embedded, model: str, tokens: int) -> bytes:
-    return dumps(render_answer(request, embedded, model=model, usage=Usage(input_tokens=tokens)))
+def _written(wanted: Wanted, embedded: Embedded, model: str, tokens: int) -> bytes:
+    return dumps(wanted.write(wanted.request, embedded, model=model, usage=Usage(input_tokens=tokens)))
 
 
 def counted(inputs: Iterable[Input], model: str) -> int:
@@ -440,6 +442,8 @@ def cache_key_of(setup: Setup, route: Route, identity: Identity, wanted: Wanted)
     controls = wanted.controls
     asked = {name: value for name, value in wanted.body.items() if name not in PROXY_FIELDS and value is not None}
     asked["encoding_format"] = wanted.request.encoding_format or "float"
+    if wanted.request.dialect != CLIENT:
+        asked["dialect of the client"] = wanted.request.dialect
     told = {DIALECT: asked, **{name: value for name, value in wanted.forward.items() if name in ACCOUNT}}
     if controls.idempotency_key is not None:
         return cache_key(identity.tenant, route.name, {**told, "idempotency_key": controls.idempotency_key})

@@ -122,7 +122,7 @@ def for_client(failure: Failure, where: str, redactor: Redactor, final: Set[int]
         status=status,
         code=code,
         param=param,
-        message=f"{where}: {message}",
+        message=f"{where}: {message or f'status {failure.status}, without a message'}",
         raw=_details(failure.raw, redactor),
     )
 

@@ -14,15 +14,17 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from proxy.prepare import Prepared, wishes
 from routing.catalog import Known, Overlay
-from routing.healing import Lesson, is_about_headers, understood
 from routing.targets import Target
 from routing.unrelayed import lasting
 from translators.neutral import Failure, Request
 from translators.vaulted import Found, keys_wanted
+
+if TYPE_CHECKING:
+    from routing.healing import Lesson
 
 log = logging.getLogger("modelport")
 
@@ -95,6 +97,8 @@ class Treatment:
             self._stripped = True
             self.recalled = dict.fromkeys(keys, _Nobodys())
             return bool(keys)
+        from routing.healing import understood  # here, as its patterns take their time to compile
+
         known = self.healer.overlay.of(self.target.provider, self.target.model)
         lesson = understood(failure, self.request, prepared.rules, known.lessons, prepared.headers)
         if lesson is None:
@@ -105,7 +109,11 @@ class Treatment:
     def may_render(self, failure: Failure, prepared: Prepared) -> bool:
         """Whether the client's bytes were refused, so that the target may be sent what its rules make of them."""
         refused = failure.kind == "invalid_request" and failure.status in {400, 422}
-        if not (refused and self.relays and prepared.verbatim and self.healer.enabled) or is_about_headers(failure):
+        if not (refused and self.relays and prepared.verbatim and self.healer.enabled):
+            return False
+        from routing.healing import is_about_headers  # as above
+
+        if is_about_headers(failure):
             return False
         self.relays = False
         return True
@@ -113,6 +121,8 @@ class Treatment:
     def renders(self, failure: Failure, prepared: Prepared, unlike: frozenset[str]) -> None:
         """It is sent what its rules make of the request, which differs from the client's bytes in *unlike*."""
         if names := lasting(failure, unlike, wishes(prepared)):
+            from routing.healing import Lesson  # as above
+
             reason = f"the target's rules are followed where a client's own {', '.join(names)} was refused"
             self._learn(Lesson({"not_relayed": names}, names[0].partition("=")[0], reason), failure, prepared)
 

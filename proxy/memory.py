@@ -121,6 +121,14 @@ class Memory:
                 param="conversation",
                 code="unsupported_parameter",
             )
+        if self.body.get("prompt") is not None and not self.body.get("input") and self.past is None:
+            raise refused(
+                400,
+                "prompt: stored prompts are the vendor's; a target of another API cannot read them, and there is "
+                "nothing else to answer. Send `input`",
+                param="prompt",
+                code="unsupported_parameter",
+            )
 
     def _check_owned(self) -> None:
         """Raises Refused: for what lies with the vendor and may be another client's."""

@@ -24,7 +24,7 @@ from aiohttp import web
 from proxy.asking import MAX_ERROR_BYTES
 from proxy.backends.backend import Answer, BackendError, Call
 from proxy.budgeting import Load
-from proxy.chain import first_answer, resolve
+from proxy.chain import NO_RETRY, first_answer, resolve
 from proxy.controls import Controls, read_controls
 from proxy.errors import Refused, for_client, refused
 from proxy.exchange import Attempt, Exchange, rate_limit_headers
@@ -35,7 +35,7 @@ from proxy.providers import ProviderSpec
 from proxy.records import Passed, Record, of_passing
 from proxy.requestlog import wanted
 from proxy.scopes import check_account, check_scope
-from proxy.server import Incoming, read_body
+from proxy.server import PROVIDER_HEADER, Incoming, read_body
 from proxy.services import Services
 from proxy.setup import Key, Setup
 from proxy.sizes import check_model
@@ -57,7 +57,6 @@ log = logging.getLogger("modelport")
 
 DIALECT: Final = "passthrough"
 """How the ledger calls these exchanges."""
-PROVIDER_HEADER: Final = "x-modelport-provider"
 UPLOAD_S: Final = 600.0
 OVERLAP: Final = 128 * 1024
 """A field of a form is shorter; so much is looked at again when the next piece has come."""
@@ -201,6 +200,8 @@ async def pass_on(services: Services, incoming: Incoming) -> web.StreamResponse:
         provider = incoming.http.headers.get(PROVIDER_HEADER)
         parcel = await _parcel(services, incoming, provider)
         route = _route(setup, parcel, provider, incoming)
+        if incoming.meant is not None:
+            raise _nothing_there(parcel, f"did you mean {incoming.meant}?")
         exchange = _new_exchange(services, setup, incoming, parcel, route)
         passing: Passing | None = None
         try:
@@ -211,6 +212,7 @@ async def pass_on(services: Services, incoming: Incoming) -> web.StreamResponse:
         except Refused as error:
             if exchange.attempts:
                 await exchange.settle("failed", error.failure)
+                error.headers = {**exchange.vendor_headers, **exchange.headers(final=True), **error.headers}
             raise
         except LedgerUnavailable as error:
             raise refused(503, str(error), kind="overloaded", code="ledger_unavailable", retry_after_s=1) from error
@@ -230,8 +232,6 @@ async def _parcel(services: Services, incoming: Incoming, provider: str | None) 
     path = request.rel_url.raw_path
     if any(leads_elsewhere(unquote(part)) for part in path.split("/")):
         raise refused(400, "the path must not lead elsewhere (. or ..)", code="invalid_path")
-    if "upgrade" in request.headers.get("Connection", "").lower():
-        raise refused(501, f"{path[:200]}: WebSocket connections are not relayed", code="not_supported")
     query = vendor_query(request.rel_url.raw_query_string, read=False)
     headers = {name: request.headers[name] for name in SENT if name in request.headers}
     headers |= all_vendor_headers(request.headers)
@@ -399,13 +399,19 @@ def _route(setup: Setup, parcel: Parcel, provider: str | None, incoming: Incomin
     if parcel.model:
         route = resolve(setup, parcel.model, parcel.controls, incoming.identity)
         return route if parcel.one_model else check_account(incoming.identity, route, asked)
+    if incoming.meant is not None:
+        raise _nothing_there(parcel, f"did you mean {incoming.meant}?")
     known = ", ".join(each.name for each in setup.enabled)
     hint = (
         "to have it passed on, name a model (`model` in the JSON body, the form or the query), "
         f"or a provider (the header {PROVIDER_HEADER}: one of {known})"
     )
-    nothing = f"there is nothing at {parcel.method} {parcel.path[:200]}; {hint}"
-    raise refused(404, nothing, kind="not_found", code="unknown_url")
+    raise _nothing_there(parcel, hint)
+
+
+def _nothing_there(parcel: Parcel, hint: str) -> Refused:
+    told = f"there is nothing at {parcel.method} {parcel.path[:200]}; {hint}"
+    return refused(404, told, kind="not_found", code="unknown_url")
 
 
 def _new_exchange(services: Services, setup: Setup, incoming: Incoming, parcel: Parcel, route: Route) -> Exchange:
@@ -472,7 +478,8 @@ class _Attempts:
             if self.parcel.objection is not None:
                 raise self.parcel.objection from error
             if self.parcel.ended_by(error.failure):
-                raise Refused(for_client(error.failure, spec.name, self.setup.redactor, ABOUT_THINGS)) from error
+                last_word = for_client(error.failure, spec.name, self.setup.redactor, ABOUT_THINGS)
+                raise Refused(last_word, NO_RETRY) from error
             raise AttemptFailed(failure) from error
         except BaseException:
             await stack.aclose()

@@ -48,7 +48,9 @@ def of_vectors(raw: bytes, payload: bytes | None) -> Record:
         if len(payload) > MOST_READ:
             return told
         answer: dict[str, Any] = loads(payload)
-        return {**answer, "data": {"vectors": len(answer["data"]), **told}}
+        name = next((name for name in ("data", "embeddings", "embedding") if name in answer), "data")
+        found = answer.get(name)
+        return {**answer, name: {"vectors": len(found) if isinstance(found, list) else 1, **told}}
 
     return Record(lambda: loads_object(raw), answered, len(raw) + len(payload or b""))
 

@@ -57,12 +57,16 @@ def check_names(raw: bytes, body: Mapping[str, Any], acted_on: frozenset[str] = 
         Refused: 400 for one that differs from one of *acted_on* (ASKED or PASSED_ON) by case alone, as Unicode folds
             it, and for one that is given twice, escaped or not; with PASSED_ON that has to be one of these.
     """
-    among = PASSED_ON if acted_on is PASSED_ON else None
-    if (twice := repeated_name(raw, body, among)) is not None:
-        told = f"{twice[:200]}: given twice; readers differ on which one counts, so send it once"
-        raise refused(400, told, param=twice[:200], code="repeated_name")
+    check_repeated(raw, body, PASSED_ON if acted_on is PASSED_ON else None)
     folded = _FOLDED[acted_on]
     for name in body:
         if name not in acted_on and (meant := folded.get(name.casefold())):
             told = f"{name[:200]}: expected {meant}; some servers do not tell them apart, so it is not sent on"
             raise refused(400, told, param=name[:200], code="misspelled_name")
+
+
+def check_repeated(raw: bytes, body: Mapping[str, Any], among: frozenset[str] | None = None) -> None:
+    """Raises Refused, 400, where *raw*, which says *body*, gives a name of *among* (None: any) twice in one object."""
+    if (twice := repeated_name(raw, body, among)) is not None:
+        told = f"{twice[:200]}: given twice; readers differ on which one counts, so send it once"
+        raise refused(400, told, param=twice[:200], code="repeated_name")

@@ -23,12 +23,12 @@ from routing.catalog import merged, with_changes
 from routing.refusals import QUOTES, names_in, neutral, path_of, unconditional, words_of
 from translators.dialect import Rules
 from translators.neutral import Effort, Failure, Request, ToolCall
+from translators.openai_chat.outgoing import limit_field
 from translators.openai_chat.quirks import VISIBLE, thinking_is_on, thinks
-from translators.openai_responses.includes import ENCRYPTED
-from translators.openai_responses.items import DIALECT as RESPONSES
 
 Change = Mapping[str, Any]
 
+RESPONSES: Final = "openai_responses"
 EFFORTS: Final[tuple[Effort, ...]] = get_args(Effort)
 TEACHING: Final = frozenset({400, 404, 422})
 """404 for those that refuse a parameter by finding no endpoint that takes it (OpenAI, OpenRouter)."""
@@ -314,6 +314,8 @@ def _encrypted_refused(_: re.Match[str], case: _Case) -> Lesson | None:
     """Reasoning in its encrypted form, which is asked for unasked where nothing is stored."""
     if case.rules.dialect != RESPONSES or "include" in case.rules.refuses:
         return None
+    from translators.openai_responses.includes import ENCRYPTED  # here, as all of a dialect: translators/dialects.py
+
     if case.request.dialect == RESPONSES and ENCRYPTED not in case.request.native.get(RESPONSES, {}).get("include", ()):
         return None
     return Lesson({"refuses": [ENCRYPTED]}, "include", "the target gives no encrypted reasoning")
@@ -605,7 +607,7 @@ def _limit_refused(path: str, case: _Case) -> Lesson | None:
     """The limit under the name that was not tried yet; where that was learned already, none at all."""
     if not _is_sent("max_output_tokens", case) or case.rules.dialect == "anthropic":
         return None
-    if case.rules.dialect == "openai_chat" and path != case.rules.max_tokens_field:
+    if case.rules.dialect == "openai_chat" and path != limit_field(case.request, case.rules):
         return None
     if case.rules.dialect != "openai_chat" or "max_tokens_field" in case.lessons:
         return Lesson({"refuses": ["max_output_tokens"]}, "max_output_tokens", "the target takes no limit")

@@ -15,7 +15,6 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
-from routing.refusals import is_conditional, sentences, words_of
 from translators.neutral import Failure
 
 NOT_TAKEN: Final = re.compile(
@@ -41,6 +40,8 @@ def lasting(failure: Failure, unlike: Collection[str], said: Mapping[str, Any]) 
     *unlike* are the fields in which the refused request differs from the one that is asked in its place, *said* is what
     stood in the fields of the refused one. Where the refusal names none of them, all of them are blamed.
     """
+    from routing.refusals import is_conditional, sentences, words_of  # here, as its patterns take time to compile
+
     spoken = [(each, _letters(each)) for each in sentences(f"{failure.param or ''}\n{words_of(failure)}")]
     named = sorted(name for name in unlike if any(_last_word(name) in letters for _, letters in spoken))
     heard = [

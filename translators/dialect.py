@@ -71,7 +71,8 @@ class Rules:
     tool_schema_field: Literal["parametersJsonSchema", "parameters"] = "parametersJsonSchema"
     headers: Mapping[str, str] = field(default_factory=dict)
     """Extra request headers (`anthropic-version`)."""
-    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_completion_tokens"
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
+    """The one of chat's two names that the target takes. None: either; a chat client's own stays as it wrote it."""
     stream_options: bool = True
     developer_role: bool = True
     reasoning_replay: Literal["never", "tool_turns", "always"] = "never"
@@ -195,6 +196,18 @@ class StreamRelay(Protocol):
 
         *usage* is the proxy's own count, for a client that asked for one and a server that gave none.
         """
+
+
+class Wire(StreamRelay, Protocol):
+    """What a stream of the proxy goes through: a relay that may say later what has passed it."""
+
+    def passes(self, piece: bytes, /) -> bool:
+        """Whether *piece* says nothing but more of the same: it may go out as it is, and must not be fed."""
+        return False
+
+    def told(self) -> Sequence[Event]:
+        """What frames mean that have gone out, as far as no step has told it; none will any more."""
+        return ()
 
 
 class NewStreamRelay(Protocol):

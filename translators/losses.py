@@ -386,7 +386,8 @@ def native_losses(place: str, native: Native, target: str, client: str = "") -> 
                 if dialect == "anthropic" and name == "search_result":
                     yield Loss(place, "emulated", "a search result is sent as text")
                     continue
-                full = native_field(client or dialect, place, dialect, name)
+                stands_there = place.endswith(f".{name}")
+                full = place if stands_there else native_field(client or dialect, place, dialect, name)
                 for field in unknown_halves(full, name, value):
                     yield Loss(field, "dropped", f"{target} has no such field")
 

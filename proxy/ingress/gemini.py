@@ -11,6 +11,7 @@ from aiohttp import web
 from proxy.asked import EVENT_STREAM, Asked
 from proxy.controls import read_controls
 from proxy.counting import count
+from proxy.embedding import Wanted, embed
 from proxy.errors import refused
 from proxy.ingress.questions import read_question
 from proxy.pipeline import answer
@@ -18,13 +19,14 @@ from proxy.server import Incoming
 from proxy.services import Services
 from proxy.sizes import check_model
 from proxy.vendor_headers import vendor_query
+from translators.embeddings import google
 from translators.gemini import client, client_array
 
-METHODS: Final = ("generateContent", "streamGenerateContent", "countTokens")
+METHODS: Final = (*client.METHODS, *google.METHODS)
 
 
 async def generate(services: Services, incoming: Incoming) -> web.StreamResponse:
-    """Answer a generateContent, streamGenerateContent or countTokens request.
+    """Answer a question, a request for a count, or one for embeddings.
 
     Raises:
         Refused, BadRequest: with what the client is to be told.
@@ -39,6 +41,8 @@ async def generate(services: Services, incoming: Incoming) -> web.StreamResponse
             code="unknown_url",
         )
     check_model(model, services.limits)
+    if method in google.METHODS:
+        return await _embeddings(services, incoming, model, batch=method == "batchEmbedContents")
     stream = method == "streamGenerateContent"
     as_events = incoming.http.rel_url.query.get("alt") == "sse"
 
@@ -60,3 +64,16 @@ async def generate(services: Services, incoming: Incoming) -> web.StreamResponse
     if method == "countTokens":
         return await count(services, incoming, question, client.render_count)
     return await answer(services, incoming, question)
+
+
+async def _embeddings(services: Services, incoming: Incoming, model: str, *, batch: bool) -> web.StreamResponse:
+    def wanted(raw: bytes, body: dict[str, Any]) -> Wanted:
+        return Wanted(
+            raw,
+            body,
+            google.parse_request(body, model, batch=batch),
+            read_controls(incoming.http.headers, body),
+            write=google.render_answer if batch else google.render_one,
+        )
+
+    return await embed(services, incoming, await read_question(services, incoming, wanted))

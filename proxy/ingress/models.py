@@ -19,7 +19,7 @@ from proxy.envelopes import dialect_of
 from proxy.errors import Refused, refused
 from proxy.ingress.gemini import METHODS
 from proxy.ingress.json import json_response
-from proxy.scopes import check_scope, may_ask
+from proxy.scopes import check_scope, is_open, unknown_to
 from proxy.server import Incoming
 from proxy.services import Services
 from routing.errors import NoProvider, UnknownModel
@@ -46,7 +46,7 @@ async def list_models(services: Services, incoming: Incoming) -> web.StreamRespo
         Refused: 400 for a page that there cannot be.
     """
     shape = _shape(incoming)
-    names = [name for name in services.setup.names.listed if _is_open(services, incoming, name)]
+    names = [name for name in services.setup.names.listed if is_open(incoming.identity, services.setup, name)]
     page = shape.page_of(names, incoming.http.query)
     return json_response(shape.listed([shape.entry(services, name) for name in page.names], page), incoming.id)
 
@@ -67,25 +67,13 @@ async def one_model(services: Services, incoming: Incoming) -> web.StreamRespons
     try:
         route = setup.names.resolve(name)
     except UnknownModel as error:
-        raise refused(404, str(error), kind="not_found", code="model_not_found", param="model") from error
+        told = str(unknown_to(incoming.identity, setup, error))
+        raise refused(404, told, kind="not_found", code="model_not_found", param="model") from error
     except NoProvider as error:
         raise refused(503, str(error), kind="overloaded", code="no_provider", param="model") from error
     configured = name in setup.loaded.settings.routes
     check_scope(incoming.identity, route, name, configured=configured, providers=setup.specs)
     return json_response(_shape(incoming).entry(services, name), incoming.id)
-
-
-def _is_open(services: Services, incoming: Incoming, name: str) -> bool:
-    """Whether the key may ask *name*."""
-    if not incoming.identity.scopes:
-        return True
-    setup = services.setup
-    configured = name in setup.loaded.settings.routes
-    try:
-        route = setup.names.resolve(name)
-        return may_ask(incoming.identity, route, configured=configured, providers=setup.specs)
-    except NoProvider:
-        return False
 
 
 def _shape(incoming: Incoming) -> _Shape:

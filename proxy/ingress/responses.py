@@ -28,10 +28,10 @@ from proxy.ingress.parameters import whole
 from proxy.ingress.questions import asked_of, read_question
 from proxy.memory import named_conversation, remembered
 from proxy.owning import owns, sees_all
-from proxy.passing import PROVIDER_HEADER, pass_on
+from proxy.passing import pass_on
 from proxy.pipeline import answer
 from proxy.replaying import replay_stored
-from proxy.server import Incoming
+from proxy.server import PROVIDER_HEADER, Incoming
 from proxy.services import Services
 from storage.errors import TooLarge
 from storage.responses import StoredResponse
@@ -115,6 +115,7 @@ async def delete(services: Services, incoming: Incoming) -> web.StreamResponse:
     if stored is None or rest:
         return await _elsewhere(services, incoming, response_id, not rest)
     services.running.cancel(incoming.tenant, response_id)
+    services.sharing.cancelled(incoming.tenant, response_id)
     if stored.vendor_stored:
         await delete_at_vendor(services, incoming, stored)
     await services.responses.delete(incoming.tenant, response_id)
@@ -135,6 +136,7 @@ async def act(services: Services, incoming: Incoming) -> web.StreamResponse:
         )
     await services.responses.set_status(incoming.tenant, response_id, "cancelled")
     services.running.cancel(incoming.tenant, response_id)
+    services.sharing.cancelled(incoming.tenant, response_id)
     ended = await services.responses.get(incoming.tenant, response_id)
     return _as_stored((ended or stored).body, incoming)
 

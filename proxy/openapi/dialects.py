@@ -224,6 +224,23 @@ def _gemini(prefix: str) -> tuple[Operation, ...]:
             body=ANY_OBJECT,
             summary="How many tokens a request has",
         ),
+        Operation(
+            "Gemini",
+            {200: _answer(embedding={"type": "object"})},
+            path=f"{prefix}:embedContent",
+            parameters=_GEMINI_MODEL,
+            body=_body(["content"], content={"type": "object"}, outputDimensionality={"type": "integer", "minimum": 1}),
+            summary="A vector for a text",
+            description=f"{GEMINI_DOCS}/embeddings",
+        ),
+        Operation(
+            "Gemini",
+            {200: _answer(embeddings=_LIST)},
+            path=f"{prefix}:batchEmbedContents",
+            parameters=_GEMINI_MODEL,
+            body=_body(["requests"], requests={"type": "array", "items": {"type": "object"}}),
+            summary="Vectors for texts",
+        ),
     )
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from proxy.envelopes import dialect_of
+from proxy.late import Late
 from proxy.openapi.administration import ADMINISTRATION
 from proxy.openapi.dialects import DIALECTS
 from proxy.openapi.operation import ANY_OBJECT, Media, Operation, Operations, Parameter, Schema, ok
@@ -234,7 +235,8 @@ def _operation(route: Route, path: str, method: str, operation: Operation, schem
 
 def _told(route: Route, operation: Operation) -> tuple[str, str]:
     """Summary and text: what the description says, else the handler's docstring without what it raises."""
-    own = inspect.getdoc(route.handler) or ""
+    handler = route.handler.found() if isinstance(route.handler, Late) else route.handler
+    own = inspect.getdoc(handler) or ""
     own = re.split(r"\n\nRaises:|\bRaises\b", own)[0].strip()
     first, _, rest = own.partition("\n\n")
     summary = operation.summary or " ".join(first.split()).rstrip(".")

@@ -72,6 +72,19 @@ async def test_a_vendor_that_cannot_count_now_is_estimated(serve: Serve, status:
         assert (reply.status, reply.headers["x-modelport-count"]) == (200, "estimate")
 
 
+@pytest.mark.parametrize("answer", [b'{"error":{"message":"busy"}}', b"{}", b'{"input_tokens":true}', b"<html>"])
+async def test_an_answer_that_counts_nothing_is_no_count(serve: Serve, answer: bytes) -> None:
+    """Whatever its status says: a client would read no number at all."""
+    with Upstream(lambda _asked: Answer.json(answer)) as upstream:
+        server = await serve(QUICK, provider("one", upstream, "anthropic"))
+
+        reply = await server.request("POST", "/v1/messages/count_tokens", body("one/m"))
+
+        assert (reply.status, reply.headers["x-modelport-count"]) == (200, "estimate")
+        assert 5 < reply.json["input_tokens"] < 30
+        assert len(upstream.requests) > 0
+
+
 async def test_what_the_vendor_finds_wrong_is_the_clients_to_know(serve: Serve) -> None:
     """In Anthropic's envelope."""
     error = {"type": "error", "error": {"type": "invalid_request_error", "message": "messages: too many"}}

@@ -121,6 +121,25 @@ async def test_every_method_passes(serve: Serve, method: str) -> None:
         assert (upstream.requests[0].method, upstream.requests[0].path) == (method, "/v1/batches/b_1")
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/v1/chat/completions?limit=2"), ("DELETE", "/v1/models/ft:gpt-4.1:me::1"), ("GET", "/v1/completions")],
+)
+async def test_another_method_of_a_path_of_ours_passes_to_the_provider_that_is_named(
+    serve: Serve, method: str, path: str
+) -> None:
+    """OpenAI lists stored chats and deletes fine-tuned models there. Who names nobody is told what is ours."""
+    with Upstream(lambda _asked: Answer.json({"data": []})) as upstream:
+        server = await serve(provider("one", upstream))
+
+        named = await server.request(method, path, None, {"x-modelport-provider": "one"})
+        nobody = await server.request(method, path)
+
+        assert (named.status, named.json) == (200, {"data": []})
+        assert [(asked.method, asked.path) for asked in upstream.requests] == [(method, path)]
+        assert nobody.status == 405
+
+
 async def test_bytes_come_back_as_they_are_and_while_they_come(serve: Serve) -> None:
     """The first piece is there before the last has been sent."""
     sound = bytes(range(256)) * 400
@@ -406,6 +425,25 @@ async def test_what_a_vendor_says_of_a_thing_keeps_its_status(
         assert (reply.status, reply.error["message"]) == (status, "one: already cancelled")
         assert len(upstream.requests) == 1
         assert (await server.rows())[-1]["status"] == "failed"
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
+@pytest.mark.parametrize(("status", "body"), [(500, b"<html>"), (503, b"busy"), (409, b"{}")])
+async def test_what_may_have_made_something_is_not_to_be_sent_again(
+    serve: Serve, method: str, status: int, body: bytes
+) -> None:
+    """SDKs repeat 409 and 5xx by themselves, unless they are told not to: that would make a second batch."""
+    broken = Answer(status, {"content-type": "text/html"}, body)
+    with Upstream(lambda _asked: broken) as upstream:
+        server = await serve(QUICK + provider("one", upstream))
+
+        reply = await server.request(method, "/v1/batches", b"{}", {**JSON, "x-modelport-provider": "one"})
+
+        assert len(upstream.requests) == 1
+        assert reply.headers["x-should-retry"] == "false"
+        assert reply.headers["x-modelport-attempts"] == "1"
+        assert reply.headers["x-modelport-target"] == "one/-"
+        assert len(reply.error["message"]) > len("one: ")
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 import pytest
+from openai.types import AllModels, AudioModel, EmbeddingModel, ImageModel, ModerationModel, VideoModel
+from openai.types.audio import SpeechModel
 
 from proxy.backends.backend import Timeouts
 from proxy.config import load
@@ -15,6 +17,7 @@ from proxy.config.model import AUTH_SCHEMES
 from proxy.config.shipped import dialects, rows
 from proxy.providers import LOCAL_QUIRKS, EmbeddingWay, Limits, ProviderSpec, call_url, providers
 from routing.pricing import Price, Tariff
+from routing.targets import Names, Offer
 from translators.dialect import Rules
 from translators.embeddings import EMBEDDERS, EmbeddingRules
 from translators.neutral import Request
@@ -99,6 +102,32 @@ def test_nothing_but_the_demo_is_on_in_an_empty_environment(tmp_path: Path, name
     assert found.enabled == (name == "demo")
     for variable in row.get("base_url_env", row.get("key_env", ())):
         assert variable in found.why_off
+
+
+def literals(kind: Any) -> list[str]:
+    """The words in a type of an SDK."""
+    return [word for part in get_args(kind) for word in ([part] if isinstance(part, str) else literals(part))]
+
+
+KINDS = (AllModels, ImageModel, AudioModel, SpeechModel, ModerationModel, VideoModel, EmbeddingModel)
+NAMES = {
+    "openai": [*(word for kind in KINDS for word in literals(kind)), "gpt-realtime-2.1"],
+    "gemini": ["gemini-embedding-001", "gemini-3.8-flash-image", "imagen-4.0-generate-001", "veo-3.1-generate"],
+    "groq": ["whisper-large-v3", "whisper-large-v3-turbo"],
+    "mistral": ["mistral-ocr-latest", "mistral-moderation-2411", "voxtral-mini-latest"],
+    "cohere": ["rerank-v4.0-pro", "rerank-english-v3.0"],
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bare_names_of_a_vendors_models_lead_to_it(tmp_path: Path, name: str) -> None:
+    """Pictures, sounds, films and moderations as well as chats: an unchanged SDK names them so."""
+    environ = {rows()[other]["key_env"][0]: "k" for other in NAMES}
+    settings = load(folder=tmp_path, environ=environ).settings
+    specs = providers(settings, environ).values()
+    names = Names((), [Offer(each.name, each.models, each.patterns) for each in specs if each.enabled])
+
+    assert {model for model in NAMES[name] if names.resolve(model).targets[0].provider != name} == set()
 
 
 def test_servers_on_this_machine_are_never_sent_addresses_of_pictures() -> None:

@@ -100,3 +100,29 @@ async def test_an_answer_that_is_paid_for_is_not_refused_for_what_it_loses(serve
         reply = await ask(server, "completions", False)
 
         assert (reply.status, told(reply, "completions", False)) == (200, LOST["completions"])
+
+
+MANY: Final[dict[str, tuple[dict[str, Any], str]]] = {
+    "chat": ({"n": 3}, "n"),
+    "gemini": ({"generationConfig": {"candidateCount": 3}}, "generationConfig.candidateCount"),
+    "completions": ({"n": 3}, "n"),
+}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("client", MANY)
+async def test_a_server_that_does_not_know_n_is_told_of(serve: Serve, client: str, stream: bool) -> None:
+    """Many OpenAI-compatible servers give one answer, whatever was asked for; also those that get a client's bytes."""
+    more, field = MANY[client]
+    one = by_form(Answer.json(completion("Hi")), Answer.sse(OPENING + chunk({"content": "Hi"}) + DONE))
+    with Upstream(one) as upstream:
+        server = await serve(QUICK, provider("one", upstream))
+
+        reply = await ask(server, client, stream, **more)
+
+        assert reply.status == 200, reply.body
+        assert told(reply, client, stream) == [(field, "dropped")]
+        row = await server.row(reply.id)
+        assert [(loss["field"], loss["reason"]) for loss in row["losses"]] == [
+            (field, "the target gave 1 of 3 answers")
+        ]

@@ -29,6 +29,7 @@ HIGH = {"reasoning_effort": "high"}
 
 CHAT = Rules()
 OLD_NAME = Rules(max_tokens_field="max_tokens")
+NEW_NAME = Rules(max_tokens_field="max_completion_tokens")
 ADAPTIVE = Rules(dialect="anthropic", thinking="adaptive", efforts=("none", "low", "medium", "high", "xhigh", "max"))
 BUDGET = Rules(dialect="anthropic", thinking="budget")
 LEVEL = Rules(dialect="gemini", thinking="level", efforts=("low", "medium", "high"))
@@ -88,6 +89,7 @@ Case = tuple[Rules, Any, dict[str, Any], dict[str, Any]]
 TAUGHT: dict[str, Case] = {
     # OpenAI
     "openai: the other name of the limit": (OLD_NAME, NO_MAX_TOKENS, {"max_tokens": 9}, {"max_tokens_field": "max_completion_tokens"}),
+    "openai: the client's own name of the limit": (CHAT, NO_MAX_TOKENS, {"max_tokens": 9}, {"max_tokens_field": "max_completion_tokens"}),
     "openai: only the default": (CHAT, WARM, {"temperature": 0.7}, {"refuses": ["temperature"]}),
     "openai: no parameter": (CHAT, openai_error("Unsupported parameter: 'stop' is not supported with this model.", "stop", "unsupported_parameter"), {"stop": "x"}, {"refuses": ["stop"]}),
     "openai: no code": (CHAT, openai_error("Unsupported parameter: 'temperature' is not supported with this model.", "temperature"), {"temperature": 1}, {"refuses": ["temperature"]}),
@@ -135,7 +137,7 @@ TAUGHT: dict[str, Case] = {
     "gemini: schema": (LEVEL, "JSON mode is not enabled for models/gemini-2.5-flash-image", {"response_format": SCHEMA}, {"structured_output": False}),
     # compatible servers
     "gemini's other endpoint, a list of one": (CHAT, [{"error": {"code": 400, "message": 'Invalid JSON payload received. Unknown name "frequency_penalty": Cannot find field.\nInvalid JSON payload received. Unknown name "seed": Cannot find field.', "status": "INVALID_ARGUMENT"}}], {"frequency_penalty": 1, "seed": 3}, {"refuses": ["frequency_penalty", "seed"]}),
-    "mistral": (CHAT, {"object": "error", "message": {"detail": extra_forbidden("max_completion_tokens")}, "type": "invalid_request_error", "code": None}, {"max_tokens": 9}, {"max_tokens_field": "max_tokens"}),
+    "mistral": (CHAT, {"object": "error", "message": {"detail": extra_forbidden("max_completion_tokens")}, "type": "invalid_request_error", "code": None}, {"max_completion_tokens": 9}, {"max_tokens_field": "max_tokens"}),
     "mistral, several": (CHAT, {"detail": extra_forbidden("store", "frequency_penalty")}, {"store": True, "frequency_penalty": 1}, {"refuses": ["frequency_penalty", "store"]}),
     "mistral, as text": (CHAT, {"object": "error", "message": json.dumps({"detail": extra_forbidden("frequency_penalty")}), "code": "1000"}, {"frequency_penalty": 1}, {"refuses": ["frequency_penalty"]}),
     "stream options": (CHAT, {"detail": extra_forbidden("stream_options")}, {"stream": True}, {"stream_options": False}),
@@ -261,7 +263,8 @@ MEANINGLESS: dict[str, tuple[Rules, Any, int]] = {
     "not in the request": (CHAT, openai_error("Unsupported parameter: 'top_k' is not supported with this model.", "top_k", "unsupported_parameter"), 400),
     "a native field that is not in the request": (CHAT, openai_error("Unknown parameter: 'prediction'.", "prediction", "unknown_parameter"), 400),
     "refused before": (Rules(refuses=frozenset({"seed"})), openai_error("Unknown parameter: 'seed'.", "seed", "unknown_parameter"), 400),
-    "the name that was not sent": (CHAT, NO_MAX_TOKENS, 400),
+    "the name that was not sent": (NEW_NAME, NO_MAX_TOKENS, 400),
+    "the name that the client did not write": (CHAT, extra_forbidden("max_completion_tokens"), 400),
     "the room that is left": (CHAT, "max_tokens is too large: this model supports at most 0 completion tokens", 400),
     "an endpoint for tools": (CHAT, {"error": {"message": "No endpoints found that support tool use.", "code": 404}}, 404),
     "nothing": (CHAT, {}, 400),

@@ -321,6 +321,15 @@ def test_items_of_reasoning_go_back_to_a_server_that_takes_reasoning_details() -
     assert "input[1].encrypted_content" in {loss.field for loss in refused.losses}
 
 
+@pytest.mark.parametrize("dialect", ["anthropic", "gemini", "openai_responses"])
+def test_a_field_that_is_the_whole_of_a_part_is_named_once(dialect: str) -> None:
+    sealed = {"type": "reasoning.encrypted", "data": "e", "format": "another-v1", "index": 0}
+    found = rendered(chat(HI, {"role": "assistant", "content": "A", "reasoning_details": [sealed]}, HI), dialect)
+
+    named = {loss.field for loss in found.losses if loss.field.startswith("messages")}
+    assert named == {"messages[1].reasoning_details"}
+
+
 def test_a_video_is_never_sent_as_a_file_to_openai() -> None:
     """A compatible server gets it as OpenRouter takes it; OpenAI's own models take none."""
     film = {"inlineData": {"mimeType": "video/mp4", "data": "AA=="}}

@@ -12,9 +12,9 @@ Vectors go out as they came: none is cut or scaled here, since only some models 
 """
 
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from translators.embeddings import cohere, gemini, llamacpp, openai_chat
+from translators.dialects import Modules
 from translators.embeddings.demo import demo_vector
 from translators.embeddings.embedder import (
     Call,
@@ -30,13 +30,20 @@ from translators.embeddings.relay import RelayedAnswer, can_relay, relay_answer,
 from translators.embeddings.request import MAX_DIMENSIONS, MAX_INPUTS, EmbeddingRequest, Input, parse_request
 from translators.embeddings.vectors import Vector, decoded, encoded
 
-EMBEDDERS: Final[Mapping[str, Embedder]] = {
-    "openai_chat": openai_chat,
-    "gemini": gemini,
-    "cohere": cohere,
-    "llamacpp": llamacpp,
-}
+EMBEDDERS: Final[Mapping[str, Embedder]] = Modules(
+    {
+        "openai_chat": "translators.embeddings.openai_chat",
+        "gemini": "translators.embeddings.gemini",
+        "cohere": "translators.embeddings.cohere",
+        "llamacpp": "translators.embeddings.llamacpp",
+    }
+)
 """The dialects in which a backend can be asked for embeddings, by name."""
+
+if TYPE_CHECKING:  # mypy holds each module to what an embedder is
+    from translators.embeddings import cohere, gemini, llamacpp, openai_chat
+
+    _embedders: tuple[Embedder, ...] = (openai_chat, gemini, cohere, llamacpp)
 
 __all__ = [
     "EMBEDDERS",

@@ -49,7 +49,7 @@ def render(request: EmbeddingRequest, rules: EmbeddingRules, model: str) -> Rend
     task, said = said_task(request, _INPUT_TYPES)
     options: dict[str, Any] = {"input_type": task or "search_document", "embedding_types": ["float"]}
     if request.dimensions is not None and "dimensions" in rules.refuses:
-        losses.append(Loss("dimensions", "dropped", "the target refuses it"))
+        losses.append(Loss(request.dimensions_field, "dropped", "the target refuses it"))
     elif request.dimensions is not None:
         options["output_dimension"] = request.dimensions
     options.update((name, request.own[name]) for name in _OWN_FIELDS if name in request.own)

@@ -125,7 +125,7 @@ def texts_of(request: EmbeddingRequest, rules: EmbeddingRules, losses: list[Loss
     """
     texts: list[str] = []
     for position, item in enumerate(request.inputs):
-        place = f"input[{position}]" if len(request.inputs) > 1 else "input"
+        place = request.place(position)
         match item:
             case str():
                 texts.append(item)
@@ -199,7 +199,7 @@ def size_losses(request: EmbeddingRequest, sizes: Sequence[int]) -> tuple[Loss, 
     wrong = next((size for size in sizes if size != request.dimensions), None)
     if request.dimensions is None or wrong is None:
         return ()
-    return (Loss("dimensions", "dropped", f"the target answered with vectors of {wrong} numbers"),)
+    return (Loss(request.dimensions_field, "dropped", f"the target answered with vectors of {wrong} numbers"),)
 
 
 NO_TOKENS: Final = Usage()

@@ -45,6 +45,8 @@ _TASK_TYPES: Final[Mapping[str, str]] = {
 
 def render(request: EmbeddingRequest, rules: EmbeddingRules, model: str) -> RenderedEmbedding:
     """*request* in as many calls as Gemini needs."""
+    if own := request.native.get("gemini"):
+        return _own_words(request, own, rules, model)
     losses: list[Loss] = []
     texts = texts_of(request, rules, losses)
     task, said = said_task(request, _TASK_TYPES)
@@ -62,6 +64,28 @@ def render(request: EmbeddingRequest, rules: EmbeddingRules, model: str) -> Rend
         )
         for batch in batches(texts, rules.max_inputs or MAX_INPUTS, rules.max_tokens)
     ]
+    return RenderedEmbedding(tuple(calls), tuple(losses))
+
+
+def _own_words(
+    request: EmbeddingRequest, own: Mapping[str, Any], rules: EmbeddingRules, model: str
+) -> RenderedEmbedding:
+    """The client's own objects, of which only the model's name changes; *own* is what `google.parse_request` kept."""
+    losses: list[Loss] = []
+    refused: frozenset[str] = frozenset()
+    if "dimensions" in rules.refuses and request.dimensions is not None:
+        losses.append(Loss(request.dimensions_field, "dropped", "the target refuses it"))
+        refused = frozenset({"outputDimensionality", "output_dimensionality"})
+    named = [
+        {name: value for name, value in each.items() if name not in refused} | {"model": f"models/{model}"}
+        for each in own["requests"]
+    ]
+    calls: list[Call] = []
+    at = 0
+    for batch in batches(request.inputs, rules.max_inputs or MAX_INPUTS, rules.max_tokens):
+        body = {**own["around"], "requests": named[at : at + len(batch)]}
+        calls.append(Call(PATH.format(model=model), body, len(batch)))
+        at += len(batch)
     return RenderedEmbedding(tuple(calls), tuple(losses))
 
 

@@ -25,7 +25,7 @@ def render(request: EmbeddingRequest, rules: EmbeddingRules, model: str) -> Rend
     losses: list[Loss] = []
     texts = texts_of(request, rules, losses)
     if request.dimensions is not None:
-        losses.append(Loss("dimensions", "dropped", "a local model gives vectors of its own size only"))
+        losses.append(Loss(request.dimensions_field, "dropped", "a local model gives vectors of its own size only"))
     losses.extend(unsaid(request, "llama.cpp", frozenset()))
     calls = [
         Call(PATH, {"model": model, "input": list(batch)}, len(batch))

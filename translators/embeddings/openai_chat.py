@@ -18,8 +18,9 @@ from translators.embeddings.embedder import (
     RenderedEmbedding,
     batches,
     texts_of,
+    unsaid,
 )
-from translators.embeddings.request import EmbeddingRequest, Input
+from translators.embeddings.request import DIALECT, EmbeddingRequest, Input
 from translators.embeddings.vectors import vector_of
 from translators.errors import BadAnswer
 from translators.losses import Loss
@@ -39,16 +40,20 @@ def render(request: EmbeddingRequest, rules: EmbeddingRules, model: str) -> Rend
     inputs: list[Input] = list(request.inputs)
     if decodes(request, rules):
         inputs = list(texts_of(request, rules, losses))
+    own_shape = request.dialect == DIALECT
+    if not own_shape:
+        inputs = list(texts_of(request, rules, losses))
+        losses.extend(unsaid(request, "an OpenAI-compatible server", frozenset()))
     said: dict[str, Any] = {
         "dimensions": request.dimensions,
         "encoding_format": request.encoding_format,
         "user": request.user,
-        **request.own,
+        **(request.own if own_shape else {}),
     }
     options = {name: value for name, value in said.items() if value is not None}
     for name in sorted(rules.refuses & options.keys()):
         del options[name]
-        losses.extend(refused(name))
+        losses.extend(refused(request.dimensions_field if name == "dimensions" else name))
     options = {rules.rename.get(name, name): value for name, value in options.items()}
     calls = [
         Call(PATH, {"model": model, "input": [_written(item) for item in batch], **options}, len(batch))

@@ -14,7 +14,7 @@ from translators.codec import REMOVED, JsonError, dumps, loads, splice, type_nam
 from translators.dialect import RelayedRequest
 from translators.embeddings.embedder import EmbeddingRules, size_losses, weight_of
 from translators.embeddings.openai_chat import MAX_INPUTS, MAX_TOKENS, decodes, entries_of, refused, usage_of
-from translators.embeddings.request import EmbeddingRequest
+from translators.embeddings.request import DIALECT, EmbeddingRequest
 from translators.embeddings.vectors import decoded, encoded, size_of, vector_of
 from translators.errors import BadAnswer
 from translators.fields import PROXY_FIELDS
@@ -36,7 +36,7 @@ class RelayedAnswer:
 
 def can_relay(request: EmbeddingRequest, rules: EmbeddingRules) -> bool:
     """Whether *request* can go to the server in one call and as it is."""
-    if len(request.inputs) > (rules.max_inputs or MAX_INPUTS) or decodes(request, rules):
+    if request.dialect != DIALECT or len(request.inputs) > (rules.max_inputs or MAX_INPUTS) or decodes(request, rules):
         return False
     return len(request.inputs) == 1 or sum(map(weight_of, request.inputs)) <= (rules.max_tokens or MAX_TOKENS)
 

@@ -31,7 +31,7 @@ Task = Literal["document", "query", "classification", "clustering", "similarity"
 TASK_FIELDS: Final = ("input_type", "task_type", "taskType", "task")
 """Cohere's, Voyage's and NVIDIA's name; Gemini's two; Jina's."""
 
-_TASKS: Final[Mapping[str, Task]] = {
+TASKS: Final[Mapping[str, Task]] = {
     "search_document": "document",
     "document": "document",
     "passage": "document",
@@ -70,11 +70,20 @@ class EmbeddingRequest:
     task_field: str | None = None
     native: Native = field(default_factory=dict)
     dialect: str = DIALECT
+    places: tuple[str, ...] = ()
+    """Where each input stands; empty: where OpenAI has it."""
+    dimensions_field: str = "dimensions"
 
     @property
     def own(self) -> Mapping[str, Any]:
-        """The fields that OpenAI does not have."""
+        """The fields that OpenAI does not have; those of another dialect's client by their places."""
         return self.native.get(DIALECT, {})
+
+    def place(self, position: int) -> str:
+        """What its client calls the input at *position*."""
+        if self.places:
+            return self.places[position]
+        return f"input[{position}]" if len(self.inputs) > 1 else "input"
 
 
 def parse_request(body: Mapping[str, Any]) -> EmbeddingRequest:
@@ -100,7 +109,7 @@ def parse_request(body: Mapping[str, Any]) -> EmbeddingRequest:
         dimensions=dimensions,
         encoding_format=encoding_format,  # type: ignore[arg-type]  # Fields.choice allows these two
         user=user,
-        task=_TASKS.get(own[task_field].lower()) if task_field else None,
+        task=TASKS.get(own[task_field].lower()) if task_field else None,
         task_field=task_field,
         native={DIALECT: own} if own else NO_NATIVE,
     )

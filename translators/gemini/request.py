@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from translators.codec import dumps_text
 from translators.dialect import Rendered, Rules
+from translators.errors import BadRequest
 from translators.gemini.contents import opened_with, render_contents
 from translators.gemini.merging import merged, nested
 from translators.gemini.tools import RENAMED, ToolNames, render_tool_choice, render_tools, tool_names
@@ -75,6 +76,9 @@ def render_request(request: Request, rules: Rules) -> Rendered:
     request = without_unmet_choice(request, lambda tool: "gemini" in tool.native, losses)
     names = tool_names(request)
     system, contents = render_contents(request.messages, rules, names, losses, request.dialect)
+    if not contents and not system:
+        place = field_of(request, "messages")
+        raise BadRequest(f"{place}: nothing in them says anything", place, "invalid_value")
     config = _sampling(request)
     config |= _thinking(request, rules, losses)
     config |= _output(request, rules, system, losses)

@@ -96,6 +96,12 @@ _TIERS: Final[Mapping[str, str]] = {
 }
 
 
+def limit_field(request: Request, rules: Rules) -> str:
+    """What the most tokens of an answer are called: the target's one name, else a chat client's own, else the newer."""
+    own = request.places.get("max_output_tokens") if request.dialect == DIALECT else None
+    return rules.max_tokens_field or own or "max_completion_tokens"
+
+
 def render_request(request: Request, rules: Rules) -> Rendered:
     """*request* for the target that *rules* describe.
 
@@ -112,7 +118,7 @@ def render_request(request: Request, rules: Rules) -> Rendered:
     said = zip(_PLAIN_FIELDS, _plain_values(request), strict=True)
     body |= {name: value for name, value in said if value is not None}
     if request.max_output_tokens is not None:
-        body[rules.max_tokens_field] = request.max_output_tokens
+        body[limit_field(request, rules)] = request.max_output_tokens
     if request.stop:
         body["stop"] = list(request.stop)
     if request.modalities is not None:

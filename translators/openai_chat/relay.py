@@ -133,6 +133,10 @@ def _relay_quirks(body: Mapping[str, Any], request: Request, rules: Rules, chang
 
 def _relay_token_field(body: Mapping[str, Any], rules: Rules, changes: dict[str, Any]) -> None:
     wanted = rules.max_tokens_field
+    if wanted is None:
+        if all(body.get(name) is not None for name in _TOKEN_FIELDS):
+            changes["max_tokens"] = REMOVED
+        return
     other = next(name for name in _TOKEN_FIELDS if name != wanted)
     value = changes.get(other, body.get(other))
     if value is None or value is REMOVED:

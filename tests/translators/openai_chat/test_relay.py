@@ -54,7 +54,8 @@ def test_only_what_must_change_is_changed(raw: bytes, sent: bytes) -> None:
 @pytest.mark.parametrize(
     ("fields", "rules", "sent", "losses"),
     [
-        ({"max_tokens": 5}, Rules(), {"max_completion_tokens": 5}, []),
+        ({"max_tokens": 5}, Rules(), {"max_tokens": 5}, []),
+        ({"max_tokens": 5}, Rules(max_tokens_field="max_completion_tokens"), {"max_completion_tokens": 5}, []),
         ({"max_completion_tokens": 5}, Rules(max_tokens_field="max_tokens"), {"max_tokens": 5}, []),
         pytest.param(
             {"max_completion_tokens": 5, "max_tokens": 9},
@@ -65,9 +66,21 @@ def test_only_what_must_change_is_changed(raw: bytes, sent: bytes) -> None:
         ),
         ({"max_completion_tokens": 5, "max_tokens": 9}, Rules(), {"max_completion_tokens": 5}, ["max_tokens"]),
         ({"max_completion_tokens": 5, "max_tokens": 5}, Rules(), {"max_completion_tokens": 5}, []),
-        ({"max_completion_tokens": None, "max_tokens": 9}, Rules(), {"max_completion_tokens": 9}, []),
-        ({"max_tokens": 0}, Rules(), {"max_completion_tokens": 0}, []),
-        ({"max_tokens": 50}, Rules(max_output_tokens=9), {"max_completion_tokens": 9}, ["max_tokens"]),
+        (
+            {"max_completion_tokens": None, "max_tokens": 9},
+            Rules(),
+            {"max_completion_tokens": None, "max_tokens": 9},
+            [],
+        ),
+        (
+            {"max_completion_tokens": None, "max_tokens": 9},
+            Rules(max_tokens_field="max_completion_tokens"),
+            {"max_completion_tokens": 9},
+            [],
+        ),
+        ({"max_tokens": 0}, Rules(), {"max_tokens": 0}, []),
+        ({"max_tokens": 0}, Rules(max_tokens_field="max_completion_tokens"), {"max_completion_tokens": 0}, []),
+        ({"max_tokens": 50}, Rules(max_output_tokens=9), {"max_tokens": 9}, ["max_tokens"]),
         ({"temperature": 1.5}, Rules(temperature_max=1), {"temperature": 1}, ["temperature"]),
         ({"temperature": 1, "top_p": 1}, Rules(one_of_temperature_top_p=True), {"temperature": 1}, ["top_p"]),
         ({"seed": 1, "min_p": 0.1}, Rules(refuses=frozenset({"seed", "min_p"})), {}, ["seed", "min_p"]),
