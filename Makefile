@@ -79,6 +79,10 @@ contract-agents: .venv-contract/node_modules ## run Claude Code and Codex from n
 replay: .venv-dev/ready ## replay recorded provider traffic; RECORDINGS=folder
 	@.venv-dev/bin/python tests/replay_recordings.py $(RECORDINGS) $(ARGS)
 
+.PHONY: bench
+bench: .venv/ready ## beside the gateways that are installed, into benchmarks/results/; ARGS="quick", "--own", "--help"
+	@.venv/bin/python benchmarks/gateways/run.py $(ARGS)
+
 .PHONY: bench-start
 bench-start: .venv/ready ## time to the first 200 and memory when idle; ROUNDS=5
 	@.venv/bin/python benchmarks/start.py $(ROUNDS)

@@ -2,38 +2,66 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from proxy.ingress import (
-    audit,
-    books,
-    budgets,
-    cache,
-    catalog,
-    chat,
-    completions,
-    credentials,
-    embeddings,
-    feedback,
-    gemini,
-    health,
-    keys,
-    ledger,
-    llm,
-    llm_providers,
-    log_levels,
-    logs,
-    messages,
-    metrics,
-    models,
-    openapi,
-    organisations,
-    prices,
-    responses,
-    routes_admin,
-)
-from proxy.passing import pass_on
+from proxy.ingress import chat, health
+from proxy.late import LateModule
 from proxy.server import Route
+
+if TYPE_CHECKING:
+    from proxy import passing
+    from proxy.ingress import (
+        audit,
+        books,
+        budgets,
+        cache,
+        catalog,
+        completions,
+        credentials,
+        embeddings,
+        feedback,
+        gemini,
+        keys,
+        ledger,
+        llm,
+        llm_providers,
+        log_levels,
+        logs,
+        messages,
+        metrics,
+        models,
+        openapi,
+        organisations,
+        prices,
+        responses,
+        routes_admin,
+    )
+else:
+    passing = LateModule("proxy.passing")
+    audit = LateModule("proxy.ingress.audit")
+    books = LateModule("proxy.ingress.books")
+    budgets = LateModule("proxy.ingress.budgets")
+    cache = LateModule("proxy.ingress.cache")
+    catalog = LateModule("proxy.ingress.catalog")
+    completions = LateModule("proxy.ingress.completions")
+    credentials = LateModule("proxy.ingress.credentials")
+    embeddings = LateModule("proxy.ingress.embeddings")
+    feedback = LateModule("proxy.ingress.feedback")
+    gemini = LateModule("proxy.ingress.gemini")
+    keys = LateModule("proxy.ingress.keys")
+    ledger = LateModule("proxy.ingress.ledger")
+    llm = LateModule("proxy.ingress.llm")
+    llm_providers = LateModule("proxy.ingress.llm_providers")
+    log_levels = LateModule("proxy.ingress.log_levels")
+    logs = LateModule("proxy.ingress.logs")
+    messages = LateModule("proxy.ingress.messages")
+    metrics = LateModule("proxy.ingress.metrics")
+    models = LateModule("proxy.ingress.models")
+    openapi = LateModule("proxy.ingress.openapi")
+    organisations = LateModule("proxy.ingress.organisations")
+    prices = LateModule("proxy.ingress.prices")
+    responses = LateModule("proxy.ingress.responses")
+    routes_admin = LateModule("proxy.ingress.routes_admin")
 
 # What a row takes and gives is described in proxy/openapi/administration.py, or proxy/openapi/dialects.py: each row has
 # an entry there, which a test checks.
@@ -43,7 +71,7 @@ ROUTES: Final = (
     Route("POST", "/v1/embeddings", embeddings.embeddings, "client"),
     Route("POST", "/v1/responses", responses.create, "client"),
     Route("POST", "/v1/responses/input_tokens", responses.input_tokens, "client"),
-    Route("POST", "/v1/responses/compact", pass_on, "client"),
+    Route("POST", "/v1/responses/compact", passing.pass_on, "client"),
     Route("GET", "/v1/responses/{}", responses.retrieve, "client"),
     Route("DELETE", "/v1/responses/{}", responses.delete, "client"),
     Route("POST", "/v1/responses/{}", responses.act, "client"),
@@ -128,5 +156,5 @@ ROUTES: Final = (
     Route("GET", "/api/v1/budgets/{}", budgets.one_budget, "viewer"),
     Route("PATCH", "/api/v1/budgets/{}", budgets.change_budget, "admin"),
     Route("DELETE", "/api/v1/budgets/{}", budgets.remove_budget, "admin"),
-    Route("*", "/v1/{}", pass_on, "client"),
+    Route("*", "/v1/{}", passing.pass_on, "client"),
 )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from pydantic import BaseModel
 
@@ -38,12 +38,14 @@ from proxy.credentials import StoredKeys
 from proxy.errors import Redactor
 from proxy.provider_book import ProviderBook
 from proxy.providers import ProviderSpec, call_url, providers
+from proxy.workers.sharing import Sharing
 from routing.catalog import Overlay
 from routing.limits import LEARNT, KeyRing, Rest
 from routing.pricing import Price, PriceBook
 from routing.queueing import Gate
 from routing.retry import Patience
 from routing.targets import Names, Offer, Route, Target
+from translators.dialects import import_spoken
 
 log = logging.getLogger("modelport")
 
@@ -56,7 +58,7 @@ class Key:
     secret: str = field(repr=False)
 
 
-_NO_OWN_CACHE: Final = RouteCacheSettings()
+_NO_OWN_CACHE: Final = RouteCacheSettings.model_construct()
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,12 +166,13 @@ def new_setup(
     *,
     stored: StoredKeys | None = None,
     added: ProviderBook | None = None,
+    sharing: Sharing | None = None,
 ) -> Setup:
     """The setup that *loaded*, the *stored* keys and the providers that were *added* at run time describe.
 
     Backends and keys of providers that did not change are *old*'s.
     """
-    stored = stored or StoredKeys()
+    stored, sharing = stored or StoredKeys(), sharing or Sharing()
     specs = providers(added.over(loaded.settings) if added else loaded.settings, environ, overlay, stored)
     backends: dict[str, Backend] = {}
     rings: dict[str, KeyRing[Key]] = {}
@@ -181,11 +184,13 @@ def new_setup(
         if old and name in old.backends and old.specs[name] == spec and same_bounds:
             backends[name], rings[name], gates[name] = old.backends[name], old.rings[name], old.gates[name]
             continue
+        import_spoken(spec.speaks)
         backends[name] = new_backend(spec, caller, loaded.settings.limits)
         keys = [Key(index, secret.reveal()) for index, secret in enumerate(spec.keys)]
-        rings[name] = KeyRing(keys, time.monotonic, spec.weights, partial(tell_of_rest, name))
+        rings[name] = KeyRing(keys, time.monotonic, spec.weights, partial(_rests, sharing, name))
         same_keys = old is not None and name in old.gates and old.specs[name].keys == spec.keys
-        gates[name] = new_gate(spec.limits, len(keys), old.gates[name] if old and same_keys else None)
+        gate = old.gates[name] if old and same_keys else None
+        gates[name] = new_gate(spec.limits, len(keys), gate, name=name, throttle=sharing.throttle)
     retry = loaded.settings.retry
     return Setup(
         loaded,
@@ -203,6 +208,12 @@ def new_setup(
         ),
         gates,
     )
+
+
+def _rests(sharing: Sharing, provider: str, index: int, model: str, *what: Any) -> None:
+    """Tell everybody that a key is left alone for a while."""
+    sharing.rested(provider, index, model, *what)
+    tell_of_rest(provider, index, model, *what)
 
 
 def tell_of_rest(provider: str, index: int, model: str, for_s: float, rest: Rest) -> None:

@@ -16,7 +16,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from fnmatch import translate
+from fnmatch import fnmatchcase
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType, UnionType
@@ -184,11 +184,24 @@ class Row:
     """One row of rules.toml, ready to be applied. *source* says where the facts come from, *date* (ISO) as of when."""
 
     dialect: str
-    pattern: re.Pattern[str]
+    globs: tuple[str, ...]
     changes: Mapping[str, Any]
     source: str
     name: str
     date: str
+
+    def is_of(self, name: str) -> bool:
+        """Whether the row speaks of the model *name*, in its `plain` spelling."""
+        return any(_fits(name, glob) for glob in self.globs)
+
+
+_LITERAL = re.compile(r"[^*?[]*")
+
+
+def _fits(name: str, glob: str) -> bool:
+    """`fnmatchcase`, which compiles each glob, only where the glob begins as *name* does: there are hundreds."""
+    begin = _LITERAL.match(glob)
+    return begin is not None and name.startswith(begin[0]) and fnmatchcase(name, glob)
 
 
 @cache
@@ -212,11 +225,11 @@ def read_rows(document: Mapping[str, Any]) -> tuple[dict[str, Rules], tuple[Row,
             if not row.get(key):
                 raise BadRow(f"{name}: {key} is missing")
         changes = checked({key: value for key, value in row.items() if key not in ROW_KEYS}, name)
-        pattern = re.compile("|".join(translate(_plain_pattern(model)) for model in models))
+        globs = tuple(map(_plain_pattern, models))
         spoken: str | list[str] = row["dialect"]
         dialects = [spoken] if isinstance(spoken, str) else spoken
         date = str(row["date"])
-        found.extend(Row(dialect, pattern, changes, row["source"], name, date) for dialect in dialects)
+        found.extend(Row(dialect, globs, changes, row["source"], name, date) for dialect in dialects)
     return defaults, tuple(found)
 
 
@@ -250,7 +263,7 @@ def defaults_of(dialect: str) -> Rules:
 def rows_of(dialect: str, model: str) -> list[Row]:
     """The rows that speak of *model*, or of what it was tuned from, in the order in which they apply."""
     name = plain(base_of(model))
-    return [row for row in rows()[1] if row.dialect == dialect and row.pattern.match(name)]
+    return [row for row in rows()[1] if row.dialect == dialect and row.is_of(name)]
 
 
 def _of_model(dialect: str, model: str) -> Rules:

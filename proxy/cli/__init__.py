@@ -20,7 +20,10 @@ def main() -> None:
     if sys.argv[1:2] == ["serve"]:
         # Importing makes many objects and hardly any garbage: collecting meanwhile is a seventh of the time to start.
         gc.disable()
-        from proxy.cli.serve import serve
+        from proxy.late_methods import late_methods
+
+        with late_methods():
+            from proxy.cli.serve import serve
 
         sys.exit(serve(sys.argv[2:]))
     if sys.argv[1:2] == ["live"]:  # every ten seconds, in a container

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from proxy.config import ConfigError, Loaded, Override, load
 from proxy.config.sources import setting
+from proxy.late_methods import late_methods
 from proxy.late_tls import no_authorities
 
 OPTIONS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
@@ -40,7 +41,7 @@ def serve(arguments: Sequence[str]) -> int:
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    with no_authorities():
+    with no_authorities(), late_methods():
         from proxy.app import serve as run
 
     gc.freeze()  # what was imported stays: no collection need look at it again

@@ -194,11 +194,13 @@ class _Resolver:
         path = settings.storage.path
         if path != MEMORY:
             path = self._path(("storage", "path"), path) if path != Path() else data.absolute()
+        log_file = settings.logging.file and self._path(("logging", "file"), settings.logging.file)
         providers = {name: self._provider(name, section) for name, section in settings.providers.items()}
         return settings.model_copy(
             update={
                 "auth": auth,
                 "storage": settings.storage.model_copy(update={"path": path}),
+                "logging": settings.logging.model_copy(update={"file": log_file}),
                 "secrets": secrets,
                 "alerts": alerts,
                 "errors": errors,

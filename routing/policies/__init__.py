@@ -8,13 +8,22 @@ meantime still helps. The same candidates come back, each once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from routing.policies import auto, balanced, cost, failover, latency, sticky, weighted
+from routing.policies import balanced, cost, failover, latency, sticky, weighted
 from routing.policies.view import Caller, Options, Policy, View, Weights
+from routing.targets import Target
+from translators.neutral import Request
 
 __all__ = ["ADVISED", "POLICIES", "PRICED", "SCORED", "Caller", "Options", "Policy", "View", "Weights"]
+
+
+def _auto(request: Request, candidates: Sequence[Target], view: View) -> list[Target]:
+    from routing.policies import auto  # here, as it brings all that has to do with trained models
+
+    return auto.order(request, candidates, view)
+
 
 POLICIES: Final[Mapping[str, Policy]] = {
     "failover": failover.order,
@@ -23,7 +32,7 @@ POLICIES: Final[Mapping[str, Policy]] = {
     "latency": latency.order,
     "balanced": balanced.order,
     "sticky": sticky.order,
-    "auto": auto.order,
+    "auto": _auto,
 }
 PRICED: Final = frozenset({"cost", "balanced", "auto"})
 """Policies that look at prices, which have to be loaded before."""

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from routing.auto.advice import Advice, Decision
 from routing.breaker import Breakers
 from routing.health import Health
 from routing.latency import Latencies, Pace
@@ -22,6 +21,9 @@ from routing.targets import Target
 from translators.dialect import Rules
 from translators.neutral import Request
 from translators.tokens import rough_request
+
+if TYPE_CHECKING:
+    from routing.auto.advice import Advice, Decision
 
 StickyBy = Literal["user", "key", "conversation"]
 

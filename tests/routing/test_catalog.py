@@ -338,8 +338,8 @@ def test_later_rows_win_field_by_field() -> None:
         {"rules": [{**base, "models": ["m-*"], "prefill": False}, {**base, "models": ["m-1.5*"], "thinking": "none"}]}
     )
 
-    assert [bool(row.pattern.match("m-1-5x")) for row in found] == [True, True]
-    assert [bool(row.pattern.match("m-2")) for row in found] == [True, False]
+    assert [row.is_of("m-1-5x") for row in found] == [True, True]
+    assert [row.is_of("m-2") for row in found] == [True, False]
 
 
 def test_a_row_of_several_dialects_is_a_row_of_each() -> None:
