@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import HttpVersion11, web
 from aiohttp.web_request import BaseRequest
@@ -39,7 +39,8 @@ from proxy.credentials import CredentialBook, dangling, open_sealer
 from proxy.descriptors import LoopErrors, raise_limit, shares
 from proxy.disk import housekeeping
 from proxy.envelopes import dialect_of, failure_response
-from proxy.errors import NobodyGetsIn, Refused, StartError, UnknownKey, failure_of
+from proxy.errors import NobodyGetsIn, Refused, StartError, UnknownKey, failure_of, refused
+from proxy.event_loop import NoUvloop, loop_factory
 from proxy.fast.lane import Lane
 from proxy.fast.shapes import Opening, close_opened
 from proxy.identity import Identity
@@ -58,11 +59,25 @@ from proxy.repricing import price_keeper
 from proxy.requestlog import RequestLog, logging_requests
 from proxy.routes import ROUTES
 from proxy.scopes import check_endpoint
-from proxy.server import Connection, HostGuard, Incoming, Request, Route, Server, Table, check_framing, new_id
+from proxy.server import (
+    PROVIDER_HEADER,
+    Connection,
+    HostGuard,
+    Incoming,
+    Request,
+    Route,
+    Server,
+    Table,
+    check_framing,
+    mark_ids,
+    new_id,
+)
 from proxy.services import RESTORED_ATTEMPTS, Services
 from proxy.setup import new_prices, new_setup
 from proxy.signing import Signatures
 from proxy.telemetry import new_telemetry
+from proxy.workers.files import left_by_workers, worker_file
+from proxy.workers.sharing import Sharing
 from routing.breaker import VERDICTS, Breakers, State
 from routing.catalog import Overlay
 from routing.health import Seen
@@ -93,6 +108,9 @@ from storage.vault import Vault
 from translators.errors import BadRequest
 from translators.neutral import Failure, Usage
 
+if TYPE_CHECKING:
+    from proxy.workers.member import Member
+
 log = logging.getLogger("modelport")
 
 SAFE_ID: Final = re.compile(r"[A-Za-z0-9._:\-]+")
@@ -108,24 +126,43 @@ LOADED: Final = "configuration.loaded"
 """The audit log's word for a configuration that came into force."""
 
 
-def serve(loaded: Loaded, reload: Callable[[], Loaded]) -> int:
-    """Run until a signal says stop; the exit status. *reload* reads the configuration again."""
-    configure_logging(loaded.settings.logging)
-    raise_limit()
+def serve(loaded: Loaded, reload: Callable[[], Loaded], member: Member | None = None) -> int:
+    """Run until a signal says stop; the exit status. *reload* reads the configuration again.
+
+    *member*: what it gets as one of several workers.
+    """
     try:
-        asyncio.run(Process(loaded, reload).run())
-    except (StartError, StorageError) as error:
+        _set_log_up(loaded)
+        raise_limit()
+        if member is None and loaded.settings.server.workers > 1:
+            from proxy.workers.keeper import Keeper
+
+            return Keeper(loaded, reload, serve).keep()
+        with asyncio.Runner(loop_factory=loop_factory(loaded.settings.server.event_loop)) as runner:
+            runner.run(Process(loaded, reload, member).run())
+    except (StartError, StorageError, NoUvloop) as error:
         sys.stderr.write(f"modelport: {error}\n")
         return 2 if isinstance(error, NobodyGetsIn) else 1
     return 0
 
 
-class Process:
-    """One running server."""
+def _set_log_up(loaded: Loaded, clean: Callable[[str], str] = str) -> None:
+    """Raises StartError: the log's file cannot be had."""
+    settings = loaded.settings.logging
+    try:
+        configure_logging(settings, clean=clean)
+    except OSError as error:
+        told = f"[logging] file: {settings.file} cannot be opened for writing: {error.strerror}"
+        raise StartError(told) from error
 
-    def __init__(self, loaded: Loaded, reload: Callable[[], Loaded]) -> None:
+
+class Process:
+    """One running server. *member*: what it gets as one of several workers."""
+
+    def __init__(self, loaded: Loaded, reload: Callable[[], Loaded], member: Member | None = None) -> None:
         self._loaded = loaded
         self._reload = reload
+        self._member = member
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -135,15 +172,17 @@ class Process:
             StartError, StorageError: it cannot start; the message says why and what to do.
         """
         asyncio.get_running_loop().set_exception_handler(LoopErrors())
-        async with opened(self._loaded) as services:
-            configure_logging(self._loaded.settings.logging, clean=services.clean_known)
-            await _note_configuration(services)
+        sharing = self._sharing()
+        async with opened(self._loaded, sharing) as services:
+            _set_log_up(self._loaded, services.clean_known)
+            if sharing.begins:
+                await _note_configuration(services)
             app = App(services)
             server = new_server(app, services)
-            listener, address = await _listen(server, self._loaded)
+            await sharing.join(services)
+            listener, address = await _listen(server, self._loaded, self._member)
             self._on_signals(services)
-            sys.stderr.write(banner(services.setup, address))
-            sys.stderr.flush()
+            sharing.ready(banner(services.setup, address))
             gc.freeze()  # the collector need not look again and again at what lives as long as the process
             watcher = asyncio.create_task(self._watch(services))
             try:
@@ -152,6 +191,14 @@ class Process:
                 watcher.cancel()
                 services.draining = True
                 await _drain(listener, server, services, self._loaded.settings.server.shutdown_s)
+
+    def _sharing(self) -> Sharing:
+        if self._member is None:
+            return Sharing()
+        from proxy.workers.shared import Shared
+
+        mark_ids(self._member.mark)
+        return Shared(self._member, self._stop.set)
 
     def _on_signals(self, services: Services) -> None:
         loop = asyncio.get_running_loop()
@@ -183,12 +230,13 @@ class Process:
             log.error("%s, but the new configuration cannot be used; the old one stays in force: %s", why, error)
             services.setup.loaded = _seen(services.setup.loaded)
             return
-        services.audit.note(
-            "process",
-            LOADED,
-            _where(loaded),
-            after={"digest": configuration_digest(loaded), "changed": changes(before, loaded), "why": why},
-        )
+        if services.sharing.first:
+            services.audit.note(
+                "process",
+                LOADED,
+                _where(loaded),
+                after={"digest": configuration_digest(loaded), "changed": changes(before, loaded), "why": why},
+            )
         if kept:
             log.warning("%s changed, which takes effect at the next start", " and ".join(kept))
         log.info("configuration read again (%s)", why)
@@ -211,6 +259,7 @@ def _unchangeable(old: Loaded, new: Loaded) -> list[str]:
     address = (before.server.host, before.server.port) != (after.server.host, after.server.port)
     return [
         *(["the address of [server]"] if address else ()),
+        *(["server.workers"] if before.server.workers != after.server.workers else ()),
         *(["[storage]"] if before.storage != after.storage else ()),
         *(["[secrets]"] if before.secrets != after.secrets else ()),
         *(["[breaker]"] if before.breaker != after.breaker else ()),
@@ -222,9 +271,10 @@ def apply(services: Services, loaded: Loaded) -> None:
     """Put *loaded* in force for new requests. Address, storage and cache size stay as they were at the start.
 
     Raises:
-        StartError: nobody could get in; everything is as before.
+        StartError: nobody could get in, or the log's file cannot be had; everything is as before.
     """
     gate = new_gate(loaded, services.keyring)
+    _set_log_up(loaded, services.clean_known)
     services.renew_setup(loaded)
     services.prices = new_prices(services.setup.specs, loaded.settings.prices, services.prices.on_new)
     services.warm_prices()
@@ -233,7 +283,6 @@ def apply(services: Services, loaded: Loaded) -> None:
     services.queries.bounds = loaded.settings.queries
     _bound(services, loaded.settings)
     services.hosts = new_guard(loaded)
-    configure_logging(loaded.settings.logging, clean=services.clean_known)
 
 
 def _bound(services: Services, settings: Settings) -> None:
@@ -267,24 +316,11 @@ def new_guard(loaded: Loaded) -> HostGuard:
 
 
 @asynccontextmanager
-async def opened(loaded: Loaded) -> AsyncIterator[Services]:
+async def opened(loaded: Loaded, sharing: Sharing | None = None) -> AsyncIterator[Services]:
     """Storage opened, the ledger reconciled, health rebuilt; closed again in order."""
-    settings = loaded.settings
+    settings, sharing = loaded.settings, sharing or Sharing()
     async with AsyncExitStack() as stack:
-        path = settings.storage.path
-        journal = None if path == MEMORY else Journal(path.with_name(f"{path.name}-spill"))
-        ballast = None if path == MEMORY else Ballast(path.with_name(f"{path.name}-ballast"))
-        if ballast is not None:
-            stack.callback(ballast.close)
-            await asyncio.to_thread(ballast.make_way)
-        if journal is not None:
-            stack.push_async_callback(journal.close)
-        slate = Slate(None if path == MEMORY else path.with_name(f"{path.name}-slate"))
-        db = await stack.enter_async_context(Database(None if path == MEMORY else path))
-        if journal is not None:
-            await journal.open(reserve=settings.storage.ledger == "relaxed")
-        ledger = Ledger(db, mode=settings.storage.ledger, journal=journal, slate=slate)
-        stack.push_async_callback(ledger.close)
+        db, ledger, ballast = await _books(stack, loaded, sharing)
         connections = min(CONNECTIONS, shares().providers)
         session = await stack.enter_async_context(new_session(connections))
         caller = await stack.enter_async_context(caller_for(settings.server.transport, session, connections))
@@ -295,9 +331,15 @@ async def opened(loaded: Loaded) -> AsyncIterator[Services]:
         credentials = await _credentials(db, loaded)
         provider_book = ProviderBook(ProviderRows(db), credentials.audit)
         await provider_book.load()
-        setup = new_setup(loaded, os.environ, caller, overlay, stored=credentials.keys, added=provider_book)
+        setup = new_setup(
+            loaded, os.environ, caller, overlay, stored=credentials.keys, added=provider_book, sharing=sharing
+        )
         learned = LearnedRules(db)
-        keyring = Keyring(Keys(db), sealer=credentials.sealer.of("signing") if credentials.sealer else None)
+        keyring = Keyring(
+            Keys(db),
+            sealer=credentials.sealer.of("signing") if credentials.sealer else None,
+            throttle=sharing.throttle,
+        )
         await keyring.renew()
         budgets, alerts = Budgets(db), Alerts(db)
         services = Services(
@@ -314,7 +356,11 @@ async def opened(loaded: Loaded) -> AsyncIterator[Services]:
             semantic=Semantic(db),
             prices=new_prices(setup.specs, settings.prices),
             breakers=Breakers(
-                time.monotonic, settings.breaker.failures, settings.breaker.cooldown_s, told=_tell_of_breaker
+                time.monotonic,
+                settings.breaker.failures,
+                settings.breaker.cooldown_s,
+                told=_tell_of_breaker,
+                say=sharing.say,
             ),
             media=media,
             vault=Vault(db, memory.reasoning_ttl_s, max_bytes=int(memory.reasoning_max_mb * 2**20)),
@@ -332,6 +378,7 @@ async def opened(loaded: Loaded) -> AsyncIterator[Services]:
             history=ConsensusHistory(db),
             keyring=keyring,
             signatures=Signatures(keyring, time.time),
+            sharing=sharing,
             ballast=ballast,
             endpoints=tuple(dict.fromkeys(route.path for route in ROUTES)),
         )
@@ -345,19 +392,45 @@ async def opened(loaded: Loaded) -> AsyncIterator[Services]:
         services.incidents = Incidents(session, lambda: services.setup.loaded.settings.errors, services.clean)
         await stack.enter_async_context(telling_of_errors(services.incidents))
         await stack.enter_async_context(measuring(services.loop_lag))
+        if sharing.begins:
+            await _take_over(services)
         await _reconcile(services)
         services.prices.on_new = price_keeper(db)  # not before: reconciling prices in the writer thread
-        await stack.enter_async_context(housekeeping(services))
+        if sharing.first:
+            await stack.enter_async_context(housekeeping(services))
+            await stack.enter_async_context(probing(services))
         await stack.enter_async_context(bookkeeping(services))
         await stack.enter_async_context(logging_requests(services.request_log))
         await stack.enter_async_context(_noting_uses(keyring))
-        await stack.enter_async_context(probing(services))
+        sharing.prepare(services)
         await stack.enter_async_context(watching(services.watch))
+        stack.push_async_callback(sharing.close)
         stack.push_async_callback(_close_backends, services)
         stack.push_async_callback(services.drain)
         stack.callback(keyring.write_down)
         services.warm_prices()
         yield services
+
+
+async def _books(stack: AsyncExitStack, loaded: Loaded, sharing: Sharing) -> tuple[Database, Ledger, Ballast | None]:
+    """Database, ledger and ballast, opened; closed again by *stack*."""
+    settings, path = loaded.settings, loaded.settings.storage.path
+    journal = None if path == MEMORY else Journal(sharing.own_file(path, "-spill"))
+    ballast = None if path == MEMORY or not sharing.first else Ballast(path.with_name(f"{path.name}-ballast"))
+    if ballast is not None:
+        stack.callback(ballast.close)
+        await asyncio.to_thread(ballast.make_way)
+    if journal is not None:
+        stack.push_async_callback(journal.close)
+    slate = Slate(None if path == MEMORY else sharing.own_file(path, "-slate"))
+    db = await stack.enter_async_context(
+        Database(None if path == MEMORY else path, shared=sharing.several, first=sharing.begins)
+    )
+    if journal is not None:
+        await journal.open(reserve=settings.storage.ledger == "relaxed")
+    ledger = Ledger(db, mode=settings.storage.ledger, journal=journal, slate=slate)
+    stack.push_async_callback(ledger.close)
+    return db, ledger, ballast
 
 
 async def _credentials(db: Database, loaded: Loaded) -> CredentialBook:
@@ -388,15 +461,32 @@ def _where(loaded: Loaded) -> str:
     return str(loaded.path) if loaded.path else "(no file)"
 
 
+async def _take_over(services: Services) -> None:
+    """Do what workers that are no more have left in files of their own."""
+    path = services.db.path
+    for number in left_by_workers(path):
+        journal = Journal(worker_file(path, "-spill", number))
+        slate = Slate(worker_file(path, "-slate", number))
+        try:
+            await journal.open(reserve=False)
+            await Ledger(services.db, journal=journal, slate=slate).take_over()
+        except StorageError as error:
+            log.error("what a worker left in %s stays there: %s", slate.path, error)
+        finally:
+            slate.close()
+            await journal.close()
+
+
 async def _reconcile(services: Services) -> None:
     """Close what a dead process left open, and rebuild health from the newest attempts."""
+    mark = "" if services.sharing.begins else services.sharing.mark
 
     def estimate(provider: str, model: str, input_tokens: int) -> int | None:
         cost = services.prices.cost(provider, model, Usage(input_tokens=input_tokens), datetime.now(UTC))
         return cost.nanousd if cost else None
 
     try:
-        closed = await services.ledger.recover(estimate)
+        closed = await services.ledger.recover(estimate, mark)
     except LedgerUnavailable as error:
         if services.ledger.mode == "strict":
             raise
@@ -407,8 +497,8 @@ async def _reconcile(services: Services) -> None:
             "%d exchanges were interrupted when the process before ended; they are booked with estimates", closed
         )
     with contextlib.suppress(StorageError):  # a ledger that cannot be written was spoken of above
-        await services.responses.recover()
-        await services.queries.store.recover(interrupted())
+        await services.responses.recover(mark)
+        await services.queries.store.recover(interrupted(), mark)
     await services.renew_choices()
     await services.know_models()
     await services.configure_budgets()
@@ -437,7 +527,8 @@ async def _reconcile(services: Services) -> None:
             row.first_event_ms,
             row.error,
         )
-        services.health.record(seen)
+        if services.sharing.begins:  # the health of all workers is put together
+            services.health.record(seen)
         services.measure(seen, kind=row.error_kind)
         _restore_breaker(services, row)
     for provider in services.setup.rings:
@@ -490,11 +581,12 @@ def new_server(app: App, services: Services) -> Server:
     return services.server
 
 
-async def _listen(server: Server, loaded: Loaded) -> tuple[asyncio.Server, str]:
+async def _listen(server: Server, loaded: Loaded, member: Member | None) -> tuple[asyncio.Server, str]:
     settings = loaded.settings.server
+    port, shared = (member.port, True) if member else (settings.port, None)
     try:
         listener = await asyncio.get_running_loop().create_server(
-            server, settings.host, settings.port, backlog=BACKLOG, reuse_address=True
+            server, settings.host, port, backlog=BACKLOG, reuse_address=True, reuse_port=shared
         )
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
@@ -569,7 +661,7 @@ class App:
         response: web.StreamResponse | None = None
         try:
             check_framing(request)
-            services.hosts.check(request.headers)
+            services.hosts.check(request.headers, request.target_host if isinstance(request, Request) else None)
             route, parameter = self._route(request)
             path = route.path
             self._check_connection(request, route)
@@ -584,8 +676,12 @@ class App:
                 client_id = None  # a secret, which is not to be kept
             incoming = Incoming(request, route, parameter, request_id, started, identity, client_id, metered, foreword)
             incoming.queued_s = queued_s
+            if route.method == "*":
+                incoming.meant = self._table.meant(request.method, request.rel_url.raw_path)
             response = await route.handler(services, incoming)
             status = response.status
+            if route.changes(request.method) and status < 400:
+                await services.sharing.changed(path)
             if not response.prepared:
                 response.headers.update(metered.headers())
         except (Refused, BadRequest, StorageError) as error:
@@ -615,7 +711,11 @@ class App:
             request.told = pages.told(request.headers)
         if request.method == "OPTIONS" and pages.ask_first(request.headers):
             return PREFLIGHT, ""
-        return self._table.find(request.method, request.rel_url.raw_path)
+        path = request.rel_url.raw_path
+        if request.method == "GET" and request.headers.get("Upgrade", "").lower() == "websocket":
+            told = f"{path[:200]}: WebSocket connections are not relayed; ask by HTTP, with `stream` for events"
+            raise refused(501, told, code="not_supported")
+        return self._table.find(request.method, path, passed_on=PROVIDER_HEADER in request.headers)
 
     def _check_connection(self, request: BaseRequest, route: Route) -> None:
         """Raises Refused: 503 for a connection too many, unless it asks whether the process lives."""

@@ -23,6 +23,7 @@ from proxy.exchange import Attempt, Books, judged, rate_limit_headers
 from proxy.live import Live, Pieces, of_an_answer
 from proxy.prepare import Prepared
 from proxy.setup import Key
+from proxy.threads import THREAD_BYTES, threaded
 from proxy.unfencing import Unfencer, Watched
 from proxy.whole import read_whole, usage_seen
 from proxy.wire import Translated
@@ -30,8 +31,9 @@ from routing.errors import AttemptFailed
 from routing.targets import Target
 from translators.complaints import in_clients_words
 from translators.custom_tools import Restorer
-from translators.dialect import StreamRelay
+from translators.dialect import Wire
 from translators.losses import Loss
+from translators.moulds import Moulded
 from translators.neutral import Failure, Request, Response
 from translators.tokens import estimate_request, family
 
@@ -230,7 +232,8 @@ class Asker:
             wait_s = prepared.spec.timeouts.first_event_s - attempt.elapsed_ms() / 1000
             wait_s = max(0.001, min(wait_s, left_s))
             try:
-                await self._commit(live, pieces, prepared, committed, wait_s)
+                waited_s = attempt.elapsed_ms() / 1000
+                await self._commit(live, pieces, prepared, committed, wait_s, waited_s=waited_s)
             except AttemptFailed:
                 attempt.usage = committed.continued.usage if committed.continued else live.collector.usage
                 raise
@@ -241,18 +244,21 @@ class Asker:
             except TimeoutError as error:
                 raise AttemptFailed(Failure("timeout", "the answer did not end in time", 504)) from error
             try:
-                committed.response, committed.payload = self._whole(answer, raw, prepared, committed)
+                read = partial(self._whole, answer, raw, prepared, committed)
+                response, committed.payload = await threaded(len(raw) > THREAD_BYTES, read)
             except AttemptFailed:
-                attempt.usage = usage_seen(raw, prepared)
+                attempt.usage = await threaded(len(raw) > THREAD_BYTES, usage_seen, raw, prepared)
                 raise
-            attempt.usage = committed.response.usage
+            committed.response, attempt.usage = response, response.usage
         self._exchange.saw_first_event(attempt)
 
     @staticmethod
-    async def _commit(live: Live, pieces: Pieces, prepared: Prepared, committed: Committed, wait_s: float) -> None:
+    async def _commit(
+        live: Live, pieces: Pieces, prepared: Prepared, committed: Committed, wait_s: float, *, waited_s: float
+    ) -> None:
         """Read *live*, or the rest of it, which *pieces* are, up to its first content."""
         if committed.live is None:
-            await live.commit(wait_s)
+            await live.commit(wait_s, waited_s)
             committed.live = live
         elif committed.continued is not None:
             parser, restorer = prepared.dialect.StreamParser(prepared.rules), _restorer(prepared)
@@ -303,7 +309,7 @@ class Asker:
             now=self._now,
         )
 
-    async def _wire(self, prepared: Prepared, committed: Committed) -> StreamRelay:
+    async def _wire(self, prepared: Prepared, committed: Committed) -> Wire:
         asked = self._asked
         one_choice = asked.request.n in (None, 1)
         # A response that its vendor keeps has the vendor's ids, which a translation would not have.
@@ -311,7 +317,7 @@ class Asker:
             self._unfences and not (prepared.verbatim and asked.memory) and must_be_checked(asked.request, prepared)
         )
         if prepared.verbatim and not unfences:
-            return asked.dialect.StreamRelay(prepared.rules, asked.reply_to())
+            return self._relay(prepared)
         counted = 0
         if asked.wants_count:
             model = family(prepared.target.model)
@@ -325,8 +331,12 @@ class Asker:
             return kind(parser, asked.renderer(counted), _restorer(prepared), unfencer)
 
         if prepared.verbatim and one_choice:
-            return Watched(asked.dialect.StreamRelay(prepared.rules, asked.reply_to()), translated)
+            return Watched(self._relay(prepared), translated)
         return translated()
+
+    def _relay(self, prepared: Prepared) -> Wire:
+        relay = self._asked.dialect.StreamRelay(prepared.rules, self._asked.reply_to())
+        return Moulded(relay, looks=prepared.rules.think_tags)
 
     def _unfenced(self, committed: Committed) -> None:
         if not committed.said:

@@ -32,7 +32,7 @@ from proxy.vendor_headers import ACCOUNT
 from routing.targets import Route
 from storage.cache import cache_key
 from storage.errors import StorageError
-from storage.semantic.reading import MAX_CHARACTERS
+from storage.semantic import MAX_CHARACTERS
 from storage.semantic.store import Found, Scope, scope_of
 from translators.codec import REMOVED, JsonError, dumps, loads_object, splice
 from translators.embeddings import parse_request

@@ -33,11 +33,11 @@ class Door:
     @property
     def waiting(self) -> int:
         """How many are in line."""
-        return len(self._line)
+        return self._line.count
 
     def full(self, inside: int) -> bool:
         """Whether one more would have to wait."""
-        return inside - len(self._line) >= self.bounds.in_flight
+        return inside - self._line.count >= self.bounds.in_flight
 
     def crowded(self, inside: int) -> bool:
         """Whether the one that came last has to `enter`."""
@@ -69,7 +69,7 @@ class Door:
 
     def left(self, inside: int) -> None:
         """Somebody has left: let in whose turn it is."""
-        while self._line and not self.full(inside) and (ticket := self._line.head) is not None:
+        while self._line.count and not self.full(inside) and (ticket := self._line.head) is not None:
             self._line.served(ticket)
             ticket.wake()
 

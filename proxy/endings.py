@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_left
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -58,16 +59,25 @@ class Endings:
         """What counts as slow from now on."""
         self._slow_ms, self._slow_first_ms = settings.slow_s * 1000, settings.slow_first_event_s * 1000
 
-    def answered(self, total_ms: float) -> bool:
-        """An ordinary request was answered whole, as it came. False: more is to be told of it, with `ended`."""
-        if total_ms > self._slow_ms or self.telemetry is not None or log.isEnabledFor(logging.DEBUG):
-            return False
-        self._count("ok", total_ms)
-        return True
+    def are_ordinary(self, total_ms: float, first_ms: float = 0.0) -> bool:
+        """Whether of a request that is answered so nothing is to be told but its durations, with `answered`.
+
+        *first_ms*: of a stream, after how long its first content came.
+        """
+        slow = total_ms > self._slow_ms or first_ms > self._slow_first_ms
+        return not (slow or self.telemetry is not None or log.isEnabledFor(logging.DEBUG))
+
+    def answered(self, totals_ms: Iterable[float], firsts_ms: Iterable[float] = ()) -> None:
+        """Ordinary requests were answered as they came. *firsts_ms*: of those that were streams."""
+        durations = self._of("ok")
+        for total_ms in totals_ms:
+            durations.add(total_ms)
+        for first_ms in firsts_ms:
+            self.first_events.add(first_ms)
 
     def ended(self, exchange: Exchange, status: Status, total_ms: float, failure: Failure | None) -> None:
         """*exchange* has ended after *total_ms*, with *failure* or an answer."""
-        self._count(status, total_ms)
+        self._of(status).add(total_ms)
         late = False
         if exchange.stream and (first_ms := exchange.first_event_ms) is not None:
             self.first_events.add(first_ms)
@@ -80,11 +90,11 @@ class Endings:
         if self.telemetry is not None:
             self.telemetry.ended(exchange, status, total_ms, failure)
 
-    def _count(self, status: Status, total_ms: float) -> None:
+    def _of(self, status: Status) -> Durations:
         durations = self.requests.get(status)
         if durations is None:
             durations = self.requests[status] = Durations()
-        durations.add(total_ms)
+        return durations
 
 
 def phases(exchange: Exchange, status: Status, total_ms: float, failure: Failure | None) -> dict[str, Any]:

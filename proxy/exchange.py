@@ -24,6 +24,7 @@ from storage.money import usd
 from translators.codec import dumps
 from translators.losses import Loss, distinct, header_value
 from translators.neutral import ErrorKind, Failure, Response, Usage
+from translators.values import NOTHING
 
 MAX_LOSSES_HEADER: Final = 4096
 """Clients refuse an answer with a header line of more than 8190 bytes."""
@@ -461,16 +462,22 @@ class Exchange:
 
     def receipt(self) -> bytes:
         """What the closing comment of a stream says."""
-        cost = self.cost_nanousd
         losses = self.losses if self.report_losses else ()
-        return dumps(
-            {
-                "cost_usd": None if cost is None else usd(cost),
-                "attempts": len(self.attempts),
-                "losses": [{"field": loss.field, "action": loss.action, "reason": loss.reason} for loss in losses],
-                **self.remarks,
-            }
-        )
+        return receipt(self.cost_nanousd, len(self.attempts), losses, self.remarks)
+
+
+def receipt(
+    cost_nanousd: int | None, attempts: int, losses: Iterable[Loss] = (), remarks: Mapping[str, Any] = NOTHING
+) -> bytes:
+    """What the closing comment of a stream says of an answer that took so many *attempts*."""
+    return dumps(
+        {
+            "cost_usd": None if cost_nanousd is None else usd(cost_nanousd),
+            "attempts": attempts,
+            "losses": [{"field": loss.field, "action": loss.action, "reason": loss.reason} for loss in losses],
+            **remarks,
+        }
+    )
 
 
 def _losses_header(losses: tuple[Loss, ...]) -> str:

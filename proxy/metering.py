@@ -28,6 +28,18 @@ _UNITS: Final[dict[Limit, tuple[str, str]]] = {
 }
 
 
+def _template(name: str, *more: str) -> str:
+    told = ("limit: %d", "remaining: %d", *more)
+    return "".join(f"x-modelport-ratelimit-{each.replace(':', f'-{name}:')}\r\n" for each in told)
+
+
+_LINES: Final[dict[Limit, str]] = {
+    "requests_per_minute": _template("requests", "reset: %.3f"),
+    "tokens_per_minute": _template("tokens", "reset: %.3f"),
+    "concurrent": _template("concurrent"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Meter:
     """The limits of one key. *who* is what messages call it."""
@@ -111,17 +123,19 @@ class Metered:
         """How the key's own limits stand, as vendors tell theirs; times are seconds."""
         return told(self._granted[0][0].throttle) if self._granted else {}
 
+    def lines(self) -> bytes:
+        """The same as lines of a head."""
+        return _lines(self._granted[0][0].throttle).encode() if self._granted else b""
+
 
 def told(throttle: Throttle) -> dict[str, str]:
     """The `x-modelport-ratelimit-*` headers."""
-    found: dict[str, str] = {}
-    for limit, room in throttle.room().items():
-        name = _UNITS[limit][0]
-        found[f"x-modelport-ratelimit-limit-{name}"] = str(room.limit)
-        found[f"x-modelport-ratelimit-remaining-{name}"] = str(room.remaining)
-        if limit != "concurrent":
-            found[f"x-modelport-ratelimit-reset-{name}"] = f"{room.reset_s:.3f}"
-    return found
+    return dict(line.split(": ") for line in _lines(throttle).splitlines())
+
+
+def _lines(throttle: Throttle) -> str:
+    """The lines of a head that say how its limits stand. *reset* is in seconds."""
+    return "".join([_LINES[limit] % room[: _LINES[limit].count("%")] for limit, room in throttle.room().items()])
 
 
 def _refused(meter: Meter, wait: Wait, tokens: int = 0) -> Refused:

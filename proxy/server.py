@@ -34,6 +34,7 @@ from proxy.errors import Refused, refused
 from proxy.identity import ANONYMOUS, Identity
 from proxy.metering import Metered
 from proxy.pages import Pages
+from proxy.threads import joined
 from proxy.watchdog import Lateness, Pulse, Sight, Watchdog
 from translators.neutral import Failure
 
@@ -65,6 +66,10 @@ class Route:
     catches: bool = False
     """Whether it takes what may be no path at all: another method then finds nothing there."""
 
+    def changes(self, method: str) -> bool:
+        """Whether a request by *method* may change what the administration is about."""
+        return method != "GET" and self.access in {"operator", "manager", "admin", "master"}
+
     def counts(self, method: str) -> bool:
         """Whether a request by *method* counts for the limits of its key: it asks, or may ask, a provider."""
         return self.access == "client" and (self.method == "*" or method == "POST")
@@ -91,6 +96,8 @@ class Incoming:
     """What the fast lane knows of it."""
     queued_s: float = 0.0
     """How long it has waited to be let in."""
+    meant: str | None = None
+    """The path of ours that its own is a slip of, where that is none."""
 
     @property
     def tenant(self) -> str:
@@ -107,12 +114,23 @@ _ID_DIGITS: Final = 16
 _IDS_AT_ONCE: Final = 256
 
 
+_ENDINGS: Final[list[str]] = []
+"""What ids end with, where there are several workers."""
+
+
+def mark_ids(mark: str) -> None:
+    """From here on, let ids end with *mark*, a few hexadecimal digits. Before the first one is given."""
+    _ENDINGS[:] = [mark]
+
+
 def _random_digits() -> Iterator[str]:
     """Hexadecimal digits for one id after the other; the system is asked for those of many at once."""
     while True:
         digits = secrets.token_hex(_ID_DIGITS // 2 * _IDS_AT_ONCE)
+        mark = "".join(_ENDINGS)
+        random = _ID_DIGITS - len(mark)
         for start in range(0, len(digits), _ID_DIGITS):
-            yield digits[start : start + _ID_DIGITS]
+            yield digits[start : start + random] + mark
 
 
 _next_digits: Final = _random_digits().__next__
@@ -121,6 +139,10 @@ _next_digits: Final = _random_digits().__next__
 def new_id() -> str:
     """A request id: 24 hexadecimal digits after `req_`, sortable by second."""
     return f"req_{int(time.time()):08x}{_next_digits()}"
+
+
+PROVIDER_HEADER: Final = "x-modelport-provider"
+"""Names the provider that a request without translation goes to."""
 
 
 class Table:
@@ -133,8 +155,8 @@ class Table:
         }
         self._prefixes = [route for route in self.routes if route.path.endswith("{}")]
 
-    def find(self, method: str, path: str) -> tuple[Route, str]:
-        """The route of a request.
+    def find(self, method: str, path: str, *, passed_on: bool = False) -> tuple[Route, str]:
+        """The route of a request. *passed_on*: it names the provider that is to have what is not ours.
 
         Raises:
             Refused: 404 for an unknown path, 405 (naming the methods that exist) for a known one.
@@ -145,7 +167,7 @@ class Table:
         for route in self._prefixes:
             prefix = route.path[:-2]
             if path.startswith(prefix) and len(path) > len(prefix):
-                if route.method == method or (route.method == "*" and not allowed):
+                if route.method == method or (route.method == "*" and (passed_on or not allowed)):
                     return route, path[len(prefix) :]
                 if route.method != "*" and not route.catches:
                     allowed.add(route.method)
@@ -154,7 +176,17 @@ class Table:
             error = refused(405, f"{method} is not possible on {path[:200]}; use {methods}", code="method_not_allowed")
             error.headers["allow"] = methods
             raise error
-        raise refused(404, f"there is nothing at {method} {path[:200]}", kind="not_found", code="unknown_url")
+        meant = self.meant(method, path)
+        hint = f"; did you mean {meant}?" if meant else ""
+        raise refused(404, f"there is nothing at {method} {path[:200]}{hint}", kind="not_found", code="unknown_url")
+
+    def meant(self, method: str, path: str) -> str | None:
+        """The path that *path* is a slip of: a base URL with /v1 too much or too little, a slash too many."""
+        steps = [step for step in path.split("/") if step]
+        while steps[:1] in (["v1"], ["api"]):
+            del steps[0]
+        plain = "/v1/" + "/".join(steps)
+        return plain if plain != path and (method, plain) in self._exact and (method, path) not in self._exact else None
 
 
 class HostGuard:
@@ -174,8 +206,12 @@ class HostGuard:
         self.pages = pages or Pages()
         """Those whose origins are configured."""
 
-    def check(self, headers: Mapping[str, str]) -> None:
-        """Raises Refused: 400 without Host, 421 for a foreign host, 403 for a foreign origin."""
+    def check(self, headers: Mapping[str, str], target: str | None = None) -> None:
+        """Look at the host that *headers* name, and at the one in the request's *target* (RFC 9112, 3.2.2).
+
+        Raises:
+            Refused: 400 without Host, 421 for a foreign host, 403 for a foreign origin.
+        """
         host = headers.get("Host")
         if not host:
             raise refused(400, "the Host header is missing", code="missing_host")
@@ -184,9 +220,9 @@ class HostGuard:
         name = _name(host)
         if _HOST.fullmatch(host) is None:
             raise refused(400, "the Host header is malformed", code="malformed_host")
-        if not self._local(name) and not _is_address(name):
-            hint = "add it to [server] allowed_hosts to let it in"
-            raise refused(421, f"the host name {host[:100]!r} is not served here; {hint}", code="unknown_host")
+        self._check_served(name)
+        if target is not None:
+            self._check_served(target.lower())
         origin = headers.get("Origin")
         if origin is not None and isinstance(headers, MultiMapping) and len(headers.getall("Origin")) > 1:
             raise refused(400, "there is more than one Origin header", code="malformed_origin")
@@ -195,6 +231,11 @@ class HostGuard:
         page = origin.partition("://")[2]
         if _HOST.fullmatch(page) is None or (_name(page) != name and not self._local(_name(page))):
             raise refused(403, f"requests from pages of {origin[:100]!r} are refused", code="foreign_origin")
+
+    def _check_served(self, name: str) -> None:
+        if not self._local(name) and not _is_address(name):
+            hint = "add it to [server] allowed_hosts to let it in"
+            raise refused(421, f"the host name {name[:100]!r} is not served here; {hint}", code="unknown_host")
 
     def _local(self, name: str) -> bool:
         if name in self._allowed or name == "localhost" or name.endswith(".localhost"):
@@ -261,6 +302,8 @@ class Request(BaseRequest):
     """Headers that its answer gets besides its own, whatever answers it."""
     objection: Refused | None = None
     """What is wrong with its head."""
+    target_host: str | None = None
+    """The host that its target names; None where that is a path alone."""
     last = False
     """Whether its connection takes no further one."""
     whole = False
@@ -382,6 +425,7 @@ class Connection(RequestHandler):
         """*request* is the next one."""
         request.foreword, self.foreword = self.foreword, None
         request.last = self.last or not _is_followed(message)
+        request.target_host = message.url.raw_host
         request.objection = self.check_head(message) if _speaks(message.version) else _malformed()
         self.requests += 1
 
@@ -599,9 +643,11 @@ async def read_body(request: BaseRequest, limit: int) -> bytes:
         )
     if request.content_length is not None and request.content_length > limit:
         raise too_large
-    body = bytearray()
+    pieces: list[bytes] = []
+    received = 0
     async for piece in request.content.iter_any():
-        body += piece
-        if len(body) > limit:
+        pieces.append(piece)
+        received += len(piece)
+        if received > limit:
             raise too_large
-    return bytes(body)
+    return await joined(pieces)

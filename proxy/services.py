@@ -11,7 +11,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from random import Random
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 
@@ -28,13 +28,12 @@ from proxy.credentials import CredentialBook, dangling
 from proxy.door import Door
 from proxy.endings import Endings
 from proxy.exchange import Attempt, Exchange
+from proxy.fast.gathered import Gathered
 from proxy.fast.shapes import Shapes
 from proxy.guesses import Guesses
 from proxy.healing import Healer, Taught
 from proxy.incidents import Incidents
 from proxy.keyring import Keyring
-from proxy.learned_routing import LearnedRouting
-from proxy.lessons import Lessons
 from proxy.loop_lag import LoopLag
 from proxy.media import MediaFetcher
 from proxy.prepare import Prepared
@@ -44,11 +43,12 @@ from proxy.requestlog import RequestLog
 from proxy.running import Running
 from proxy.sealing import Sealer
 from proxy.server import HostGuard, Server
-from proxy.setup import Setup, new_names, new_setup
+from proxy.setup import Setup, new_names, new_prices, new_setup
 from proxy.signing import Signatures
 from proxy.stored import Stored
 from proxy.tally import Tally
 from proxy.threads import threaded
+from proxy.workers.sharing import Sharing
 from routing.affinity import Affinity
 from routing.breaker import SERVERS_FAULTS, Breakers
 from routing.catalog import Overlay
@@ -63,6 +63,7 @@ from routing.targets import Target
 from storage.accounts import Accounts
 from storage.audit import AuditLog
 from storage.ballast import Ballast
+from storage.bookings import Answered
 from storage.budgets import Budgets
 from storage.cache import Cache
 from storage.db import Database
@@ -80,6 +81,10 @@ from storage.vault import Kept, Vault
 from translators.neutral import Failure, Refusal, Request, Response, Text, Thinking, ToolCall, Usage
 from translators.tokens import estimate_text
 from translators.vaulted import keys_wanted, remember
+
+if TYPE_CHECKING:
+    from proxy.learned_routing import LearnedRouting
+    from proxy.lessons import Lessons
 
 log = logging.getLogger("modelport")
 
@@ -153,6 +158,8 @@ class Services:
     """The minutes of each consensus, what routes have learnt from them, and callers' verdicts."""
     keyring: Keyring
     signatures: Signatures
+    sharing: Sharing = field(default_factory=Sharing)
+    """What it has in common with other workers."""
     ballast: Ballast | None = None
     """Room that is kept for a full disk; None: what is stored lives in no file."""
     endpoints: Sequence[str] = ()
@@ -196,6 +203,8 @@ class Services:
     """Which targets and keys hold the beginning of a conversation in their caches."""
     shapes: Shapes = field(default_factory=Shapes)
     """How ordinary requests were sent on, for the fast lane."""
+    gathered: Gathered = field(default_factory=Gathered)
+    """What its answers have yet to tell."""
     choices: dict[str, RouteChoice] = field(default_factory=dict)
     """Policies that were chosen at run time, by route."""
     endings: Endings = field(default_factory=Endings)
@@ -236,7 +245,8 @@ class Services:
     def leave(self) -> None:
         """One of those in flight has ended."""
         self.in_flight -= 1
-        self.door.left(self.in_flight)
+        if self.door.waiting:
+            self.door.left(self.in_flight)
 
     # --- background
 
@@ -271,12 +281,25 @@ class Services:
         old = self.setup
         stored = self.credentials.keys
         self.setup = new_setup(
-            loaded or old.loaded, os.environ, self.caller, self.overlay, old, stored=stored, added=self.provider_book
+            loaded or old.loaded,
+            os.environ,
+            self.caller,
+            self.overlay,
+            old,
+            stored=stored,
+            added=self.provider_book,
+            sharing=self.sharing,
         )
         for sentence in dangling(self.setup.loaded.settings, stored):
             log.warning("%s", sentence)
         self.renew_models()
         self.spawn(old.retire(self.setup.backends))
+
+    def renew_prices(self) -> None:
+        """The same, and let prices follow from it."""
+        self.renew_setup()
+        self.prices = new_prices(self.setup.specs, self.setup.loaded.settings.prices, self.prices.on_new)
+        self.warm_prices()
 
     def warm_prices(self) -> None:
         """Load the shipped prices beside the first requests, if an enabled provider needs them."""
@@ -312,6 +335,8 @@ class Services:
     def lessons(self) -> Lessons:
         """What routes that ask several targets have learnt of them."""
         if self._lessons is None:
+            from proxy.lessons import Lessons  # here, with all that only such routes need
+
             self._lessons = Lessons(self.history, self.spawn)
         return self._lessons
 
@@ -319,6 +344,8 @@ class Services:
     def learned_routing(self) -> LearnedRouting:
         """What the policy auto goes by."""
         if self._learned_routing is None:
+            from proxy.learned_routing import LearnedRouting  # as above
+
             self._learned_routing = LearnedRouting(RouterStore(self.db))
         return self._learned_routing
 
@@ -419,36 +446,34 @@ class Services:
         self._watch_state(seen)
         self.measure(seen, attempt.usage, failure.kind if failure else None)
 
-    def answered_plainly(
-        self, target: Target, status: int, latency_ms: float, usage: tuple[int, int, int], cost_nanousd: int
-    ) -> None:
-        """What `seen` notes of an attempt that was answered whole. *usage*: tokens of input, cached, and of output."""
+    def answered_plainly(self, target: Target, answers: Sequence[Answered]) -> None:
+        """What `seen` notes of attempts that were answered, with status 200, as they came."""
         provider, model = target.provider, target.model
         total = self.totals.get(provider)
         if total is None:
             total = self.totals[provider] = Total()
-        input_tokens, cached, output_tokens = usage
-        total.attempts["ok"] += 1
-        total.cost_nanousd += cost_nanousd
-        total.input_tokens += input_tokens
-        total.cached_input_tokens += cached
-        total.output_tokens += output_tokens
-        self.exchanges += 1
+        total.attempts["ok"] += len(answers)
+        for answer in answers:
+            total.cost_nanousd += answer.cost_nanousd or 0
+            total.input_tokens += answer.input_tokens
+            total.cached_input_tokens += answer.cached_input_tokens
+            total.output_tokens += answer.output_tokens
+        self.exchanges += len(answers)
         self.watch.wake()
         at = time.time()
-        seen = Seen(provider, model, True, at, status, latency_ms, latency_ms)
-        self.health.record(seen)
+        self.health.answered(provider, model, [(answer.latency_ms, answer.first_event_ms) for answer in answers], at)
         if provider in self._unhealthy:
-            self._watch_state(seen)
-        self.outliers.seen(provider, model, failed=False)
-        self.latencies.answered(
+            self._watch_state(Seen(provider, model, True, at, 200))
+        streams = [each for each in answers if each.first_event_ms < STREAMED * each.latency_ms]
+        for stream in streams:
+            self.outliers.seen(provider, model, failed=False, first_event_ms=stream.first_event_ms)
+        if count := len(answers) - len(streams):
+            self.outliers.seen(provider, model, failed=False, count=count)
+        self.latencies.answered_together(
             provider,
             model,
-            latency_ms=latency_ms,
-            first_event_ms=latency_ms,
-            input_tokens=input_tokens,
-            output_tokens=output_tokens,
-            at=at,
+            [(each.latency_ms, each.first_event_ms, each.input_tokens, each.output_tokens) for each in answers],
+            at,
         )
 
     def measure(self, seen: Seen, usage: Usage | None = None, kind: str | None = None) -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from routing.breaker import Breakers, State
 from routing.limits import KeyRing
@@ -26,8 +26,7 @@ ENOUGH: Final = 3
 TARGETS_KEPT: Final = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """One finished attempt, as it happens or as a row of the ledger. *at* is Unix time; *error* holds no secrets."""
 
     provider: str
@@ -91,20 +90,40 @@ class Health:
     _providers: dict[str, Record] = field(default_factory=dict)
     _targets: OrderedDict[tuple[str, str], Record] = field(default_factory=OrderedDict)
 
+    @property
+    def providers(self) -> Mapping[str, Record]:
+        """The records of those that were asked, by name."""
+        return self._providers
+
     def record(self, seen: Seen) -> None:
         """Take in one attempt, newest last."""
         self.provider(seen.provider).add(seen)
-        key = (seen.provider, seen.model)
-        target = self._targets.pop(key, None) or self._empty()
-        target.add(seen)
-        self._targets[key] = target
-        if len(self._targets) > TARGETS_KEPT:
-            self._targets.popitem(last=False)
+        self._target(seen.provider, seen.model).add(seen)
+
+    def answered(self, provider: str, model: str, times_ms: Sequence[tuple[float, float]], at: float) -> None:
+        """Take in attempts that were answered with status 200: of each, how long all and the first of it took."""
+        seen = [Seen(provider, model, True, at, 200, *times) for times in times_ms[-self.window :]]
+        for record in (self.provider(provider), self._target(provider, model)):
+            record.window.extend(seen)
+            record.requests += len(times_ms)
+            record.last_success = at
 
     def restore(self, rows: Iterable[Seen]) -> None:
         """Take in the ledger's newest attempts, in any order."""
         for seen in sorted(rows, key=lambda row: row.at):
             self.record(seen)
+
+    def _target(self, provider: str, model: str) -> Record:
+        """The record of a target, which is kept."""
+        key = (provider, model)
+        record = self._targets.get(key)
+        if record is None:
+            record = self._targets[key] = self._empty()
+            if len(self._targets) > TARGETS_KEPT:
+                self._targets.popitem(last=False)
+        else:
+            self._targets.move_to_end(key)
+        return record
 
     def provider(self, name: str) -> Record:
         """The record of a provider; an empty one when it was never asked."""

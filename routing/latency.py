@@ -49,8 +49,8 @@ class Mean:
     value: float = 0.0
     at: float = 0.0
 
-    def add(self, value: float, at: float, half_life_s: float) -> None:
-        """Take in *value*, measured at *at*; news that come late count less."""
+    def add(self, value: float, at: float, half_life_s: float, count: int = 1) -> None:
+        """Take in *value*, measured at *at*, or the mean of *count* of them; news that come late count less."""
         age_s = at - self.at
         if age_s >= 0:
             if age_s:
@@ -58,6 +58,7 @@ class Mean:
             self.at, fresh = at, 1.0
         else:
             fresh = exp2(age_s / half_life_s)
+        fresh *= count
         self.weight += fresh
         self.value += (value - self.value) * fresh / self.weight
 
@@ -75,10 +76,14 @@ class Times(Mean):
 
     def took(self, ms: float, at: float, half_life_s: float) -> None:
         """Take in one that was measured to its end."""
-        self.seen.append(ms)
+        self.took_all((ms,), at, half_life_s)
+
+    def took_all(self, times_ms: Sequence[float], at: float, half_life_s: float) -> None:
+        """Take in some that were measured to their ends at the same moment."""
+        self.seen.extend(times_ms)
         if len(self.seen) > SEEN:
-            del self.seen[0]
-        self.add(ms, at, half_life_s)
+            del self.seen[:-SEEN]
+        self.add(sum(times_ms) / len(times_ms), at, half_life_s, len(times_ms))
 
     def outlasted(self, waited_ms: float, at: float, half_life_s: float) -> None:
         """Take in one that took longer than *waited_ms*; no news where all that were seen did."""
@@ -148,6 +153,22 @@ class Latencies:
         self._took(record, input_tokens, latency_ms, first_event_ms, at)
         if output_tokens:
             record.output.add(output_tokens, at, self._half_life_s)
+
+    def answered_together(
+        self, provider: str, model: str, answers: Sequence[tuple[float, float, int, int]], at: float
+    ) -> None:
+        """Answers came at the same moment: milliseconds of the whole and of its first event, tokens in and out."""
+        record, half_life_s = self._record(provider, model), self._half_life_s
+        record.tried_at = max(at, record.tried_at or at)
+        record.answers.add(1.0, at, half_life_s, len(answers))
+        by_place = {-1: list(answers)}
+        for answer in answers:
+            by_place.setdefault(size_of(answer[2]), []).append(answer)
+        for place, those in by_place.items():
+            record.whole[place].took_all([whole_ms for whole_ms, *_ in those], at, half_life_s)
+            record.first[place].took_all([first_ms for _, first_ms, *_ in those], at, half_life_s)
+        if outputs := [output for *_, output in answers if output]:
+            record.output.add(sum(outputs) / len(outputs), at, half_life_s, len(outputs))
 
     def failed(self, provider: str, model: str, *, waited_ms: float | None = None, at: float | None = None) -> None:
         """It gave none. *waited_ms*: how long somebody waited in vain, where that was what ended it."""

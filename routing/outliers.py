@@ -49,11 +49,11 @@ class Faded:
     value: float = 0.0
     at: float = -math.inf
 
-    def add(self, value: float, now: float) -> None:
-        """Take in one more."""
-        self.weight = self.left(now) + 1.0
+    def add(self, value: float, now: float, count: int = 1) -> None:
+        """Take in one more, or *count* of the same."""
+        self.weight = self.left(now) + count
         self.at = max(now, self.at)
-        self.value += (value - self.value) / self.weight
+        self.value += (value - self.value) * count / self.weight
 
     def left(self, now: float) -> float:
         """The weight of all that came, by now."""
@@ -106,11 +106,18 @@ class Outliers:
         """Since the start, by provider."""
 
     def seen(
-        self, provider: str, model: str, *, failed: bool, first_event_ms: float | None = None, ago_s: float = 0.0
+        self,
+        provider: str,
+        model: str,
+        *,
+        failed: bool,
+        first_event_ms: float | None = None,
+        ago_s: float = 0.0,
+        count: int = 1,
     ) -> None:
-        """An attempt ended; *first_event_ms* only of streams, where it says how fast the server is."""
+        """An attempt, or *count*, ended; *first_event_ms* only of streams, where it says how fast the server is."""
         record, at = self._record(provider, model), self._now() - ago_s
-        record.errors.add(1.0 if failed else 0.0, at)
+        record.errors.add(1.0 if failed else 0.0, at, count)
         if first_event_ms is not None and not failed:
             record.took(first_event_ms, at)
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from routing.throttle import Granted, Limit, Throttle, Wait
+from routing.throttle import Granted, Limit, NewThrottle, Throttle, Wait
 
 Need = Callable[[int], int]
 """The tokens that a request may take, given how many the limit allows; it is asked for only where there is one."""
@@ -54,17 +54,18 @@ class Ticket:
 class FairQueue:
     """Who waits: a line for each tenant, and tenants in turn. At most *size* tickets."""
 
-    __slots__ = ("_count", "_lines", "size", "tokens")
+    __slots__ = ("_lines", "count", "size", "tokens")
 
     def __init__(self, size: int) -> None:
         self.size = size
         self._lines: OrderedDict[str, deque[Ticket]] = OrderedDict()
-        self._count = 0
+        self.count = 0
+        """How many tickets there are."""
         self.tokens = 0
         """Of all tickets together."""
 
     def __len__(self) -> int:
-        return self._count
+        return self.count
 
     @property
     def head(self) -> Ticket | None:
@@ -73,10 +74,10 @@ class FairQueue:
 
     def join(self, ticket: Ticket) -> bool:
         """Whether there was room for *ticket*, or somebody made room."""
-        if self._count >= self.size and not self._make_room(ticket):
+        if self.count >= self.size and not self._make_room(ticket):
             return False
         self._lines.setdefault(ticket.tenant, deque()).append(ticket)
-        self._count += 1
+        self.count += 1
         self.tokens += ticket.tokens
         return True
 
@@ -104,7 +105,7 @@ class FairQueue:
         if ticket not in line or not isinstance(line, deque):
             return False
         line.remove(ticket)
-        self._count -= 1
+        self.count -= 1
         self.tokens -= ticket.tokens
         if not line:
             del self._lines[ticket.tenant]
@@ -156,7 +157,10 @@ class Place:
 
 
 class Gate:
-    """What one provider is asked at most, by all its keys together and by each. *now* is a monotonic clock."""
+    """What one provider is asked at most, by all its keys together and by each. *now* is a monotonic clock.
+
+    *throttle* makes what counts for the provider of that *name*.
+    """
 
     def __init__(
         self,
@@ -167,10 +171,13 @@ class Gate:
         *,
         queue: int = 256,
         queue_s: float = 30,
+        name: str = "",
+        throttle: NewThrottle | None = None,
     ) -> None:
+        make = throttle or (lambda _: Throttle(None, None, None, now))
         self._now = now
-        self._whole = _throttle(whole, now)
-        self._keys = [_throttle(each_key, now) for _ in range(keys)]
+        self._whole = _limited(make(f"provider {name}"), whole)
+        self._keys = [_limited(make(f"provider {name} key {index}"), each_key) for index in range(keys)]
         self.limited = bool(whole) or bool(each_key)
         self.queue = FairQueue(queue)
         self.turns = Turns()
@@ -181,11 +188,15 @@ class Gate:
         """Other limits from now on; what was granted still counts where it was counted."""
         self.limited = bool(whole) or bool(each_key)
         self.queue.size, self.queue_s = queue, queue_s
-        for throttle, rates in ((self._whole, whole), *((key, each_key) for key in self._keys)):
-            throttle.requests_per_minute = rates.requests_per_minute
-            throttle.tokens_per_minute = rates.tokens_per_minute
-            throttle.concurrent = rates.concurrent
+        _limited(self._whole, whole)
+        for key in self._keys:
+            _limited(key, each_key)
         self.wake()
+
+    @property
+    def shared(self) -> bool:
+        """Whether places may become free unseen: who waits has to look again and again."""
+        return self._whole.shared
 
     def take(self, keys: Collection[int], need: Need, ticket: Ticket | None = None) -> Place | Wait:
         """A place with the first of *keys* that has room; who waits has a *ticket*, and goes before who does not."""
@@ -261,8 +272,11 @@ class Gate:
         return Wait("tokens_per_minute", self.tokens_free_in_s(need(bound)) if bound is not None else RUNNING_S)
 
 
-def _throttle(rates: Rates, now: Callable[[], float]) -> Throttle:
-    return Throttle(rates.requests_per_minute, rates.tokens_per_minute, rates.concurrent, now)
+def _limited(throttle: Throttle, rates: Rates) -> Throttle:
+    throttle.requests_per_minute = rates.requests_per_minute
+    throttle.tokens_per_minute = rates.tokens_per_minute
+    throttle.concurrent = rates.concurrent
+    return throttle
 
 
 def _soonest(wait: Wait) -> float:

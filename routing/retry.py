@@ -130,6 +130,10 @@ class RetryBudget:
         if not counted:
             self._part().requests -= 1
 
+    def passed(self, count: int) -> None:
+        """Requests came and ended, of which nothing was to be told meanwhile."""
+        self._part().requests += count
+
     def repeat(self) -> bool:
         """Whether one more request may be retried; it is counted then."""
         granted = self.allows()

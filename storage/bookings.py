@@ -14,6 +14,7 @@ A `Booking` is one step in the life of an exchange. `perform` takes it, in the w
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from storage.budgets import Ask, Budget, Hold, OverBudget, holds_for, reserve, settle_charges
 from storage.errors import Conflict
-from translators.codec import dumps_text
+from translators.codec import dumps_text, loads_object
 from translators.losses import Loss
 
 Status = Literal["ok", "failed", "aborted", "interrupted"]
@@ -385,7 +386,8 @@ class Answered(NamedTuple):
     cost_nanousd: int | None
     price_source: str | None
     price_version: str | None
-    raw_usage: Mapping[str, Any]
+    raw_usage: bytes
+    """The vendor's own counts, as JSON."""
     latency_ms: float
     first_event_ms: float
 
@@ -407,7 +409,7 @@ class Answered(NamedTuple):
             reasoning_tokens=self.reasoning_tokens,
             price_source=self.price_source,
             price_version=self.price_version,
-            raw_usage=self.raw_usage,
+            raw_usage=loads_object(self.raw_usage),
             latency_ms=self.latency_ms,
             first_event_ms=self.first_event_ms,
         )
@@ -425,8 +427,14 @@ _WHOLE_ATTEMPT = (
     " first_event_ms, input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens,"
     " cost_nanousd, price_source, price_version, raw_usage"
 )
-_TOGETHER: Final = (64, 16, 4, 1)
+_TOGETHER: Final = (16, 4, 1)
 """Rows of one statement: a few sizes, so that each is prepared once."""
+_BUSY: Final = 64
+"""Exchanges at once, from which the most rows go into a statement. Fewer of them are written in smaller steps: long
+ones keep requests waiting that share the processor with the writer."""
+
+
+_let_others_on: Final[Callable[[], None]] = getattr(os, "sched_yield", lambda: None)
 
 
 def _many(table: str, columns: str, count: int) -> str:
@@ -441,24 +449,32 @@ _INSERT_ATTEMPTS: Final = {count: _many("attempts", _WHOLE_ATTEMPT, count) for c
 def perform_all(answered: Sequence[Answered], connection: sqlite3.Connection) -> None:
     """Book whole exchanges, none of which is there yet.
 
-    One statement for many rows: each one lets go of the interpreter's lock and has to get it back.
+    One statement for many rows: each one lets go of the interpreter's lock and has to get it back. Between them whoever
+    waits for the processor goes first.
     """
     at = 0
-    for count in _TOGETHER:
+    for count in _TOGETHER if len(answered) >= _BUSY else _TOGETHER[1:]:
         while len(answered) - at >= count:
             part = answered[at : at + count]
             at += count
             exchanges: list[Any] = []
-            for each in part:
-                exchanges += _whole_exchange(each)
+            measured = [_measured(each) for each in part]
+            for each, what in zip(part, measured, strict=True):
+                exchanges += _whole_exchange(each, what)
             last = connection.execute(_INSERT_EXCHANGES[count], exchanges).lastrowid or 0
             attempts: list[Any] = []
-            for row, each in enumerate(part, last - count + 1):  # one after the other: nobody else writes
-                attempts += _whole_attempt(row, each)
+            first = last - count + 1  # one after the other: nobody else writes
+            for row, (each, what) in enumerate(zip(part, measured, strict=True), first):
+                attempts += _whole_attempt(row, each, what)
             connection.execute(_INSERT_ATTEMPTS[count], attempts)
+            if at < len(answered):
+                _let_others_on()
 
 
-def _measured(answered: Answered) -> tuple[float | int | None, ...]:
+Measured = tuple[float | int | None, ...]
+
+
+def _measured(answered: Answered) -> Measured:
     """What the rows of an exchange and of its one attempt have in common: times, tokens and cost, in this order."""
     return (
         round(answered.latency_ms, 1),
@@ -472,7 +488,7 @@ def _measured(answered: Answered) -> tuple[float | int | None, ...]:
     )
 
 
-def _whole_exchange(answered: Answered) -> tuple[Any, ...]:
+def _whole_exchange(answered: Answered, measured: Measured) -> tuple[Any, ...]:
     (opened, leaving, tags), *_ = answered
     return (
         answered.id,
@@ -491,11 +507,11 @@ def _whole_exchange(answered: Answered) -> tuple[Any, ...]:
         opened.cache,
         None,
         answered.input_estimate,
-        *_measured(answered),
+        *measured,
     )
 
 
-def _whole_attempt(row: int, answered: Answered) -> tuple[Any, ...]:
+def _whole_attempt(row: int, answered: Answered, measured: Measured) -> tuple[Any, ...]:
     leaving = answered.form.leaving
     return (
         row,
@@ -507,10 +523,10 @@ def _whole_attempt(row: int, answered: Answered) -> tuple[Any, ...]:
         answered.settled_us,
         "ok",
         answered.http_status,
-        *_measured(answered),
+        *measured,
         answered.price_source,
         answered.price_version,
-        _raw(answered.raw_usage),
+        answered.raw_usage.decode() if len(answered.raw_usage) <= MAX_RAW else None,
     )
 
 
@@ -553,10 +569,14 @@ def _close_attempt(connection: sqlite3.Connection, row: int, attempt: SettledAtt
     return cursor.rowcount == 1
 
 
-def recover(estimate_cost: EstimateCost, at_us: int, connection: sqlite3.Connection) -> int:
-    """Close what is open as `interrupted`, with an estimate; how many exchanges that were."""
+def recover(estimate_cost: EstimateCost, at_us: int, mark: str, connection: sqlite3.Connection) -> int:
+    """Close what is open as `interrupted`, with an estimate; how many exchanges that were.
+
+    *mark*: only those whose ids end with it.
+    """
     exchanges = connection.execute(
-        "SELECT row, id, input_estimate FROM exchanges WHERE status = 'open' ORDER BY row"
+        "SELECT row, id, input_estimate FROM exchanges WHERE status = 'open' AND id LIKE '%' || ?1 ORDER BY row",
+        (mark,),
     ).fetchall()
     for row, exchange_id, input_tokens in exchanges:
         attempts = connection.execute(

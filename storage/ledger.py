@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -77,7 +76,7 @@ NOTED_S: Final = 0.25
 _UNAVAILABLE: Final = "the ledger cannot be written: %s"
 
 BACKLOG: Final = 256
-"""Writes that wait, from which answers wait with them."""
+"""Exchanges on their way into the database, from which answers wait with them."""
 
 TOGETHER: Final = 100
 """Exchanges of the journal that are handed to the database at once."""
@@ -134,6 +133,8 @@ class Ledger:
         """What stands on the slate alone, oldest first."""
         self._leaving: dict[str, Note] = {}
         """What is on its way from the slate into the database, oldest first."""
+        self._together: list[Note] = []
+        """What this turn of the loop was answered."""
         self._unwritten: dict[str, Note] = {}
         """What the database did not take and the slate keeps meanwhile."""
         self._looking: asyncio.TimerHandle | None = None
@@ -220,22 +221,51 @@ class Ledger:
         """Book the answer to what was noted. *told* hears of it, once: before that nothing of it may be sent.
 
         That is at once where it stands on the slate, and after the commit where it is too long for that, or where
-        BACKLOG writes wait already: who asks must not be faster than the disk.
+        BACKLOG of them wait already: who asks must not be faster than the disk.
         """
-        note.answered, note.since = answered, asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        note.answered, note.since = answered, loop.time()
         is_row = self._notes.pop(note.id, None) is None
         self._leaving[note.id] = note
-        operation: Callable[[sqlite3.Connection], object] = Joint(perform_all, answered)
-        if is_row:
-            operation = partial(perform, answered.booking()._replace(what="settle", at_us=answered.settled_us))
-        place: int | None = None
-        if self.slate is not None and self._db.pending < BACKLOG:
-            place = note.settled_place = self.slate.put(answered_line(answered))
-        waits = place is None and self.mode == "strict"
+        if self.slate is not None and len(self._leaving) < BACKLOG:
+            note.settled_place = self.slate.put(answered_line(answered))
+        waits = note.settled_place is None and self.mode == "strict"
         note.told = told if waits else None
-        self._db.post(operation, partial(self._was_answered, note), at_once=waits)
+        if is_row:
+            booking = answered.booking()._replace(what="settle", at_us=answered.settled_us)
+            self._db.post(partial(perform, booking), partial(self._was_answered, note), at_once=waits)
+        else:
+            if not self._together:
+                loop.call_soon(self._hand_over)
+            self._together.append(note)
         if not waits:
             told(None)
+
+    def _hand_over(self) -> None:
+        """Have what this turn of the loop was answered written, as one job."""
+        notes, self._together = self._together, []
+        if notes:
+            answers = [note.answered for note in notes if note.answered is not None]
+            waits = any(note.told is not None for note in notes)
+            self._db.post(Joint(perform_all, answers), partial(self._were_answered, notes), at_once=waits)
+
+    def _were_answered(self, notes: Sequence[Note], booked: object, error: StorageError | None) -> None:
+        if error is not None and len(notes) > 1:  # whose fault it is comes out one by one
+            for note in notes:
+                if note.answered is not None:
+                    alone = Joint(perform_all, (note.answered,))
+                    self._db.post(alone, partial(self._was_answered, note), at_once=note.told is not None)
+            return
+        leaving, slate = self._leaving, self.slate
+        for note in notes:
+            if error is not None or note.told is not None or slate is None:
+                self._was_answered(note, booked, error)
+                continue
+            leaving.pop(note.id, None)
+            slate.wipe(note.settled_place, note.place)
+            note.place = note.settled_place = None
+        if error is None:
+            self._make_up()
 
     def written(self, note: Note) -> None:
         """Let *note* be an open row: what is booked next of it comes after that."""
@@ -254,8 +284,8 @@ class Ledger:
             booking = note.answered.booking()._replace(is_late=True)
             if self.mode == "relaxed":
                 self._spill(booking._replace(what="open", ended=(), settled=None))
-                self._spill(booking._replace(what="settle", at_us=booking.ended_us, opened=None, leaving=None))
-                self._wipe(note)
+                settling = booking._replace(what="settle", at_us=booking.ended_us, opened=None, leaving=None)
+                self._spill(settling, on_slate=note)
                 return
             if note.settled_place is None:  # its answer is withheld
                 withheld = booking.settled and replace(booking.settled, status="failed", error=_UNAVAILABLE % error)
@@ -272,18 +302,16 @@ class Ledger:
             if note.answered is None:  # else its answer's row follows, which wipes both
                 self._wipe(note)
         elif self.mode == "relaxed":
-            self._spill(note.booking)  # what is booked next of it follows there
-            self._wipe(note)
+            self._spill(note.booking, on_slate=note)  # what is booked next of it follows there
         else:
             self._unwritten[note.id] = note
             self._keep(note.booking._replace(is_late=True))
 
     def _wipe(self, note: Note) -> None:
         """*note* stands in the database."""
-        places, note.place, note.settled_place = (note.settled_place, note.place), None, None
-        for place in places:
-            if place is not None and self.slate is not None:
-                self.slate.wipe(place)
+        if self.slate is not None:
+            self.slate.wipe(note.settled_place, note.place)
+        note.place = note.settled_place = None
 
     def _look(self) -> None:
         """Let what has been noted for a while be rows, and give up what the disk does not take."""
@@ -310,24 +338,39 @@ class Ledger:
         """
         await self._book(Booking("record", opened.id, self._now_us(), opened=opened, settled=settled))
 
-    async def recover(self, estimate_cost: EstimateCost) -> int:
+    async def recover(self, estimate_cost: EstimateCost, mark: str = "") -> int:
         """Do what the journal of a dead process holds, then close what it left open as `interrupted`, with an estimate.
 
-        How many exchanges were open. To be called once, before the first `open`.
+        How many exchanges were open; only those are looked at whose ids end with *mark*. To be called once, before the
+        first `open`.
 
         Raises:
             LedgerUnavailable: it could not be written.
         """
         try:
-            await self.catch_up()
-            await self._read_slate()
-            return await self._db.write(partial(recover, estimate_cost, self._now_us()))
+            await self.take_over()
+            return await self._db.write(partial(recover, estimate_cost, self._now_us(), mark))
         except StorageError as error:
             raise LedgerUnavailable(_UNAVAILABLE % error) from error
 
+    async def take_over(self) -> None:
+        """Do what a dead process left in the journal and on the slate. Raises StorageError."""
+        await self.catch_up()
+        await self._read_slate()
+
     async def _read_slate(self) -> None:
         """Let what stands on the slate of a dead process be open rows."""
-        if self.slate is not None and (left := await asyncio.to_thread(self.slate.open)):
+        if self.slate is None:
+            return
+        left = await asyncio.to_thread(self.slate.open)
+        if self._db.was_left and self.slate.path is not None and self.slate.missed_bytes:
+            logger.warning(
+                "the process before did not close the database, and of its slate %s %d bytes are missing: what it had"
+                " noted there alone in its last moments is not in the ledger",
+                self.slate.path,
+                self.slate.missed_bytes,
+            )
+        if left:
             if unread := sum(not _is_known(line) for line in left):
                 logger.error(
                     "%d bookings on the slate are of another version of modelport; they are kept in %s",
@@ -359,6 +402,7 @@ class Ledger:
 
         As long as the database is held nobody else can have found the slate, which may be removed here.
         """
+        self._hand_over()
         for note in list(self._notes.values()):
             self.written(note)
         if self._looking is not None:
@@ -454,12 +498,26 @@ class Ledger:
 
     # --- what the database did not take
 
-    def _spill(self, booking: Booking) -> None:
+    def _spill(self, booking: Booking, on_slate: Note | None = None) -> None:
+        """Let the journal have *booking*; what stands *on_slate* stays there until it does."""
+
+        def told(error: StorageError | None) -> None:
+            if error is not None:
+                self._missed(booking)
+            if on_slate is None:
+                return
+            if error is None:
+                self._wipe(on_slate)
+            else:
+                self._unwritten[on_slate.id] = on_slate
+
         if self.journal is None:
             self._missed(booking)
+            if on_slate is not None:
+                self._unwritten[on_slate.id] = on_slate
             return
         self._spilled.add(booking.exchange_id)
-        self.journal.append(encode(booking), lambda error: self._missed(booking) if error else None)
+        self.journal.append(encode(booking), told)
 
     def _missed(self, booking: Booking) -> None:
         self.lost += 1

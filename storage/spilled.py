@@ -26,7 +26,7 @@ from storage.bookings import (
 )
 from storage.budgets import Budget
 from storage.errors import Conflict
-from translators.codec import dumps_text
+from translators.codec import dumps
 from translators.losses import Loss
 
 _ORDER: Final[dict[What, int]] = {
@@ -64,24 +64,19 @@ class NotedForm:
         return (self._template % {"name": exchange_id, "at": at_us, "number": input_estimate}).encode()
 
 
-_quoted = lru_cache(maxsize=256)(dumps_text)
+_quoted = lru_cache(maxsize=256)(dumps)
 _ANSWERED: Final = (
-    '{"what":"settle","exchange_id":"%s","at_us":%d,"opened":null,"leaving":null,"ended":[{"exchange_id":"%s","number":1,'
-    '"status":"ok","cost_nanousd":%s,"http_status":%d,"input_tokens":%d,"cached_input_tokens":%d,'
-    '"cache_write_tokens":%d,"output_tokens":%d,"reasoning_tokens":%d,"price_source":%s,"price_version":%s,'
-    '"raw_usage":%s,"latency_ms":%r,"first_event_ms":%r}],'
-    '"settled":{"id":"%s","status":"ok","latency_ms":%r,"first_event_ms":%r,"losses":[]}}'
+    b'{"what":"answered","exchange_id":"%b","at_us":%d,"found":[%b,%d,%d,%d,%d,%d,%d,%b,%b,%d,%d],"raw":%b}'
 )
 
 
 def answered_line(answered: Answered) -> bytes:
-    """The line of the settling of an answer, as `encode` would have it."""
-    name = answered.id
-    text = _ANSWERED % (
-        name,
+    """The line of the settling of an answer: what is not the same for all of them."""
+    cost = answered.cost_nanousd
+    return _ANSWERED % (
+        answered.id.encode(),
         answered.settled_us,
-        name,
-        "null" if answered.cost_nanousd is None else answered.cost_nanousd,
+        b"null" if cost is None else b"%d" % cost,
         answered.http_status,
         answered.input_tokens,
         answered.cached_input_tokens,
@@ -90,14 +85,35 @@ def answered_line(answered: Answered) -> bytes:
         answered.reasoning_tokens,
         _quoted(answered.price_source),
         _quoted(answered.price_version),
-        dumps_text(answered.raw_usage),
-        answered.latency_ms,
-        answered.first_event_ms,
-        name,
-        answered.latency_ms,
-        answered.first_event_ms,
+        int(answered.latency_ms * 1000),
+        int(answered.first_event_ms * 1000),
+        answered.raw_usage,
     )
-    return text.encode()
+
+
+def _answered(said: dict[str, Any]) -> Booking:
+    """What `answered_line` was given, as the settling that it is."""
+    name = said["exchange_id"]
+    cost, status, prompt, cached, written, output, reasoning, source, version, whole_us, first_us = said["found"]
+    ended = SettledAttempt(
+        name,
+        1,
+        "ok",
+        cost,
+        http_status=status,
+        input_tokens=prompt,
+        cached_input_tokens=cached,
+        cache_write_tokens=written,
+        output_tokens=output,
+        reasoning_tokens=reasoning,
+        price_source=source,
+        price_version=version,
+        raw_usage=said["raw"],
+        latency_ms=whole_us / 1000,
+        first_event_ms=first_us / 1000,
+    )
+    settled = SettledExchange(name, "ok", latency_ms=whole_us / 1000, first_event_ms=first_us / 1000)
+    return Booking("settle", name, said["at_us"], ended=(ended,), settled=settled, is_late=True)
 
 
 _NAME: Final = "req_to_be_named"
@@ -114,6 +130,8 @@ def decode(line: bytes) -> Booking:
     """
     try:
         said: dict[str, Any] = json.loads(line)
+        if said["what"] == "answered":
+            return _answered(said)
         if said["what"] not in _ORDER:
             raise KeyError(said["what"])
         opened, leaving, settled = said["opened"], said["leaving"], said["settled"]
@@ -130,7 +148,7 @@ def decode(line: bytes) -> Booking:
             is_late=True,
             ended_us=said.get("ended_us", 0),
         )
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, ValueError) as error:
         raise ValueError(f"a booking that this version does not know: {error}") from error
 
 

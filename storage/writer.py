@@ -5,8 +5,9 @@ their callers with a single wake-up of the event loop. A group in which one job 
 by job, each in its own transaction, so that nobody pays for a stranger's mistake: an operation may therefore run
 twice and must have no effect but on the connection.
 
-Checkpoints belong to this thread alone: SQLite before 3.51.3 can damage a file that two connections write or
-checkpoint at once (sqlite.org/wal.html, "WAL-reset bug").
+Checkpoints belong to this thread alone, and where several workers have the file each takes its turn for all that it
+writes: SQLite before 3.51.3 can damage a file that two connections write or checkpoint at once (sqlite.org/wal.html,
+"WAL-reset bug").
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
@@ -44,14 +46,14 @@ _LOOK_EVERY: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Joint(Generic[T]):
-    """An operation that is done for many items at once where they come together: *all* takes them, in their order."""
+    """An operation on *items* that takes more of them where jobs come together: *all* of them, in their order."""
 
     all: Callable[[Sequence[T], sqlite3.Connection], None]
-    item: T
+    items: Sequence[T]
 
     def __call__(self, connection: sqlite3.Connection) -> None:
-        """Do it for this item alone."""
-        self.all((self.item,), connection)
+        """Do it for these items alone."""
+        self.all(self.items, connection)
 
 
 class Job(Generic[T]):
@@ -110,8 +112,12 @@ class Writer:
         *,
         limit: int,
         monotonic: Callable[[], float],
+        turn: AbstractContextManager[object] | None = None,
     ) -> None:
         self._connection = connection
+        self._turn: AbstractContextManager[object] = turn or nullcontext()
+        """Held while this writer writes, where others write the same file."""
+        self._alone = turn is None
         self._path = path
         self._wal = path.with_name(path.name + "-wal")
         self._loop = loop
@@ -211,7 +217,8 @@ class Writer:
         return batch, True
 
     def _settle(self, batch: list[Job[Any]]) -> None:
-        self._commit(batch)
+        with self._turn:
+            self._commit(batch)
         self._dirty = True
         self._commits += 1
         self._last_latency_s = self._monotonic() - batch[0].queued_at
@@ -251,13 +258,14 @@ class Writer:
                 batch[at].run(connection)
                 at += 1
                 continue
-            items = [first.item]
-            for job in batch[at + 1 :]:
+            items = list(first.items)
+            at += 1
+            for job in batch[at:]:
                 if not isinstance(job.operation, Joint) or job.operation.all is not first.all:
                     break
-                items.append(job.operation.item)
+                items += job.operation.items
+                at += 1
             first.all(items, connection)
-            at += len(items)
 
     def _told(self, error: Exception) -> Exception:
         """*error* as the caller shall see it; trouble with the store itself is remembered for /health."""
@@ -296,7 +304,8 @@ class Writer:
         """Move the log into the database. A reader may hold it back; then a later one does the rest."""
         self._dirty = False
         try:
-            row = self._connection.execute(f"PRAGMA wal_checkpoint({kind})").fetchone()
+            with self._turn:
+                row = self._connection.execute(f"PRAGMA wal_checkpoint({kind})").fetchone()
             _, log_pages, moved_pages = row
             # A log that was moved whole starts again at zero with the next write (journal_size_limit).
             self._wal_mark = WAL_BYTES if log_pages == moved_pages else self._wal.stat().st_size + WAL_BYTES
@@ -310,8 +319,9 @@ class Writer:
             late += self._queue.get() or ()
         for job in late:
             job.error = Unavailable(f"{self._path}: the database is closed")
-        self._checkpoint("TRUNCATE")
-        self._connection.close()
+        self._checkpoint("TRUNCATE" if self._alone else "PASSIVE")  # which waits for nobody else's readers
+        with self._turn:
+            self._connection.close()
         self._call(self._deliver, late)
         self._call(self._set_stopped)
 

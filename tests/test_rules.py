@@ -52,6 +52,9 @@ WORDS: Final = re.compile(rf"\b(?:{'|'.join(sorted(MAKES_CODE | OF_THE_SYSTEM | 
 KNOWN: Final = {
     "proxy/config/__init__.py::import_module": "modules of its own, by a table",
     "proxy/cli/app.py::import_module": "modules of its own, by a table",
+    "proxy/late.py::import_module": "modules of its own, named where routes are",
+    "proxy/workers/keeper.py::fork": "its own workers",
+    "translators/dialects.py::import_module": "modules of its own, by a table",
     "proxy/backends/llamacpp.py::create_subprocess_exec": "its own child, for models of the configuration",
 }
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import lzma
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from threading import Lock
@@ -195,8 +195,8 @@ def estimate_request(request: Request, kind: Family) -> Estimate:
     return Estimate(_scaled(count("\n".join(filter(None, texts))), kind) + flat, "estimate")
 
 
-def rough_request(request: Request) -> Estimate:
-    """The same without a tokenizer."""
+def rough_request(request: Request, texts: Iterable[str] = ()) -> Estimate:
+    """The same without a tokenizer. *texts*: those of further messages, which hold nothing else."""
     flat = REQUEST_TOKENS + MESSAGE_TOKENS * len(request.messages) + TOOL_TOKENS * len(request.tools)
     size = sum(len(_tool_text(tool).encode("utf-8", "replace")) for tool in request.tools)
     for message in request.messages:
@@ -204,6 +204,9 @@ def rough_request(request: Request) -> Estimate:
             text, tokens = _weight(part)
             size += len(text.encode("utf-8", "replace"))
             flat += tokens
+    for text in texts:
+        size += len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+        flat += MESSAGE_TOKENS
     return Estimate(rough(size) + flat, "rough")
 
 

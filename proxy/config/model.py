@@ -29,7 +29,7 @@ from pydantic_core import PydanticCustomError
 
 from proxy.config.address import HOST, PORT, is_loopback
 from proxy.config.secrets import Secret
-from proxy.redaction import compiled
+from proxy.event_loop import EventLoop
 from storage.money import AMOUNT, nanousd
 
 READY_POLICIES: Final = (
@@ -159,6 +159,8 @@ LossMode = Literal["warn", "reject", "ignore"]
 
 
 def _rules(value: dict[str, str]) -> dict[str, str]:
+    from proxy.redaction import compiled  # here, as its patterns take their time to compile
+
     try:
         compiled(value)
     except ValueError as error:
@@ -170,7 +172,11 @@ Rules = Annotated[dict[str, str], AfterValidator(_rules)]
 
 
 class Section(BaseModel):
-    """What all sections have in common."""
+    """What all sections have in common.
+
+    A validator is built when its section is read for the first time. A section that nobody wrote, of which only the
+    defaults are wanted, is therefore made by `model_construct`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True)
 
@@ -184,7 +190,9 @@ class ServerSettings(Section):
         description="Address to listen on. Anything but loopback needs `auth.required` or `--i-know-what-i-am-doing`.",
     )
     port: int = Field(PORT, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
-    workers: int = Field(1, ge=1, description="Processes. Only 1 is available now.")
+    workers: int = Field(
+        1, ge=1, le=64, description="Processes that share the port, the database and all limits; see docs/workers.md."
+    )
     max_body_mb: float = Field(64, gt=0, le=1024, description="Largest request body that is read, in MiB.")
     fast_lane: bool = Field(
         True, description="Answer ordinary requests that are known already on a shorter way; see docs/performance.md."
@@ -203,6 +211,11 @@ class ServerSettings(Section):
     )
     media_allow_private: bool = Field(
         False, description="Let pictures that are fetched for a backend come from private network addresses."
+    )
+    event_loop: EventLoop = Field(
+        "auto",
+        description="What reads and writes: uvloop, asyncio's own loop, or `auto`: uvloop where it is installed. They "
+        "answer alike; a change needs a restart.",
     )
     transport: Literal["own", "aiohttp"] = Field(
         "own",
@@ -412,7 +425,7 @@ class RouteCacheSettings(Section):
         (), max_length=16, description='Tags of the answers that are kept, `"name=value"`: they can be removed by them.'
     )
     semantic: SemanticSettings = Field(
-        default_factory=lambda: SemanticSettings(enabled=False),
+        default_factory=lambda: SemanticSettings.model_construct(enabled=False),
         description="Questions in other words. Default: only the same request is the same; a table switches it on.",
     )
 
@@ -553,12 +566,20 @@ class StructuredSettings(Section):
 
 
 class LoggingSettings(Section):
-    """`[logging]`: what is written to standard error."""
+    """`[logging]`: what is written to standard error, or to a file."""
 
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
     format: Literal["text", "json"] = Field("text", description="Lines for people, or one JSON object a line.")
     records_per_s: Count = Field(
         200, description="Records in one second; how many more there were is said and counted."
+    )
+    file: Path | None = Field(
+        None,
+        description="Write to this file, not to standard error. In a configuration file it is relative to that file.",
+    )
+    file_mb: Count = Field(50, description="Size of a log file; what does not fit begins a new one.")
+    files: Annotated[int, Field(ge=2, le=1000)] = Field(
+        3, description="Log files that are kept, the newest included; the full ones end in `.1`, `.2`, ..."
     )
     slow_s: Seconds = Field(120, description="A request that takes longer is a line in the log, with its phases.")
     slow_first_event_s: Seconds = Field(30, description="So is a stream whose first content comes later than that.")
@@ -628,7 +649,7 @@ class LimitSettings(Section):
     tokens_per_minute: Count | None = Field(None, description="Tokens a minute, in and out. Default: no limit.")
     concurrent: Count | None = Field(None, description="Requests at the same time. Default: no limit.")
     per_key: KeyLimitSettings = Field(
-        default_factory=KeyLimitSettings, description="What is asked with each single key, beside that."
+        default_factory=KeyLimitSettings.model_construct, description="What is asked with each single key, beside that."
     )
     queue: int = Field(
         256, ge=0, description="Requests that may wait for their turn, where no other target of their route is free."
@@ -833,7 +854,10 @@ class ProviderSettings(Section):
     patterns: tuple[str, ...] | None = Field(
         None, description="Globs of bare model names that also lead here (`gpt-*`)."
     )
-    probe_model: str | None = Field(None, description="The model that `modelport test` asks. Default: the first one.")
+    probe_model: str | None = Field(
+        None,
+        description="The model that `modelport test` asks. Default: the first one, else the first that a route names.",
+    )
     probe_interval_s: Seconds | None = Field(
         None,
         description="Ask it a tiny question when nobody has asked it for so long. It is booked and costs money. "
@@ -854,8 +878,12 @@ class ProviderSettings(Section):
     headers: dict[str, Secret] = Field(
         default_factory=dict, description="Request headers to add. A value may be a reference like those of `keys`."
     )
-    timeouts: TimeoutSettings = Field(default_factory=TimeoutSettings, description="Clocks of one attempt.")
-    limits: LimitSettings = Field(default_factory=LimitSettings, description="What the provider is asked for at most.")
+    timeouts: TimeoutSettings = Field(
+        default_factory=TimeoutSettings.model_construct, description="Clocks of one attempt."
+    )
+    limits: LimitSettings = Field(
+        default_factory=LimitSettings.model_construct, description="What the provider is asked for at most."
+    )
     price: Price | None = Field(
         None, description="US dollars per million tokens, for all models or as a table by model name or glob."
     )
@@ -886,6 +914,12 @@ class BalancedSettings(Section):
     latency: float = Field(1, ge=0, le=1000, description="Weight of how long answers have taken of late.")
     quality: float = Field(1, ge=0, le=1000, description="Weight of the target's `quality`.")
     reliability: float = Field(1, ge=0, le=1000, description="Weight of how often it has answered of late.")
+
+    @model_validator(mode="after")
+    def _weighs_something(self) -> BalancedSettings:
+        if not (self.cost or self.latency or self.quality or self.reliability):
+            raise expected("at least one weight above 0")
+        return self
 
 
 class RaceSettings(Section):

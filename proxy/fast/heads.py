@@ -7,9 +7,10 @@ cut out is the key of a table, so that a block is read once and found ever after
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
@@ -21,6 +22,7 @@ from proxy.server import MAX_HEADER_BYTES, MAX_HEADERS
 if TYPE_CHECKING:
     from proxy.auth import Gate
     from proxy.identity import Identity
+    from proxy.keyring import Entry
     from proxy.server import HostGuard
     from proxy.services import Services
 
@@ -30,7 +32,11 @@ END: Final = b"\r\n\r\n"
 REMEMBERED: Final = 1024
 """Header blocks. One that no client repeats pushes out nobody: a block counts from its second time on."""
 
-_LENGTH: Final = re.compile(rb"\r\ncontent-length: ?([0-9]{1,9})(?=\r\n)", re.IGNORECASE)
+JUDGED_S: Final = 0.05
+"""How long it is gone by who somebody is while no key changes: that much later than its end a key may be taken."""
+
+_DIGITS: Final = 9
+_LENGTH: Final = re.compile(rb"\r\ncontent-length: ?([0-9]{1,%d})(?=\r\n)" % _DIGITS, re.IGNORECASE)
 _LINE: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]?([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?")
 _NOT_ORDINARY: Final = frozenset(
     {
@@ -43,19 +49,22 @@ _NOT_ORDINARY: Final = frozenset(
         "proxy-authorization",
         "proxy-connection",
         "te",
+        "traceparent",
         "trailer",
         "transfer-encoding",
         "upgrade",
         "x-request-id",
     }
 )
-"""What changes how a request is framed, or what becomes of it. `connection: keep-alive` says nothing new."""
+"""What changes how a request is framed, or what becomes of it; and what differs with each of them.
+
+`connection: keep-alive` says nothing new.
+"""
 _SPEAKS: Final = ("x-modelport-", "openai-")
 """How headers begin that say something of the request to the proxy or to the vendor."""
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """Where one request lies in what was received. *head*: its block without the digits of its Content-Length."""
 
     head: bytes
@@ -65,16 +74,43 @@ class Frame:
     """Where it ends; more than there is as long as it is not whole."""
 
 
-def frame(data: bytes) -> Frame | None:
-    """The request at the beginning of *data*, whose header block is whole; None where it has no plain length."""
+class Block(NamedTuple):
+    """A header block that was framed: its bytes *before* and *behind* the digits of its Content-Length."""
+
+    before: bytes
+    behind: bytes
+    head: bytes
+
+    def frame(self, data: bytes) -> Frame | None:
+        """The request at the beginning of *data*, if it has the same block; most that one client sends have."""
+        before, behind, head = self
+        start = len(before)
+        if not data.startswith(before):
+            return None
+        stop = data.find(b"\r", start, start + _DIGITS + 1)
+        digits = data[start:stop]
+        if stop < 0 or not digits.isdigit() or not data.startswith(behind, stop):
+            return None
+        body = stop + len(behind)
+        return Frame(head, body, body + int(digits))
+
+
+def block(data: bytes) -> Block | None:
+    """The header block at the beginning of *data*, which is whole; None where it has no plain length."""
     end = data.find(END)
     if end < 0 or end > MAX_HEADER_BYTES:
         return None
     length = _LENGTH.search(data, 0, end + 2)
     if length is None:
         return None
-    body = end + len(END)
-    return Frame(data[: length.start(1)] + data[length.end(1) : end], body, body + int(length[1]))
+    before, behind = data[: length.start(1)], data[length.end(1) : end + len(END)]
+    return Block(before, behind, before + behind[: -len(END)])
+
+
+def frame(data: bytes) -> Frame | None:
+    """The request at the beginning of *data*, whose header block is whole; None where it has no plain length."""
+    found = block(data)
+    return found.frame(data) if found else None
 
 
 def read_head(head: bytes) -> Mapping[str, str] | None:
@@ -99,13 +135,17 @@ def read_head(head: bytes) -> Mapping[str, str] | None:
     return CIMultiDictProxy(headers)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Visitor:
     """Who sends requests with one header block, and with which *key*. It was let in by *gate* and *hosts*."""
 
     key: str | None
     hosts: HostGuard
     gate: Gate
+    identity: Identity
+    keys: Mapping[str, Entry]
+    """Those that there were when *identity* was found out, which holds *until* a moment of `time.monotonic`."""
+    until: float
 
 
 class Heads:
@@ -148,18 +188,26 @@ def _visitor(services: Services, head: bytes) -> Visitor | None:
     try:
         services.hosts.check(headers)
         key = presented_key(headers)
-        admitted(services, key)
+        identity, keys = _let_in(services, key), services.keyring.entries
     except Refused:
         return None
-    return Visitor(key, services.hosts, services.gate)
+    return Visitor(key, services.hosts, services.gate, identity, keys, time.monotonic() + JUDGED_S)
 
 
-def admitted(services: Services, key: str | None) -> Identity:
-    """Whose *key* that is, now: it may have been revoked since it was read.
+def admitted(services: Services, visitor: Visitor) -> Identity:
+    """Whose key that of *visitor* is, now: it may have been revoked since it was read.
 
     Raises:
         Refused: nobody who may ask here.
     """
+    now, keys = time.monotonic(), services.keyring.entries
+    if now >= visitor.until or visitor.keys is not keys:
+        visitor.identity = _let_in(services, visitor.key)
+        visitor.keys, visitor.until = keys, now + JUDGED_S
+    return visitor.identity
+
+
+def _let_in(services: Services, key: str | None) -> Identity:
     identity = services.gate.let_in(key, "client")
     check_endpoint(identity, PATH)
     return identity

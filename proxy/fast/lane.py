@@ -13,12 +13,15 @@ from typing import Any, Final
 
 from typing_extensions import override
 
+from proxy.answer import PIECE_BYTES
 from proxy.errors import Refused
-from proxy.fast.heads import BEGINNING, END, PATH, Frame, Heads, admitted, frame
-from proxy.fast.ride import Outcome, Ride
+from proxy.fast.heads import BEGINNING, END, PATH, Block, Frame, Heads, admitted, block
+from proxy.fast.ride import Client, Outcome, Ride
 from proxy.fast.shapes import Found, Opened, Opening, Shape, close_opened
+from proxy.fast.streams import StreamRide
 from proxy.fast.ways import Way, way_of
 from proxy.fast.written import Written
+from proxy.outlet import Outlet
 from proxy.server import MAX_HEADER_BYTES, Connection, Server
 from proxy.services import Services
 from proxy.setup import Key
@@ -26,6 +29,8 @@ from routing.targets import Target
 
 HELD_BYTES: Final = 256 * 1024 + MAX_HEADER_BYTES
 """A request that is longer goes to aiohttp as it comes."""
+KEPT_BYTES: Final = 4096
+"""A longer header block is not kept for the next request of its connection."""
 PATIENCE_S: Final = 1.0
 """How long the rest of a request is waited for here; then aiohttp, which has its own clocks, goes on with it."""
 
@@ -53,12 +58,15 @@ class LaneConnection(Connection):
         """Whether aiohttp gets everything from now on."""
         self._held = b""
         """What has come and belongs to nobody yet."""
+        self._block: Block | None = None
+        """The header block of its last request."""
         self._asked = b""
         """The bytes of the request at work."""
         self._halted = False
         """Whether it reads nothing before the request at work is over."""
         self._gone = False
         self._rest: asyncio.TimerHandle | None = None
+        self._outlet = Outlet(self, self._drain_helper, chunked=True)
 
     # --- bytes in
 
@@ -75,14 +83,17 @@ class LaneConnection(Connection):
             self.transport.pause_reading()
 
     def _look(self) -> None:
-        """Decide about what has come."""
-        held, found = self._held, None
-        if held.startswith(BEGINNING) or BEGINNING.startswith(held):
+        """Decide about what has come. While aiohttp has a request that it has not answered, it gets everything."""
+        held = self._held
+        found = self._block.frame(held) if self._block is not None else None
+        if found is None and (held.startswith(BEGINNING) or BEGINNING.startswith(held)):
             if END not in held and len(held) <= MAX_HEADER_BYTES:
                 self._wait()
                 return
-            found = frame(held)
-        if found is None or found.end > HELD_BYTES or self._aiohttp_works:
+            first = block(held)
+            found = first.frame(held) if first is not None else None
+            self._block = first if first is not None and len(first.head) <= KEPT_BYTES else None
+        if found is None or found.end > HELD_BYTES or self._messages or self._request_in_progress:
             self._give_everything()
         elif self._waiter is None or self._waiter.done():
             # It has just written an answer, and is about to wait for the next request.
@@ -113,21 +124,17 @@ class LaneConnection(Connection):
         if self._held and self._work is None and not self._careful and self.transport is not None:
             self._look()
 
-    @property
-    def _aiohttp_works(self) -> bool:
-        """Whether aiohttp has a request that it was given and has not answered."""
-        return bool(self._messages) or self._request_in_progress
-
     def _take(self, found: Frame, data: bytes) -> None:
         """Answer one whole request here, or give it to aiohttp."""
-        self._waited()
+        if self._rest is not None:
+            self._waited()
         lane, services = self._lane, self._lane.services
         visitor = None if self.last or services.full else lane.heads.visitor(services, found.head)
         if visitor is None:
             self._give(data)
             return
         try:
-            identity = admitted(services, visitor.key)
+            identity = admitted(services, visitor)
         except Refused:
             self._give(data)
             return
@@ -137,7 +144,8 @@ class LaneConnection(Connection):
             self._give(data, Opening())
             return
         way, key = ridden
-        ride = Ride(services, way, known.inner, key, self._arrived)
+        asks = StreamRide if known.shape.request.stream else Ride
+        ride = asks(services, way, known, key, Client(self._arrived, self._outlet))
         self._work, self._asked = ride, data
         if not ride.begin():
             self._work, self._asked = None, b""
@@ -169,22 +177,28 @@ class LaneConnection(Connection):
             if isinstance(outcome, Opened):
                 close_opened(services, outcome)
             return
-        self._read_on()
+        if self._halted:
+            self._read_on()
         if not isinstance(outcome, Written):
             self._give(data, Opening(outcome))
             return
         services.answered[PATH, outcome.status] += 1
         services.shapes.ridden += 1
         transport.write(outcome.data)
-        if self._paused:
-            self._work = self._loop.create_task(self._drained())
+        if self._paused or outcome.rest:
+            self._work = self._loop.create_task(self._drained(outcome.rest))
         else:
             self._next()
 
-    async def _drained(self) -> None:
-        """Go on when the client has taken enough of its answer."""
+    async def _drained(self, rest: bytes) -> None:
+        """Go on when the client has taken enough of its answer, of which *rest* is to be written."""
         with contextlib.suppress(ConnectionError):
             await self._drain_helper()
+            for start in range(0, len(rest), PIECE_BYTES):
+                if self.transport is None:
+                    break
+                self.transport.write(memoryview(rest)[start : start + PIECE_BYTES])
+                await self._drain_helper()
         self._work = None
         self._next()
 
@@ -197,14 +211,15 @@ class LaneConnection(Connection):
             transport.close()
             return
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-        self._read_on()
+        if self._halted:
+            self._read_on()
         if self._held:
             self._look()
 
     def _read_on(self) -> None:
-        """Read again what comes, where that was halted."""
-        if self._halted and self.transport is not None:
-            self._halted = False
+        """Read again what comes, which was halted."""
+        self._halted = False
+        if self.transport is not None:
             self.transport.resume_reading()
 
     # --- the connection's life

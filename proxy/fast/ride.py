@@ -29,11 +29,12 @@ from proxy.envelopes import failure_headers
 from proxy.errors import Refused, for_client
 from proxy.exchange import Exchange
 from proxy.fast.plain import plain
-from proxy.fast.shapes import Opened
-from proxy.fast.ways import Way, leaves_nothing, raw_of, vendor_lines
-from proxy.fast.written import Written, ending, written
+from proxy.fast.shapes import Found, Opened
+from proxy.fast.ways import Way, leaves_nothing, vendor_lines
+from proxy.fast.written import Written, answer, ending, written
 from proxy.logs import REQUEST_ID
 from proxy.metering import Metered
+from proxy.outlet import Outlet
 from proxy.server import new_id
 from proxy.services import Services
 from proxy.setup import Key
@@ -63,7 +64,13 @@ _UNMETERED: Final = Metered()
 
 Outcome = Written | Opened | None
 """A whole answer; else the exchange with which the careful way goes on, None: with one of its own."""
-Arrived = Callable[[Outcome], None]
+
+
+class Client(NamedTuple):
+    """Who asks: *arrived* is told, once, what came of a request; what comes before that, a stream gives to *out*."""
+
+    arrived: Callable[[Outcome], None]
+    out: Outlet
 
 
 class Started(NamedTuple):
@@ -74,34 +81,41 @@ class Started(NamedTuple):
 
 
 class Ride:
-    """One request on its way to the *key* of its target. *arrived* is told, once, what came of it."""
+    """One request, of *who*, on its way to the *key* of its target."""
 
     __slots__ = (
         "_arrived",
+        "_data",
         "_key",
         "_metered",
+        "_out",
         "_request",
         "_sent",
         "_started",
         "_task",
         "_way",
+        "found",
         "id",
         "inner",
         "services",
         "shape",
     )
 
-    def __init__(self, services: Services, way: Way, inner: bytes, key: Key | None, arrived: Arrived) -> None:
+    def __init__(self, services: Services, way: Way, found: Found, key: Key | None, who: Client) -> None:
         self.services = services
         self.shape = way.shape
-        self.inner = inner
+        self.found = found
+        self.inner = found.inner
         """The conversation, as JSON."""
         self.id = new_id()
         self._way = way
         self._key = key
-        self._arrived = arrived
+        self._out = who.out
+        self._arrived = who.arrived
         self._started = time.perf_counter()
         self._metered = _UNMETERED
+        self._data = b""
+        """The whole answer, as the client gets it."""
         self._request: Request | None = None
         self._sent: Started | None = None
         self._task: asyncio.Task[None] | None = None
@@ -111,7 +125,8 @@ class Ride:
     def begin(self) -> bool:
         """Note it and send it. False: that cannot be done at once, and nothing was."""
         services, shape, way = self.services, self.shape, self._way
-        lead = way.lead(self._key)
+        key = self._key
+        lead = way.leads.get(key.index if key is not None else None) or way.lead(key)
         if lead is None:
             return False
         meters = services.keyring.meters(shape.identity)
@@ -124,14 +139,12 @@ class Ride:
         transport, _, origin, _ = lead.direct
         connection = transport.idle(origin)
         if connection is None:
-            services.retry_budget.enter()
             self._task = asyncio.get_running_loop().create_task(self._send_later(lead))
             return True
-        if not self._send(lead, connection):
-            self._metered.cancel()
-            return False
-        services.retry_budget.enter()
-        return True
+        if self._send(lead, connection):
+            return True
+        self._metered.cancel()
+        return False
 
     def _send(self, lead: Lead, connection: Connection) -> bool:
         """Note it, and send it on *connection*. False: nothing was."""
@@ -160,7 +173,6 @@ class Ride:
         finally:
             self._task = None
             if not is_sent:
-                self.services.retry_budget.leave(counted=False)
                 self._metered.cancel()
                 self._arrived(None)
 
@@ -203,47 +215,30 @@ class Ride:
         bill = way.bill(counts) if counts is not None else None
         if lines is None or counts is None or bill is None:
             return False
-        services, target, note = self.services, self.shape.prepared.target, sent.note
-        latency_ms = (time.perf_counter() - self._started) * 1000
-        if not services.endings.answered(latency_ms):
+        latency_ms = self._elapsed_ms()
+        if not self.services.endings.are_ordinary(latency_ms):
             return False
-        index = self._key.index if self._key else 0
-        ring = self.shape.setup.rings[target.provider]
-        services.breakers.of(target).succeeded()
-        ring.worked(index, target.model)
-        if (rest_s := leaves_nothing(lines, time.time())) is not None:
-            ring.used_up(index, rest_s, target.model)
-        usage = counts.input_tokens, counts.cached_input_tokens, counts.output_tokens
-        services.answered_plainly(target, 200, latency_ms, usage, bill.nanousd)
-        if self._metered is not _UNMETERED:
-            self._metered.took(counts.input_tokens + counts.output_tokens)
-        head = self._head(lines, bill)
-        data = b"%b%b%b" % (head, ending(len(payload)), payload)
-        services.ledger.answered(
-            note, self._row(note, counts, bill, latency_ms), lambda error: self._booked(data, error)
-        )
+        self._told_limits(lines)
+        self._data = b"%b%b%b" % (self._head(lines, bill), ending(len(payload)), payload)
+        self._book(sent.note, row_of(sent.note, counts, bill, latency_ms, latency_ms))
         return True
 
-    def _row(self, note: Note, counts: Counts, bill: Bill, latency_ms: float) -> Answered:
-        return Answered(
-            note.form,
-            note.id,
-            note.opened_us,
-            note.opened_us + int(latency_ms * 1000),
-            note.input_estimate,
-            200,
-            counts.input_tokens,
-            counts.cached_input_tokens,
-            0,
-            counts.output_tokens,
-            counts.reasoning_tokens,
-            bill.nanousd,
-            bill.price.source,
-            bill.price.version,
-            raw_of(counts),
-            latency_ms,
-            latency_ms,
-        )
+    def _elapsed_ms(self) -> float:
+        return (time.perf_counter() - self._started) * 1000
+
+    def _told_limits(self, lines: bytes) -> None:
+        """Its key may have nothing left, as the answer's *lines* tell."""
+        if (rest_s := leaves_nothing(lines, time.time())) is not None:
+            target, index = self._asked_of
+            self.shape.setup.rings[target.provider].used_up(index or 0, rest_s, target.model)
+
+    def _book(self, note: Note, answered: Answered) -> None:
+        """Let metrics, health, limits and books know of an answer; `_booked` hears when they do."""
+        services, key = self.services, self._key
+        services.gathered.add(self._way, key.index if key is not None else 0, answered)
+        if self._metered is not _UNMETERED:
+            self._metered.took(answered.input_tokens + answered.output_tokens)
+        services.ledger.answered(note, answered, self._booked)
 
     def _head(self, lines: bytes, bill: Bill) -> bytes:
         """All of the answer's head but its last lines."""
@@ -252,20 +247,18 @@ class Ride:
         head = b"%b%b%b%b%b\r\n" % (way.front, lines, text, way.middle, usd(bill.nanousd).encode())
         if self._metered is _UNMETERED:
             return head
-        told = "".join([f"{name}: {value}\r\n" for name, value in self._metered.headers().items()])
-        return head + told.encode()
+        return head + self._metered.lines()
 
-    def _booked(self, data: bytes, error: LedgerUnavailable | None) -> None:
+    def _booked(self, error: LedgerUnavailable | None) -> None:
         """The books have its answer, or cannot have it."""
         self._end()
         if error is None:
-            self._arrived(Written(200, data))
+            self._arrived(Written(200, self._data))
         else:
             self._arrived(self._told(Failure("overloaded", str(error), 503, "ledger_unavailable", retry_after_s=1)))
 
     def _end(self) -> None:
         self._sent = None
-        self.services.retry_budget.leave()
         if self._metered is not _UNMETERED:
             self._metered.close(free=False)
 
@@ -274,21 +267,21 @@ class Ride:
     async def _go_on(self, sent: Started) -> None:
         """Deliver the answer, or what came in its place, as the careful way does."""
         services = self.services
+        services.retry_budget.enter()
         exchange = self._taken_over(sent)
         committed: Committed | None = None
         outcome: Outcome = None
+        gone = False
         try:
-            attempt = await exchange.adopt(*self._asked_of, self._started)
-            answer = self._way.backend.answered(self._way.call(self._key), sent.reply)
-            prepared = replace(self.shape.prepared, body=self.shape.sent.of(self.inner))
-            committed = await self._asker(exchange).take(attempt, answer, prepared, exchange.deadline)
-            self._worked()
+            committed = await self._committed(exchange, sent)
             outcome = await self._delivered(exchange, committed)
         except AttemptFailed as failed:
             begun = Begun(exchange.attempts[-1], failed.failure)
             outcome = Opened(exchange, self._metered, self._started, begun)
         except LedgerUnavailable as error:
             outcome = self._told(Failure("overloaded", str(error), 503, "ledger_unavailable", retry_after_s=1))
+        except ConnectionError:  # the client has left in mid-answer
+            gone, outcome = True, Written(200, b"")
         except Exception:
             log.exception("a handler failed")
             outcome = self._told(Failure("server", BROKEN, 500, "internal_error"))
@@ -298,17 +291,26 @@ class Ride:
             if is_over:
                 self._metered.close(free=False)
                 if not exchange.settled:
-                    gone = isinstance(sys.exception(), asyncio.CancelledError)
+                    gone = gone or isinstance(sys.exception(), asyncio.CancelledError)
                     status: Status = "aborted" if gone else "failed"
                     services.spawn(services.settle_partial(exchange, committed, status, None))
             self._sent = None
             self._arrived(outcome)
 
+    async def _committed(self, exchange: Exchange, sent: Started) -> Committed:
+        """The answer to what was sent, as the careful way has it. Raises as `Asker.take`."""
+        attempt = await exchange.adopt(*self._asked_of, self._started)
+        answer = self._way.backend.answered(self._way.call(self._key), sent.reply)
+        prepared = replace(self.shape.prepared, body=self.shape.sent.of(self.inner))
+        committed = await self._asker(exchange).take(attempt, answer, prepared, exchange.deadline)
+        self._worked()
+        return committed
+
     async def _abandoned(self, sent: Started) -> None:
         """Close the books of what nobody waits for."""
         services = self.services
         exchange = self._taken_over(sent)
-        services.retry_budget.leave()
+        services.retry_budget.passed(1)
         self._metered.close(free=False)
         attempt = await exchange.adopt(*self._asked_of, self._started)
         attempt.sent = True
@@ -345,7 +347,7 @@ class Ride:
         await booked(self.services, exchange, committed, response, tenant=tenant, request=request)
         headers = {**WHOLE_HEADERS, **committed.headers, **exchange.headers(final=True), **self._metered.headers()}
         body = committed.payload or self._asked(self.request).whole(counted(committed, response))
-        return Written(200, written(200, headers, body))
+        return answer(200, headers, body)
 
     def _exchange(self) -> Exchange:
         services, shape = self.services, self.shape
@@ -357,7 +359,7 @@ class Ride:
             started=self._started,
             identity=identity,
             dialect=shape.request.dialect,
-            stream=False,
+            stream=shape.request.stream,
             count=lambda model: estimate_request(self.request, family(model)).tokens,
             controls=NO_CONTROLS,
             route=shape.route.name,
@@ -407,5 +409,33 @@ class Ride:
     @property
     def load(self) -> Load:
         """What it may take."""
-        shaped = self.shape.request
-        return Load(lambda: rough_request(self.request).tokens, shaped.max_output_tokens, shaped.n or 1)
+        shaped, said = self.shape.request, self.found.messages
+        return Load(
+            lambda: rough_request(shaped, [message.content for message in said]).tokens,
+            shaped.max_output_tokens,
+            shaped.n or 1,
+        )
+
+
+def row_of(note: Note, counts: Counts, bill: Bill, latency_ms: float, first_event_ms: float) -> Answered:
+    """What the books are told of an answer."""
+    price = bill.price
+    return Answered(
+        note.form,
+        note.id,
+        note.opened_us,
+        note.opened_us + int(latency_ms * 1000),
+        note.input_estimate,
+        200,
+        counts.input_tokens,
+        counts.cached_input_tokens,
+        0,
+        counts.output_tokens,
+        counts.reasoning_tokens,
+        bill.nanousd,
+        price.source,
+        price.version,
+        counts.raw,
+        latency_ms,
+        first_event_ms,
+    )

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
+import msgspec
+
+from proxy.asked import EVENT_STREAM
 from proxy.conforming import must_be_checked
 from proxy.controls import Controls
 from proxy.requestlog import wanted
 from proxy.server import Foreword
-from translators.codec import JsonError, loads, member_span
+from translators.codec import member_span
 
 if TYPE_CHECKING:
     from proxy.asking import Begun, Committed
@@ -146,15 +149,30 @@ def plain_messages(messages: Any) -> bool:
     return True
 
 
-def _says_twice(inner: bytes, messages: list[dict[str, str]]) -> bool:
+class _Said(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+_EMPTY: Final = len('{"role":"","content":""}')
+_conversation: Final = msgspec.json.Decoder(list[_Said]).decode
+
+
+def _says_twice(inner: bytes, messages: list[_Said]) -> bool:
     """Whether a member stands twice in one of plain *messages*, which are *inner*: nobody knows who reads which.
 
-    A message has eight quotes of its own. More of them are in its text, or in a member that was read over.
+    Of the least length there is no room for more. Else: a message has eight quotes of its own, and more of them are in
+    its text, or in a member that was read over.
     """
+    least = len(messages) + 1
+    for message in messages:
+        least += _EMPTY + len(message.role) + len(message.content)
+    if least == len(inner):
+        return False
     quotes = inner.count(b'"') - 8 * len(messages)
     if not quotes:
         return False
-    return b"\\u0022" in inner or quotes != sum([message["content"].count('"') for message in messages])
+    return b"\\u0022" in inner or quotes != sum([message.content.count('"') for message in messages])
 
 
 class Found(NamedTuple):
@@ -162,12 +180,12 @@ class Found(NamedTuple):
 
     shape: Shape
     inner: bytes
-    messages: list[dict[str, str]]
+    messages: list[_Said]
 
     @property
     def has_turns(self) -> bool:
         """Whether a model has spoken in it."""
-        return any(message["role"] == "assistant" for message in self.messages)
+        return any(message.role == "assistant" for message in self.messages)
 
 
 class Shapes:
@@ -184,10 +202,10 @@ class Shapes:
             if inner is None:
                 continue
             try:
-                messages = loads(inner)
-            except JsonError:
-                continue  # more than the conversation
-            if not plain_messages(messages) or _says_twice(inner, messages):
+                messages = _conversation(inner)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                continue  # more than the conversation, or more than text in it
+            if not 0 < len(messages) <= MOST_MESSAGES or _says_twice(inner, messages):
                 return None
             if shape.holds(services, identity):
                 return Found(shape, inner, messages)
@@ -228,7 +246,8 @@ def shape_of(errand: Errand, committed: Committed, exchange: Exchange) -> Shape 
         and setup is services.setup
         and asked.controls == Controls()
         and asked.memory is None
-        and not asked.request.stream
+        and prepared.stream == asked.request.stream
+        and not (prepared.stream and (asked.stream_type != EVENT_STREAM or setup.resumes(route.name)))
         and route.policy == "failover"
         and route.targets[0] == target
         and len(exchange.attempts) == 1

@@ -6,21 +6,22 @@ A way ends with the shape that it belongs to. It has one `Lead` for each key of 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from proxy.asked import EVENT_STREAM
 from proxy.backends.backend import Call, Timeouts
 from proxy.backends.callers import Direct
 from proxy.backends.http import HttpBackend
+from proxy.delivery import STREAM_HEADERS, WHOLE_HEADERS
 from proxy.exchange import RATE_HEADERS, header_text
 from proxy.transport import Deadlines
 from routing.limits import rests_for_s
-from routing.pricing.counting import OBSERVED
 from storage.bookings import Form, OpenAttempt, OpenExchange
 from storage.spilled import NotedForm
-from translators.codec import dumps_text
+from translators.codec import dumps_text, loads_object
 from translators.neutral import Usage
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 _SHORT: Final = 40
 _RATE: Final = tuple(name.encode() for name in RATE_HEADERS)
 _HEADERS: Final = 4096
-"""Names of vendors' headers that are remembered."""
+"""Vendors' headers that are remembered."""
 
 
 class Lead(NamedTuple):
@@ -51,7 +52,7 @@ class Bill(NamedTuple):
     price: Price
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Way:
     """The way to one target for the requests of one shape."""
 
@@ -62,7 +63,7 @@ class Way:
     front: bytes
     """Of every answer: its first lines."""
     middle: bytes
-    """Behind the request's id: what the proxy tells of it."""
+    """Behind the request's id: what the proxy tells of it, up to the cost of a whole answer."""
     leads: dict[int | None, Lead] = field(default_factory=dict)
     _price: Price | None = None
     _plain: tuple[int, int, int] | None = None
@@ -85,7 +86,7 @@ class Way:
         return Call(
             model=prepared.target.model,
             body=b"",
-            stream=False,
+            stream=prepared.stream,
             path=prepared.path,
             key=key.secret if key else None,
             headers=prepared.headers,
@@ -103,6 +104,7 @@ class Way:
             team=identity.team,
             organisation=identity.organisation,
             tags=tags,
+            stream=shape.request.stream,
         )
         return Form(
             opened, OpenAttempt("", 1, target.provider, target.model, key.index if key else None), dumps_text(tags)
@@ -131,14 +133,9 @@ class Way:
         if plain is not None:
             return Bill((prompt - cached) * plain[0] + cached * plain[1] + output * plain[2], price)
         cost = price.nanousd(
-            Usage(prompt, output, cached, reasoning_tokens=counts.reasoning_tokens, raw=raw_of(counts))
+            Usage(prompt, output, cached, reasoning_tokens=counts.reasoning_tokens, raw=loads_object(counts.raw))
         )
         return None if cost is None else Bill(cost, price)
-
-
-def raw_of(counts: Counts) -> Mapping[str, object]:
-    """What the ledger keeps of the vendor's own counts."""
-    return counts.raw if counts.tier is None else {**counts.raw, OBSERVED: {"service_tier": counts.tier}}
 
 
 def way_of(services: Services, shape: Shape) -> Way | None:
@@ -148,7 +145,8 @@ def way_of(services: Services, shape: Shape) -> Way | None:
     if not isinstance(backend, HttpBackend) or prepared.rules.think_tags:
         return None
     clocks, allowed_s = prepared.spec.timeouts, shape.allowed_s
-    answer_s = min(clocks.whole_answer_s, clocks.total_s, allowed_s)
+    streams = shape.request.stream
+    answer_s = min(clocks.first_event_s if streams else clocks.whole_answer_s, clocks.total_s, allowed_s)
     deadlines = Deadlines(clocks.connect_s, answer_s, clocks.idle_s, answer_s, min(clocks.total_s, allowed_s))
     told = {
         "x-modelport-route": header_text(shape.route.name),
@@ -156,28 +154,26 @@ def way_of(services: Services, shape: Shape) -> Way | None:
         "x-modelport-cache": "bypass",
         "x-modelport-target": header_text(prepared.target.name),
     }
-    front = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-content-type-options: nosniff\r\n"
-    middle = "".join([f"\r\n{name}: {value}" for name, value in told.items()]) + "\r\nx-modelport-cost-usd: "
-    return Way(services, shape, backend, deadlines, front, middle.encode())
+    kind = {"content-type": EVENT_STREAM, **STREAM_HEADERS} if streams else WHOLE_HEADERS
+    front = "HTTP/1.1 200 OK\r\n" + "".join([f"{name}: {value}\r\n" for name, value in kind.items()])
+    middle = "".join([f"\r\n{name}: {value}" for name, value in told.items()])
+    middle += "\r\n" if streams else "\r\nx-modelport-cost-usd: "
+    return Way(services, shape, backend, deadlines, front.encode(), middle.encode())
 
 
-_kinds: dict[bytes, bytes | None] = {}
-"""Names of headers as vendors write them, to how they are told further; None: they are not."""
+_told: dict[tuple[bytes, bytes], bytes | None] = {}
+"""Headers of vendors, to the lines in which they are told further: none, as a rule. None: they want a closer look."""
 
 
 def vendor_lines(headers: Sequence[tuple[bytes, bytes]]) -> bytes | None:
     """The vendor's rate-limit headers as lines; None where they, or how the body is packed, want a closer look."""
     lines: list[bytes] = []
-    for name, value in headers:
-        try:
-            kind = _kinds[name]
-        except KeyError:
-            kind = _learn(name)
-        if kind is None:
-            continue
-        if kind == _PACKED or len(value) > _SHORT or not value.isascii() or not _SAFE.issuperset(value):
+    for header in headers:
+        line = _told[header] if header in _told else _learn(header)
+        if line is None:
             return None
-        lines.append(b"%b: %b\r\n" % (kind, value))
+        if line:
+            lines.append(line)
     if len(lines) > 1 and len({line.partition(b":")[0] for line in lines}) < len(lines):
         return None
     return b"".join(lines)
@@ -188,12 +184,17 @@ _SAFE: Final = frozenset(b"0123456789.:smhdTZ+- ")
 """What numbers, times and moments are written with; no secret is."""
 
 
-def _learn(name: bytes) -> bytes | None:
+def _learn(header: tuple[bytes, bytes]) -> bytes | None:
+    name, value = header
     lower = name.lower()
-    kind = lower if lower == _PACKED or lower.startswith(_RATE) else None
-    if len(_kinds) < _HEADERS:
-        _kinds[name] = kind
-    return kind
+    line: bytes | None = b""
+    if lower == _PACKED or lower.startswith(_RATE):
+        safe = lower != _PACKED and len(value) <= _SHORT and value.isascii() and _SAFE.issuperset(value)
+        line = b"%b: %b\r\n" % (lower, value) if safe else None
+    if len(_told) >= _HEADERS:
+        _told.clear()
+    _told[header] = line
+    return line
 
 
 def leaves_nothing(lines: bytes, now: float) -> float | None:

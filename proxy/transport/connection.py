@@ -23,6 +23,7 @@ import httptools
 from typing_extensions import override
 
 from proxy.transport.errors import BadAnswer, Disconnected, TimedOut, TransportError, WriteTimeout
+from proxy.transport.framing import framed
 from proxy.transport.reply import HEAD_BYTES, Reply, checked
 
 READ_BYTES: Final = 64 * 1024
@@ -94,7 +95,8 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def usable(self) -> bool:
         """Whether it can be asked: open, and silent as far as the system knows, which is ahead of the loop."""
-        return not self.closing and self._poll is not None and not self._poll.poll(0)
+        transport, poll = self._transport, self._poll
+        return transport is not None and not transport.is_closing() and poll is not None and not poll.poll(0)
 
     @property
     def closing(self) -> bool:
@@ -233,6 +235,13 @@ class Connection(asyncio.BufferedProtocol):
         if reply is None or parser is None:
             self.drop()
             return
+        if not self.heard and nbytes < READ_BYTES and reply.method != "HEAD":
+            found = framed(bytes(self.owner.buffer[:nbytes]))
+            if found is not None:
+                self.heard = self._again = self._whole = True
+                self._let_go(reply)
+                reply.came(*found)
+                return
         self.heard = True
         try:
             parser.feed_data(self.owner.buffer[:nbytes])
@@ -242,9 +251,15 @@ class Connection(asyncio.BufferedProtocol):
             self._objection = str(ours if isinstance(ours, BadAnswer) else error)
         body, full = self._body, False
         if body:
-            full = reply.feed(body[0] if len(body) == 1 else b"".join(body))
+            piece = body[0] if len(body) == 1 else b"".join(body)
             body.clear()
             self._dry_bytes = 0
+            if reply.sink is None or not reply.sink(piece):
+                full = reply.feed(piece)
+            else:
+                reply.sunk += len(piece)
+                if not self._whole and not self._objection:
+                    return
         else:
             self._dry_bytes += nbytes
         if self._whole:
@@ -261,11 +276,17 @@ class Connection(asyncio.BufferedProtocol):
                 reply.wake()
 
     def _finish(self, reply: Reply) -> None:
+        """The answer is whole."""
+        self._let_go(reply)
+        reply.end()
+
+    def _let_go(self, reply: Reply) -> None:
+        """Be idle, or closed, behind a whole answer."""
         transport = self._transport
         self.reply = None
         self.answers += 1
         unsent = self._sending is not None or (transport is not None and transport.get_write_buffer_size() > 0)
-        if self._again and not self._surplus and not unsent and not self.closing:
+        if self._again and not (self._surplus or unsent or transport is None or transport.is_closing()):
             if reply.method == "HEAD":
                 self._parser = self._new_parser()  # the old one waits for the body that the head speaks of
             self._begin()
@@ -275,7 +296,6 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self.owner.lost(self)
             transport.close()
-        reply.end()
 
     # --- for httptools
 

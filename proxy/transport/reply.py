@@ -32,7 +32,7 @@ NEVER: Final = float("inf")
 
 
 class Deadlines(NamedTuple):
-    """The clocks of one request, in seconds; each is at most 0.1 s late.
+    """The clocks of one request, in seconds; each is at most 0.1 s late, 0.2 s where pieces go into a sink.
 
     *connect_s*: for a connection. *head_s*: from the call until the answer's head. *idle_s*: how long its reader waits
     for the next piece. *write_s*: how long the server may take nothing of a long body. *total_s*: everything.
@@ -69,6 +69,7 @@ class Reply:
         "_loop",
         "_pieces",
         "_source",
+        "_sunk_before",
         "_total_due",
         "_waiter",
         "_waits_for",
@@ -76,9 +77,12 @@ class Reply:
         "connect_s",
         "headers",
         "listener",
+        "look_due",
         "method",
         "reason",
+        "sink",
         "status",
+        "sunk",
     )
 
     def __init__(
@@ -103,6 +107,15 @@ class Reply:
         self._waiter: asyncio.Future[None] | None = None
         self.listener: Callable[[], None] | None = None
         """Hears of all news in the place of a reader, who may come later. While it does nothing is awaited."""
+        self.sink: Callable[[bytes], bool] | None = None
+        """Is given each piece where it is read, before the listener hears of it, and says whether it took it.
+
+        It is there only while nothing is held.
+        """
+        self.sunk = self._sunk_before = 0
+        """How many bytes the sink has taken; and had, when the clocks were looked at."""
+        self.look_due = NEVER
+        """When the listener is told, once, that nothing is news."""
 
     # --- for its reader
 
@@ -117,6 +130,11 @@ class Reply:
         if not self._ended or self._error is not None or not self.status:
             return None
         return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more comes, and nothing is left to be taken."""
+        return self._ended and not self._pieces
 
     @property
     def stands_still(self) -> bool:
@@ -150,6 +168,51 @@ class Reply:
         if self._error is not None:
             raise self._error
         return b""
+
+    async def flow(self, take: Callable[[bytes], bool], sink: Callable[[bytes], bool] | None = None) -> None:
+        """Give *take* every piece where it is read, until it says that it wants no more, or there is no more.
+
+        Nobody is woken for a piece. What *take* raises is raised here; why the body ended, `piece` tells.
+        *sink* is asked first: what it takes *take* is not given.
+        """
+        over = self._loop.create_future()
+        broke: Exception | None = None
+
+        def heard() -> None:
+            nonlocal broke
+            try:
+                if self.give(take) and not self._ended:
+                    return
+            except Exception as error:  # noqa: BLE001  it is raised where its reader waits
+                broke = error
+            self.listener = None
+            if not over.done():
+                over.set_result(None)
+
+        self.listener, self.sink = heard, sink
+        try:
+            self.wake()
+            await over
+        finally:
+            self.listener, self.sink, self._sunk_before, self._due = None, None, self.sunk, NEVER
+        if broke is not None:
+            raise broke
+
+    def give(self, take: Callable[[bytes], bool]) -> bool:
+        """Give *take* what is at hand, until it says that it wants no more; whether it wants more."""
+        pieces, wanted = self._pieces, True
+        while pieces and wanted:
+            piece = pieces.popleft()
+            self._held -= len(piece)
+            wanted = take(piece)
+        if self._source is not None and not pieces:
+            self._source.resume()
+        return wanted
+
+    def put_back(self, piece: bytes) -> None:
+        """Let *piece*, which was taken, be taken again before all others."""
+        self._pieces.appendleft(piece)
+        self._held += len(piece)
 
     async def read(self, limit: int) -> bytes:
         """The whole body.
@@ -201,9 +264,27 @@ class Reply:
 
     def overdue(self, now: float) -> TimedOut | None:
         """The clock that has run out, if one has."""
+        if self.sunk != self._sunk_before:
+            self._sunk_before, self._due = self.sunk, now + self.clocks.idle_s
+        if now >= self.look_due and self.listener is not None:
+            self.look_due = NEVER
+            self.listener()
         if now >= self._due:
             return self._waits_for(self.clocks.idle_s if self._waits_for is IdleTimeout else self.clocks.head_s)
         return TotalTimeout(self.clocks.total_s) if now >= self._total_due else None
+
+    def came(self, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        """All of it is there at once, with status 200."""
+        self.status, self.reason, self.headers = 200, b"OK", headers
+        if body:
+            self._pieces.append(body)
+            self._held = len(body)
+        self._ended = True
+        self._source = None
+        if self.listener is not None:
+            self.listener()
+        elif self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def feed(self, piece: bytes) -> bool:
         """Add to the body; whether that is enough for now."""

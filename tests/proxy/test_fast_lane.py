@@ -142,9 +142,7 @@ async def test_the_provider_is_sent_the_same_bytes(serve: Serve, upstream: Upstr
     first, _, last = upstream.asked("m")
 
     assert last.body == first.body
-    assert {**first.json, "model": "one/m"} == {
-        "max_completion_tokens" if name == "max_tokens" else name: value for name, value in json.loads(body).items()
-    }
+    assert first.body == body.replace(b"one/m", b"m")
     assert {**last.headers, "host": ""} == {**first.headers, "host": ""}
 
 
@@ -203,7 +201,6 @@ def test_a_length_that_is_not_plain_has_no_frame(data: bytes) -> None:
         question(model="one/m", messages=[{"role": "user", "content": "Hi", "name": "eve"}]),
         question(model="one/m", messages=[{"role": "tool", "content": "Hi", "tool_call_id": "a"}]),
         question(model="one/m", messages=[{"role": "developer", "content": "Hi"}]),
-        question(model="one/m", stream=True),
         question(model="one/m", temperature=0, seed=1, modelport={"cache": "no-cache"}),
         question(model="one/m", models=["one/m", "one/n"]),
         question(model="one/m", response_format={"type": "json_object"}, n=2),
@@ -467,6 +464,22 @@ async def test_what_is_long_and_came_too_early_is_read_on_when_the_careful_way_t
         answers = [await client.answer() for _ in range(11)]
 
     assert [status for status, *_ in answers] == [502, *[200] * 10]
+
+
+async def test_a_long_answer_comes_whole_and_in_its_turn(serve: Serve, upstream: Upstream) -> None:
+    text = "".join(map(str, range(400_000)))
+    upstream.script("m", says())
+    server = await serve(QUICK, provider("one", upstream))
+    ridden = await known(server)
+    upstream.script("m", says(text), says())
+    async with line(server) as client:
+        client.writer.write(request() * 2)
+        _, _, long = await client.answer()
+        _, _, short = await client.answer()
+
+    assert json.loads(long) == completion(text)
+    assert json.loads(short) == completion()
+    assert server.services.shapes.ridden == ridden + 2
 
 
 async def test_a_client_that_leaves_is_felt_by_the_provider(serve: Serve, upstream: Upstream) -> None:

@@ -80,7 +80,7 @@ class Play:
         told: asyncio.Future[LedgerUnavailable | None] = asyncio.get_running_loop().create_future()
         at_us = note.opened_us + 1000
         answered = Answered(
-            NOTED.form, note.id, note.opened_us, at_us, 10, 200, 1, 0, 0, 1, 0, FIRST, None, None, {}, 1, 1
+            NOTED.form, note.id, note.opened_us, at_us, 10, 200, 1, 0, 0, 1, 0, FIRST, None, None, b"{}", 1, 1
         )
         self.ledger.answered(note, answered, told.set_result)
         error = await told

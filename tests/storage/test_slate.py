@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pytest
 
 from storage.bookings import Answered, Form, OpenAttempt, OpenExchange
 from storage.db import Database
-from storage.errors import LedgerUnavailable
+from storage.errors import LedgerUnavailable, StorageError
 from storage.journal import Journal
 from storage.ledger import NOTED_S, Ledger, Note
 from storage.slate import PLACE_BYTES, Slate
@@ -42,7 +42,7 @@ def answered(note: Note, **how: Any) -> Answered:
         cost_nanousd=70,
         price_source="config",
         price_version="config #1",
-        raw_usage={"prompt_tokens": 10},
+        raw_usage=b'{"prompt_tokens":10}',
         latency_ms=5.04,
         first_event_ms=4.0,
     )._replace(**how)
@@ -312,7 +312,7 @@ async def test_an_answer_that_stood_on_the_slate_alone_is_booked_at_the_next_sta
     async with dead.db:
         await dead.ledger.recover(lambda *_: 1)
         note = dead.note("sent")
-        dead.slate.put(answered_line(answered(note, price_version='a "b"', raw_usage={"text": "é %s"})))
+        dead.slate.put(answered_line(answered(note, price_version='a "b"', raw_usage='{"text":"é %s"}'.encode())))
     again = World(tmp_path)
     async with again.db:
         assert await again.ledger.recover(lambda *_: 33) == 0
@@ -382,6 +382,8 @@ async def test_a_relaxed_ledger_notes_as_long_as_the_disk_takes_it(tmp_path: Pat
         await made.db.write(lambda _: None)
 
         assert journal.waiting == 2, "its opening and its settling"
+        await journal.lines()
+        await asyncio.sleep(0)
         assert made.on_slate() == {}
         assert made.ledger.note(NOTED, "x2", 1) is None
         await made.db.write(lambda connection: connection.execute("ALTER TABLE hidden RENAME TO attempts"))
@@ -391,6 +393,28 @@ async def test_a_relaxed_ledger_notes_as_long_as_the_disk_takes_it(tmp_path: Pat
         assert made.ledger.lost == 0
         assert made.ledger.note(NOTED, "x2", 1) is not None
         await made.ledger.close()
+    await journal.close()
+
+
+async def test_what_goes_into_the_journal_stays_on_the_slate_until_it_is_there(tmp_path: Path) -> None:
+    """A process that is killed in between loses nothing."""
+    made = World(tmp_path, 16)
+    journal, asked = Journal(tmp_path / "ledger.db-spill"), list[Callable[[StorageError | None], None]]()
+    await journal.open()
+    journal.append = lambda _, told: asked.append(told)  # type: ignore[method-assign]  # a disk that takes its time
+    async with made.db:
+        made.ledger = Ledger(made.db, mode="relaxed", slate=made.slate, journal=journal)
+        await made.ledger.recover(lambda *_: 1)
+        await made.db.write(lambda connection: connection.execute("ALTER TABLE attempts RENAME TO hidden"))
+        assert await made.answer(made.note("x1")) is None
+        await made.db.write(lambda _: None)
+
+        assert made.on_slate() == {"x1": ["open", "settle"]}
+        opening, settling = asked
+        opening(None)
+        assert made.on_slate() == {"x1": ["open", "settle"]}
+        settling(None)
+        assert made.on_slate() == {}
     await journal.close()
 
 
@@ -415,3 +439,26 @@ async def test_a_relaxed_ledger_waits_for_nobody(tmp_path: Path) -> None:
         assert note.place is None
         await made.ledger.close()
     await journal.close()
+
+
+@pytest.mark.parametrize(
+    ("is_killed", "length", "missing"),
+    [(True, None, 4096), (True, 100, 3996), (True, 4096, None), (False, None, None)],
+    ids=["removed", "cut short", "whole", "a clean stop"],
+)
+async def test_what_is_missing_of_a_dead_process_slate_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, is_killed: bool, length: int | None, missing: int | None
+) -> None:
+    world = World(tmp_path)
+    (tmp_path / "ledger.db").touch()
+    if is_killed:
+        (tmp_path / "ledger.db.pid").write_text("1 elsewhere\n", "utf-8")  # which a clean stop removes
+    if length is not None:
+        (tmp_path / "ledger.db-slate").write_bytes(bytes(length))
+
+    async with world.db:
+        await world.ledger.recover(lambda *_: 1)
+        await world.ledger.close()
+
+    told = [record.getMessage() for record in caplog.records if "slate" in record.getMessage()]
+    assert [f"{missing} bytes are missing" in each for each in told] == ([True] if missing else [])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -229,6 +230,13 @@ def test_every_part_of_a_request_counts(given: Request, tokens_more: int) -> Non
 )
 def test_rough_lies_within_a_factor_of_two(text: str) -> None:
     assert 0.75 <= tokens.rough(len(text.encode())) / tokens.count(text) <= 2
+
+
+@pytest.mark.parametrize("texts", [["x"], ["", "é漢" * 7], ["a b\n" * 100, "\U0001f600", "c"]])
+def test_further_texts_are_estimated_as_the_messages_that_they_are(texts: list[str]) -> None:
+    whole = Request("openai_chat", "m", tuple(Message("user", (Text(text),)) for text in texts))
+
+    assert tokens.rough_request(replace(whole, messages=()), texts) == tokens.rough_request(whole)
 
 
 def test_rough_request_needs_no_tokenizer() -> None:
