@@ -3,7 +3,8 @@
     python -m pytest -p tests.measuring
 
 slipcover writes its marks into the code as it is imported and takes them out once they have been hit, so that a run
-takes little longer; a tracer would treble it. Servers in processes of their own are not measured.
+takes little longer; a tracer would treble it. Of servers in processes of their own those are measured that tests start
+by `tests.measured`, which puts what it has seen into a folder.
 With pytest-xdist every worker measures itself and hands its result to the one that started it, which judges.
 Below a bound the run fails: see `shortfalls`.
 """
@@ -11,12 +12,17 @@ Below a bound the run fails: see `shortfalls`.
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+
+from tests.measured import SEEN
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PACKAGES: Final = ("translators", "routing", "storage", "proxy")
@@ -33,8 +39,17 @@ NOT_RUN: Final = [
 """Beside `# pragma: no cover`: statements that no test can run."""
 
 
+def measured(*folders: str) -> tuple[Any, Any]:
+    """What measures what lies in *folders* of the checkout in this process, and what has to be entered for that."""
+    import slipcover
+
+    own = slipcover.Slipcover(immediate=True, branch=True, exclude_also=NOT_RUN)
+    return own, slipcover.ImportManager(own, slipcover.FileMatcher(sources=[ROOT / name for name in folders]))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Begin before the tests import what is measured."""
+    os.environ.setdefault(SEEN, tempfile.mkdtemp(prefix="modelport-seen-"))
     if not getattr(config.option, "numprocesses", None):
         config.pluginmanager.register(Measured(config), "measured")
     else:
@@ -45,15 +60,13 @@ class Measured:
     """This process, in which tests run."""
 
     def __init__(self, config: pytest.Config) -> None:
-        import slipcover  # pytest wants to load it first: it brings a plugin, which stays asleep
+        import slipcover  # noqa: F401  # pytest wants to load it first: it brings a plugin, which stays asleep
 
         if early := sorted(name for name in sys.modules if name.partition(".")[0] in PACKAGES):
             # A path in the arguments makes pytest load the conftest.py there first.
             raise pytest.UsageError(f"{early[0]} is imported already; coverage is measured without paths: make test")
         self._config = config
-        self._own = slipcover.Slipcover(immediate=True, branch=True, exclude_also=NOT_RUN)
-        folders = slipcover.FileMatcher(sources=[ROOT / name for name in PACKAGES])
-        self._imports = slipcover.ImportManager(self._own, folders)
+        self._own, self._imports = measured(*PACKAGES)
         self._imports.__enter__()
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -93,8 +106,10 @@ def judge(config: pytest.Config, session: pytest.Session, seen: list[Any]) -> No
 
     all_files = slipcover.Slipcover(branch=True, source=[str(ROOT / name) for name in PACKAGES], exclude_also=NOT_RUN)
     files: dict[str, Any] = all_files.get_coverage()
-    for each in seen:
+    folder = Path(os.environ[SEEN])
+    for each in [*seen, *(json.loads(part.read_text("utf-8")) for part in folder.glob("*.json"))]:
         slipcover.merge_coverage(files, each)
+    shutil.rmtree(folder, ignore_errors=True)
     lines = [line(name, counts) for name, counts in sorted(counted(files["files"]).items())]
     report = ROOT / "build" / "coverage.txt"
     report.parent.mkdir(exist_ok=True)

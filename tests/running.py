@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -94,6 +94,11 @@ class Modelport:
         }
 
     @property
+    def command(self) -> Sequence[str]:
+        """What starts it."""
+        return MODELPORT
+
+    @property
     def url(self) -> str:
         """The root, without a path."""
         return f"http://127.0.0.1:{self.port}"
@@ -133,7 +138,7 @@ class Modelport:
     def _started(self) -> bool:
         """Whether it lives; False where its port was taken."""
         began, said = time.monotonic(), len(self.log)
-        command = [*MODELPORT, "serve", "--config", str(self._config), "--port", str(self.port)]
+        command = [*self.command, "serve", "--config", str(self._config), "--port", str(self.port)]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, cwd=self.folder, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log

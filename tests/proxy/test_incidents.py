@@ -230,8 +230,8 @@ def _replaced(monkeypatch: pytest.MonkeyPatch, path: str, handler: Callable[...,
     """Let the route of *path* have another handler."""
     found = Table.find
 
-    def find(self: Table, method: str, raw: str) -> Any:
-        route, parameter = found(self, method, raw)
+    def find(self: Table, method: str, raw: str, **how: Any) -> Any:
+        route, parameter = found(self, method, raw, **how)
         return (replace(route, handler=handler) if route.path == path else route), parameter
 
     monkeypatch.setattr(Table, "find", find)

@@ -438,14 +438,20 @@ def test_what_the_fast_lane_of_a_dead_worker_had_under_way_is_booked_by_its_succ
             scraped = figure(reached[1].get("/metrics").body.decode(), "modelport_fast_lane_answers_total")
             os.kill(server.pid_of(reached[0]), signal.SIGKILL)
             until(lambda: "worker 0 is back" in server.log)
-            rows = server.request("GET", "/api/v1/exchanges?limit=1000", headers=BOSS).json["data"]
 
-    found = Counter((row["status"], row["id"][-2:]) for row in rows)
+            def found() -> Counter[tuple[str, str]]:
+                rows = server.request("GET", "/api/v1/exchanges?limit=1000", headers=BOSS).json["data"]
+                return Counter((row["status"], row["id"][-2:]) for row in rows)
+
+            # What is under way on the lane is a row a moment after it has left.
+            until(lambda: found()["open", "01"] == len(clients) - len(mine))
+            booked = found()
+
     assert scraped > 0
-    assert found["interrupted", "00"] == len(mine)
-    assert found["open", "01"] == len(clients) - len(mine)
-    assert found["ok", "00"] + found["ok", "01"] == told
-    assert len(rows) == told + len(clients)
+    assert booked["interrupted", "00"] == len(mine)
+    assert booked["open", "01"] == len(clients) - len(mine)
+    assert booked["ok", "00"] + booked["ok", "01"] == told
+    assert sum(booked.values()) == told + len(clients)
 
 
 class _Plain:

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.measured import SEEN
 from tests.running import POLL_S, Modelport, Reply
 
 T = TypeVar("T")
+MEASURED = [sys.executable, "-m", "tests.measured"]
 
 MASTER = "mk-workers-0123456789abcdef"
 BOSS = {"authorization": f"Bearer {MASTER}"}
@@ -68,9 +72,14 @@ class Workers(Modelport):
 
     def __init__(self, folder: Path, config: str, count: int = 2, environment: Mapping[str, str] | None = None) -> None:
         self.config = f'{config}\n[server]\nworkers = {count}\n[auth]\nmaster_key = "{MASTER}"\n'
-        super().__init__(folder, self.config, environment)
+        super().__init__(folder, self.config, {**(environment or {}), **_measuring()})
         self.count = count
         self._reached: list[Reached] = []
+
+    @property
+    def command(self) -> Sequence[str]:
+        """What starts it: measured, where the tests are, as its processes are many and hardly in any other test."""
+        return MEASURED if SEEN in os.environ else super().command
 
     def reach(self, headers: Mapping[str, str] = BOSS) -> Reached:
         """A connection to whichever worker gets it."""
@@ -110,6 +119,10 @@ class Workers(Modelport):
         for reached in self._reached:
             reached.close()
         super().__exit__(*how)
+
+
+def _measuring() -> dict[str, str]:
+    return {SEEN: os.environ[SEEN]} if SEEN in os.environ else {}
 
 
 def at_once(*work: Callable[[], T]) -> list[T]:
