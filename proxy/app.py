@@ -386,30 +386,35 @@ async def opened(loaded: Loaded, sharing: Sharing | None = None) -> AsyncIterato
         services.audit.clean = services.clean
         services.request_log.redactor = lambda: services.setup.redactor
         services.request_log.settings = lambda: services.setup.loaded.settings.request_log
-        if (telemetry := new_telemetry(settings.telemetry)) is not None:
-            services.endings.telemetry = telemetry
-            stack.push_async_callback(telemetry.close)
-        services.incidents = Incidents(session, lambda: services.setup.loaded.settings.errors, services.clean)
-        await stack.enter_async_context(telling_of_errors(services.incidents))
-        await stack.enter_async_context(measuring(services.loop_lag))
-        if sharing.begins:
-            await _take_over(services)
-        await _reconcile(services)
-        services.prices.on_new = price_keeper(db)  # not before: reconciling prices in the writer thread
-        if sharing.first:
-            await stack.enter_async_context(housekeeping(services))
-            await stack.enter_async_context(probing(services))
-        await stack.enter_async_context(bookkeeping(services))
-        await stack.enter_async_context(logging_requests(services.request_log))
-        await stack.enter_async_context(_noting_uses(keyring))
-        sharing.prepare(services)
-        await stack.enter_async_context(watching(services.watch))
-        stack.push_async_callback(sharing.close)
-        stack.push_async_callback(_close_backends, services)
-        stack.push_async_callback(services.drain)
-        stack.callback(keyring.write_down)
+        await _begin(stack, services, sharing)
         services.warm_prices()
         yield services
+
+
+async def _begin(stack: AsyncExitStack, services: Services, sharing: Sharing) -> None:
+    """Reconcile the books, and begin with all that goes on beside requests; *stack* ends it."""
+    if (telemetry := new_telemetry(services.setup.loaded.settings.telemetry)) is not None:
+        services.endings.telemetry = telemetry
+        stack.push_async_callback(telemetry.close)
+    services.incidents = Incidents(services.session, lambda: services.setup.loaded.settings.errors, services.clean)
+    await stack.enter_async_context(telling_of_errors(services.incidents))
+    await stack.enter_async_context(measuring(services.loop_lag))
+    if sharing.begins:
+        await _take_over(services)
+    await _reconcile(services)
+    services.prices.on_new = price_keeper(services.db)  # not before: reconciling prices in the writer thread
+    if sharing.first:
+        await stack.enter_async_context(housekeeping(services))
+        await stack.enter_async_context(probing(services))
+    await stack.enter_async_context(bookkeeping(services))
+    await stack.enter_async_context(logging_requests(services.request_log))
+    await stack.enter_async_context(_noting_uses(services.keyring))
+    sharing.prepare(services)
+    await stack.enter_async_context(watching(services.watch))
+    stack.push_async_callback(sharing.close)
+    stack.push_async_callback(_close_backends, services)
+    stack.push_async_callback(services.drain)
+    stack.callback(services.keyring.write_down)
 
 
 async def _books(stack: AsyncExitStack, loaded: Loaded, sharing: Sharing) -> tuple[Database, Ledger, Ballast | None]:

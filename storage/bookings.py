@@ -396,9 +396,14 @@ class Answered(NamedTuple):
         form = self.form
         opened = replace(form.opened, id=self.id, input_estimate=self.input_estimate)
         leaving = replace(form.leaving, exchange_id=self.id)
+        ended, settled = self.ending()
+        return Booking("whole", self.id, self.opened_us, opened, leaving, (ended,), settled, ended_us=self.settled_us)
+
+    def ending(self) -> tuple[SettledAttempt, SettledExchange]:
+        """How its attempt and it itself have ended."""
         ended = SettledAttempt(
             self.id,
-            leaving.number,
+            self.form.leaving.number,
             "ok",
             self.cost_nanousd,
             http_status=self.http_status,
@@ -414,7 +419,7 @@ class Answered(NamedTuple):
             first_event_ms=self.first_event_ms,
         )
         settled = SettledExchange(self.id, "ok", latency_ms=self.latency_ms, first_event_ms=self.first_event_ms)
-        return Booking("whole", self.id, self.opened_us, opened, leaving, (ended,), settled, ended_us=self.settled_us)
+        return ended, settled
 
 
 _WHOLE_EXCHANGE = (

@@ -91,29 +91,17 @@ def answered_line(answered: Answered) -> bytes:
     )
 
 
+_NO_FORM: Final = Form(OpenExchange("", ""), OpenAttempt("", 1, "", ""), "")
+
+
 def _answered(said: dict[str, Any]) -> Booking:
-    """What `answered_line` was given, as the settling that it is."""
-    name = said["exchange_id"]
-    cost, status, prompt, cached, written, output, reasoning, source, version, whole_us, first_us = said["found"]
-    ended = SettledAttempt(
-        name,
-        1,
-        "ok",
-        cost,
-        http_status=status,
-        input_tokens=prompt,
-        cached_input_tokens=cached,
-        cache_write_tokens=written,
-        output_tokens=output,
-        reasoning_tokens=reasoning,
-        price_source=source,
-        price_version=version,
-        raw_usage=said["raw"],
-        latency_ms=whole_us / 1000,
-        first_event_ms=first_us / 1000,
-    )
-    settled = SettledExchange(name, "ok", latency_ms=whole_us / 1000, first_event_ms=first_us / 1000)
-    return Booking("settle", name, said["at_us"], ended=(ended,), settled=settled, is_late=True)
+    """What `answered_line` was given, as the settling that it is; the line of its opening has the rest."""
+    name, at_us = said["exchange_id"], said["at_us"]
+    cost, *counts, source, version, whole_us, first_us = said["found"]
+    raw, times_ms = dumps(said["raw"]), (whole_us / 1000, first_us / 1000)
+    answered = Answered._make((_NO_FORM, name, at_us, at_us, 0, *counts, cost, source, version, raw, *times_ms))
+    ended, settled = answered.ending()
+    return Booking("settle", name, at_us, ended=(ended,), settled=settled, is_late=True)
 
 
 _NAME: Final = "req_to_be_named"
