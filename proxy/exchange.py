@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,8 @@ from translators.codec import dumps
 from translators.losses import Loss, distinct, header_value
 from translators.neutral import ErrorKind, Failure, Response, Usage
 from translators.values import NOTHING
+
+log = logging.getLogger(__name__)
 
 MAX_LOSSES_HEADER: Final = 4096
 """Clients refuse an answer with a header line of more than 8190 bytes."""
@@ -230,6 +233,8 @@ class Exchange:
         self._input_estimate = input_estimate
         self._closing: list[SettledAttempt] = []
         self._opened = False
+        self._opening: asyncio.Task[None] | None = None
+        """What opens it in the ledger, where the attempt that began that is not awaited any more."""
         self._booking = asyncio.Lock()
         """Attempts that begin side by side are booked one after the other: the first of them opens the exchange."""
 
@@ -277,6 +282,7 @@ class Exchange:
     async def _begun(self, target: Target, key_index: int | None) -> Attempt:
         budgets, worst_nanousd = await self._spending.ask(target) if self._spending else ((), None)
         async with self._booking:
+            await self._is_opened()
             attempt = Attempt(len(self.attempts) + 1, target, key_index)
             self.attempts.append(attempt)
             row = OpenAttempt(self.id, attempt.number, target.provider, target.model, key_index, worst_nanousd, budgets)
@@ -294,15 +300,34 @@ class Exchange:
             await self._close_failed()
             await self._ledger.open_attempt(row, closing)
             return
+        # An attempt that is cancelled here must not take the exchange along: others of it may go on (a race, a vote).
+        self._opening = asyncio.create_task(self._ledger.open(self._open_row(), row))
         self._opened = True
+        await self._open_ends(self._opening)
+
+    async def _is_opened(self) -> None:
+        """Wait for what an attempt began that was cancelled meanwhile."""
+        if self._opening is None:
+            return
         try:
-            await self._ledger.open(self._open_row(), row)
+            await self._open_ends(self._opening)
+        except OverBudget:
+            self.attempts.clear()  # it is as if it had never begun
+        except LedgerUnavailable as error:
+            log.debug("%s was not opened: %s", self.id, error)
+
+    async def _open_ends(self, opening: asyncio.Task[None]) -> None:
+        try:
+            await asyncio.shield(opening)
         except OverBudget:
             self._opened = False
             raise
-        except (LedgerUnavailable, asyncio.CancelledError):
+        except LedgerUnavailable:
             self.settled = True  # nothing was booked, or the ledger withdraws it by itself
             raise
+        finally:
+            if opening.done():
+                self._opening = None
 
     def judged(self, failure: Failure) -> Failure:
         """*failure*, marked where it came because the client would not wait any longer."""
@@ -351,6 +376,7 @@ class Exchange:
 
     async def settle(self, status: Status, failure: Failure | None = None) -> None:
         """Close everything that is open, in one transaction. A second call does nothing."""
+        await self._is_opened()
         if self.settled:
             return
         self.settled = True

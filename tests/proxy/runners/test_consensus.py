@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import threading
 import time
 from dataclasses import replace
 from typing import Any
@@ -557,3 +558,31 @@ async def test_the_books_hold_whatever_targets_do(serve: Serve, upstream: Upstre
         assert round(float(row["cost_usd"]) * 1e9) == sum(costs)
         spent += sum(costs)
     assert (standing.spent_nanousd, standing.reserved_nanousd) == (spent, 0)
+
+
+async def test_a_deadline_that_comes_while_the_disk_is_slow_ends_the_books_like_the_answer(
+    serve: Serve, upstream: Upstream
+) -> None:
+    """The first attempt opens the exchange for the others; that it is given up must not take them along."""
+    _script(upstream, town(), town(), town())
+    server = await agreeing(serve, upstream, more="consensus = { deadline_s = 0.1 }")
+    gate, entered = threading.Event(), threading.Event()
+
+    def hold(_: object) -> bool:
+        entered.set()
+        return gate.wait(5)
+
+    holding = asyncio.create_task(server.services.db.write(hold))
+    await asyncio.to_thread(entered.wait, 5)
+    asking = asyncio.create_task(server.ask(model="town", response_format=FORMAT))
+    await asyncio.sleep(0.3)
+    gate.set()
+    await holding
+    reply = await asking
+    row = await server.row(reply.id)
+
+    assert reply.status == 504
+    assert (row["status"], row["cost_usd"]) == ("failed", usd(0))
+    assert [made["number"] for made in row["attempts"]] == list(range(1, len(row["attempts"]) + 1))
+    assert {made["status"] for made in row["attempts"]} <= {"failed", "aborted"}
+    assert server.services.ledger.lost == 0
