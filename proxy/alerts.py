@@ -19,6 +19,7 @@ from typing import Any, Final
 import aiohttp
 
 from proxy.budgeting import shown_standing
+from proxy.chores import at_work
 from proxy.config.model import AlertSettings
 from proxy.webhooks import Webhook
 from storage.alerts import Alert, Alerts, News
@@ -182,15 +183,9 @@ class Watch:
 @asynccontextmanager
 async def watching(watch: Watch) -> AsyncIterator[None]:
     """*watch* and its courier at work."""
-    tasks = [asyncio.create_task(watch.run())]
-    if watch.courier.elsewhere is None:
-        tasks.append(asyncio.create_task(watch.courier.run()))
-    try:
+    carrying = () if watch.courier.elsewhere is not None else (watch.courier.run(),)
+    async with at_work(watch.run(), *carrying):
         yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _reached(standing: Standing, percent: int, at: float) -> News:

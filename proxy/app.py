@@ -31,6 +31,7 @@ from proxy.backends.callers import CONNECTIONS, caller_for, new_session
 from proxy.banner import banner
 from proxy.bookkeeping import bookkeeping
 from proxy.catalogue import Catalogue
+from proxy.chores import at_work
 from proxy.config import ConfigError, Loaded, changed_since
 from proxy.config.changes import changes, configuration_digest
 from proxy.config.loading import MEMORY
@@ -561,11 +562,8 @@ async def _noting_uses(keyring: Keyring) -> AsyncIterator[None]:
             await asyncio.sleep(USES_S)
             keyring.write_down()
 
-    task = asyncio.create_task(note())
-    try:
+    async with at_work(note()):
         yield
-    finally:
-        task.cancel()
 
 
 def _tell_of_breaker(target: str, before: State, after: State, why: str) -> None:

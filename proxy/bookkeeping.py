@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
+from proxy.chores import at_work
 from proxy.services import Services
 from routing.pricing import Price, PriceBook
 from storage.errors import StorageError
@@ -28,15 +29,9 @@ RETENTION_S: Final = 3600.0
 @asynccontextmanager
 async def bookkeeping(services: Services) -> AsyncIterator[None]:
     """The work in the background, until the server stops."""
-    tasks = [asyncio.create_task(_fold(services))]
-    if services.sharing.first:
-        tasks.append(asyncio.create_task(_retain(services)))
-    try:
+    retaining = (_retain(services),) if services.sharing.first else ()
+    async with at_work(_fold(services), *retaining):
         yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _fold(services: Services) -> None:
@@ -53,18 +48,28 @@ async def _fold(services: Services) -> None:
 
 
 async def _retain(services: Services) -> None:
-    retention = Retention(services.db, Rollups(services.db))
     while True:
         days = services.setup.loaded.settings.ledger.retention_days
         if days is not None:
-            try:
-                pruned = await retention.keep_days(days)
-            except StorageError as error:
-                log.warning("old exchanges could not be removed: %s", error)
-            else:
-                if pruned.exchanges:
-                    log.info("%d exchanges older than %d days were removed", pruned.exchanges, days)
+            await keep_days(services, days)
         await asyncio.sleep(RETENTION_S)
+
+
+async def keep_days(services: Services, days: int, why: str = "") -> None:
+    """Remove what the ledger has of longer ago, and say so, with *why*."""
+    try:
+        pruned = await Retention(services.db, Rollups(services.db)).keep_days(days)
+    except StorageError as error:
+        log.warning("old exchanges could not be removed: %s", error)
+        return
+    if pruned.exchanges or why:
+        log.log(
+            logging.WARNING if why else logging.INFO,
+            "%d exchanges older than %d days were removed%s",
+            pruned.exchanges,
+            days,
+            why,
+        )
 
 
 class Doubtful(Exception):

@@ -13,11 +13,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+from proxy.bookkeeping import keep_days
+from proxy.chores import at_work
 from proxy.services import Services
 from storage.ballast import Ballast
 from storage.errors import Full, StorageError
-from storage.retention import Retention
-from storage.rollups import Rollups
 from storage.router import RouterStore
 
 log = logging.getLogger("modelport")
@@ -30,15 +30,9 @@ LOOK_S: Final = 2.0
 @asynccontextmanager
 async def housekeeping(services: Services) -> AsyncIterator[None]:
     """The work in the background, until the server stops."""
-    tasks = [asyncio.create_task(_prune(services))]
-    if services.ballast is not None:
-        tasks.append(asyncio.create_task(_watch(services, services.ballast)))
-    try:
+    watching = () if services.ballast is None else (_watch(services, services.ballast),)
+    async with at_work(_prune(services), *watching):
         yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _prune(services: Services) -> None:
@@ -65,12 +59,7 @@ async def relieve(services: Services, ballast: Ballast) -> None:
     if days is None:
         log.warning("nothing of the ledger is too old ([ledger] retention_days is not set): free some room by hand")
         return
-    try:
-        pruned = await Retention(services.db, Rollups(services.db)).keep_days(days)
-    except StorageError as error:
-        log.warning("old exchanges could not be removed: %s", error)
-    else:
-        log.warning("%d exchanges older than %d days were removed to make room", pruned.exchanges, days)
+    await keep_days(services, days, " to make room")
 
 
 async def remove_old(services: Services) -> None:

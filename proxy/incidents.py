@@ -26,6 +26,7 @@ from typing import Any, Final
 import aiohttp
 from typing_extensions import override
 
+from proxy.chores import at_work
 from proxy.config.model import ErrorSettings
 from proxy.logs import OURS, REQUEST_ID, Listener
 from proxy.version import version
@@ -174,10 +175,8 @@ async def telling_of_errors(incidents: Incidents) -> AsyncIterator[None]:
     """*incidents* listens to all loggers, and is at work."""
     root = logging.getLogger()
     root.addHandler(incidents)
-    task = asyncio.create_task(incidents.run())
     try:
-        yield
+        async with at_work(incidents.run()):
+            yield
     finally:
         root.removeHandler(incidents)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)

@@ -7,7 +7,6 @@ nothing more. The number of probes in a day is bounded. Every probe is booked as
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import deque
@@ -16,6 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
+from proxy.chores import at_work
 from proxy.probe import probe
 from proxy.providers import ProviderSpec
 from proxy.services import Services
@@ -58,13 +58,8 @@ async def probing(services: Services) -> AsyncIterator[None]:
             await asyncio.sleep(LOOK_S)
             await _probe(services, _due(services, schedule))
 
-    task = asyncio.create_task(watch())
-    try:
+    async with at_work(watch()):
         yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 def _due(services: Services, schedule: Schedule) -> list[ProviderSpec]:

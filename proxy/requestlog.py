@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from proxy.chores import at_work
 from proxy.config.model import RequestLogSettings, Settings
 from proxy.errors import Redactor
 from proxy.exchange import Exchange
@@ -235,14 +236,11 @@ class RequestLog:
 @asynccontextmanager
 async def logging_requests(requests: RequestLog) -> AsyncIterator[None]:
     """*requests* at work; at the end what is in its queue is stored."""
-    task = asyncio.create_task(requests.run())
-    try:
-        yield
-    finally:
-        await requests.flush()
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+    async with at_work(requests.run()):
+        try:
+            yield
+        finally:
+            await requests.flush()
 
 
 def entry_of(draft: Draft, redaction: Redaction) -> Entry:

@@ -511,29 +511,27 @@ class BudgetSettings(Section):
         return {kind: value for kind in BUDGET_SUBJECTS if (value := getattr(self, kind)) is not None}
 
 
-class AlertSettings(Section):
-    """`[alerts]`: who is told of budgets, besides the log."""
+class ReceiverSettings(Section):
+    """Somebody who is told of something, besides the log."""
 
     webhook: Secret | None = Field(
-        None, description="An address that alerts are sent to (POST, JSON); as a reference, if it is a secret."
+        None, description="An address that is told of them (POST, JSON); as a reference, if it is a secret."
     )
     webhook_secret: Secret | None = Field(
-        None, description="What the alerts are signed with (HMAC-SHA256), as a reference. Default: not signed."
+        None, description="What is sent there is signed with (HMAC-SHA256), as a reference. Default: not signed."
     )
     timeout_s: Seconds = Field(10, description="How long the receiver may take.")
+
+
+class AlertSettings(ReceiverSettings):
+    """`[alerts]`: who is told of budgets, besides the log."""
+
     give_up_s: Lifetime = Field(21_600, description="How long an alert is sent again while it is not accepted.")
 
 
-class ErrorSettings(Section):
+class ErrorSettings(ReceiverSettings):
     """`[errors]`: who is told of unexpected exceptions, besides the log."""
 
-    webhook: Secret | None = Field(
-        None, description="An address that they are sent to (POST, JSON); as a reference, if it is a secret."
-    )
-    webhook_secret: Secret | None = Field(
-        None, description="What they are signed with (HMAC-SHA256), as a reference. Default: not signed."
-    )
-    timeout_s: Seconds = Field(10, description="How long the receiver may take.")
     repeat_s: Lifetime = Field(600, description="One that comes again within that time is counted, and told later.")
     per_hour: Count = Field(60, description="So many are told in an hour at most; the log has the others.")
 
