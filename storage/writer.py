@@ -125,7 +125,10 @@ class Writer:
         self._monotonic = monotonic
         self._queue: queue.SimpleQueue[list[Job[Any]] | None] = queue.SimpleQueue()
         self._handed: list[Job[Any]] = []
-        """What this turn of the loop has handed over: waking the thread costs more than most jobs."""
+        """What was handed over and the thread has not: waking it costs more than most jobs."""
+        self._waking = False
+        self._gathering: asyncio.TimerHandle | None = None
+        """What wakes the thread for jobs that nobody awaits."""
         self._pending = 0
         self._stopping = False
         self._working_since: float | None = None
@@ -152,12 +155,20 @@ class Writer:
         if self._pending >= self._limit:
             raise Unavailable(f"{self._path}: {self._pending} writes are waiting already")
         self._pending += 1
-        if not self._handed:
-            self._loop.call_soon(self._wake)
         self._handed.append(job)
+        if job.awaited or len(self._handed) >= GROUP:
+            if not self._waking:
+                self._waking = True
+                self._loop.call_soon(self._wake)
+        elif self._gathering is None:
+            self._gathering = self._loop.call_later(GATHER_S, self._wake)
 
     def _wake(self) -> None:
         """Give the thread what was handed over."""
+        self._waking = False
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
         if self._handed:
             handed, self._handed = self._handed, []
             self._queue.put(handed)
