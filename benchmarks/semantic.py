@@ -42,8 +42,10 @@ def main() -> None:
         show("labelled pairs", pairs)
     show("near misses, made", labelled(near_misses(), same=False))
     show("near misses, written", labelled(written("near_misses"), same=False))
+    show("near misses, sharp", labelled(written("near_misses_sharp"), same=False))
     show("light edits, made", labelled(light_edits(), same=True))
     show("light edits, written", labelled(written("light_edits"), same=True))
+    show("light edits, beside the sharp ones", labelled(written("light_edits_sharp"), same=True))
     for size in (1_000, 10_000):
         asyncio.run(measure(size))
 

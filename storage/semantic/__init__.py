@@ -9,7 +9,7 @@ Words, by language and kind, are tables in `lexicon`. Whatever is not known to b
 
 from typing import Final
 
-RULES: Final = 2
+RULES: Final = 3
 """Which rules made a signature. Another number makes stored ones worthless; they are then forgotten."""
 
 MAX_CHARACTERS: Final = 4000

@@ -31,6 +31,9 @@ ASKED_HOW: Final[Mapping[str, tuple[str, ...]]] = {
 """The words that `how do I` and its like become, and what each says of the kind."""
 
 _HELPERS: Final = lexicon.BE | lexicon.MODALS | lexicon.DO | lexicon.PAST.keys() | {"have", "had", "exactly"}
+_STARTS: Final = lexicon.REQUESTS | lexicon.BE | lexicon.DO | lexicon.PAST.keys() | lexicon.MODALS
+"""After "tell me:" these begin a question or a request of their own."""
+
 _HOLDS_ARTICLE: Final = lexicon.PREPOSITIONS | _JOINS | _HELPERS
 _AFTER_GREETING: Final = lexicon.POLITE | lexicon.QUESTION_WORDS | lexicon.MODALS | {"there", "i"}
 _SPOKEN_OF: Final = frozenset(
@@ -46,8 +49,8 @@ def read_english(found: list[Token]) -> Parts:
     words = with_numbers(_replaced(words, lexicon.PHRASES), "en")
     words = _asking_how(_without_trifles(words))
     sorting = _Sorting(_is_simple(words))
-    for position, word in enumerate(words):
-        sorting.take(word, words[position + 1] if position + 1 < len(words) else None)
+    for before, word, after in zip((None, *words), words, (*words[1:], None), strict=False):
+        sorting.take(before, word, after)
     return sorting.parts(told, words)
 
 
@@ -75,8 +78,11 @@ def _replaced(found: list[Token], table: Mapping[str, tuple[tuple[Phrase, Phrase
 
 def _respelled(found: list[Token]) -> list[Token]:
     spellings = lexicon.SPELLINGS
+    moves_on = not any(token.text in lexicon.CONVERTS for token in found)  # "run into" is not "run to"
     return [
-        token._replace(text=spellings[token.text]) if token.text in spellings and not token.quoted else token
+        token._replace(text=spellings[token.text])
+        if token.text in spellings and not token.quoted and not (moves_on and token.text == "into")
+        else token
         for token in found
     ]
 
@@ -126,7 +132,7 @@ def _unwrapped(words: list[Token]) -> tuple[bool, list[Token]]:
             taken, meant = match
             rest = shorter[taken:]
             if meant == ("tellme",):
-                told = True
+                told = told or rest[0].text not in _STARTS
                 rest = rest[1:] if len(rest) > 2 and rest[0].text in ("if", "whether") else rest
                 meant = ()
             shorter = [Token(text, text, "word") for text in meant] + rest
@@ -142,7 +148,10 @@ def _may_unwrap(words: list[Token], match: tuple[int, Phrase]) -> bool:
     taken, meant = match
     if meant != ("tellme",):
         return True
-    return words[taken].text in lexicon.QUESTION_WORDS | {"the", "if", "whether", "please"}
+    following = words[taken]
+    if following.gap and following.text in _STARTS:
+        return True
+    return following.text in lexicon.QUESTION_WORDS | {"the", "if", "whether", "please"}
 
 
 def _without_lead(words: list[Token]) -> list[Token]:
@@ -171,13 +180,18 @@ def _without_me(words: list[Token]) -> list[Token]:
     if words[0].text not in lexicon.REQUESTS or words[0].text in ("help", "tell"):
         return words
     texts = tuple(word.text for word in words[1:3])
-    if texts[:1] == ("me",):
+    if texts[:1] == ("me",) and (words[0].text in lexicon.GIVING or _begins_object(words[2:3])):
         return [words[0], *words[2:]]
     if texts == ("to", "me"):
         return [words[0], *words[3:]]
     if len(words) > 3 and words[-1].text == "me" and words[-2].text in ("for", "to"):
         return words[:-2]
     return words
+
+
+def _begins_object(words: list[Token]) -> bool:
+    """ "Draw me a cat" asks for a cat, "draw me as a cat" does not."""
+    return any(word.kind == "number" or word.text in lexicon.ARTICLES | lexicon.SMALL["en"].keys() for word in words)
 
 
 def _without_farewell(words: list[Token]) -> list[Token]:
@@ -214,12 +228,13 @@ def _is_trifle(word: Token, before: str, after: Token | None, number: int) -> bo
         letter = text == "a" and (after is None or after.gap or after.kind != "word" or after.text in _HOLDS_ARTICLE)
         return not letter or (after is not None and after.kind == "number" and not after.gap)
     if text in lexicon.FILLERS:
-        return True
+        return before not in lexicon.NEGATIONS and (after is None or after.text not in lexicon.NEGATIONS)
     if text == "some":
         listed = after is not None and after.text in lexicon.LISTED
         return listed and number == 2 and before in lexicon.BE
     if text == "exactly":
-        return before in lexicon.QUESTION_WORDS | lexicon.BE | lexicon.DO
+        counted = after is not None and after.kind == "number"
+        return before in lexicon.QUESTION_WORDS | lexicon.BE | lexicon.DO and not counted
     if text == "that":
         return before in lexicon.THAT_AFTER and after is not None
     if text in {"in", "at", "on"} and number == 0 and after is not None:
@@ -269,7 +284,7 @@ def _is_simple(words: list[Token]) -> bool:
     """Whether there is but one question word: then its place does not matter."""
     following = (*words[1:], None)[: len(words)]
     asked = sum(
-        word.text in lexicon.QUESTION_WORDS | ASKED_HOW.keys() and _kind_of(word.text, after) != ()
+        word.text in lexicon.QUESTION_WORDS | ASKED_HOW.keys() and _kind_of(None, word.text, after) != ()
         for word, after in zip(words, following, strict=True)
     )
     return asked < 2
@@ -287,9 +302,12 @@ class _Sorting:
     kind: list[str] = field(default_factory=list)
     commas: set[int] = field(default_factory=set)
     helpers: set[int] = field(default_factory=set)
+    beside: list[tuple[str, str, str]] = field(default_factory=list)
 
-    def take(self, word: Token, after: Token | None) -> None:
-        names = () if word.quoted or word.kind != "word" else _kind_of(word.text, after)
+    def take(self, before: Token | None, word: Token, after: Token | None) -> None:
+        names = () if word.quoted or word.kind != "word" else _kind_of(before, word.text, after)
+        if names and word.text in _HELPERS:
+            self.beside.append((before.text if before else "", word.text, after.text if after else ""))
         if word.gap:
             self.commas.add(len(self.kept))
         if names and self.simple:
@@ -314,10 +332,11 @@ class _Sorting:
             phrases=_phrases(texts, kept, commas, helpers),
             names=_names(kept, words),
             one_sentence=not any(word.gap is Gap.SENTENCE for word in words[1:]),
+            helpers=tuple(self.beside),
         )
 
 
-def _kind_of(text: str, after: Token | None) -> tuple[str, ...]:
+def _kind_of(before: Token | None, text: str, after: Token | None) -> tuple[str, ...]:
     """What a question word or helper adds to the kind; () for any other word."""
     if text == "when" and after is not None and after.text not in _HELPERS:
         return ()  # it joins two clauses
@@ -332,8 +351,17 @@ def _kind_of(text: str, after: Token | None) -> tuple[str, ...]:
     if text in lexicon.PAST:
         return (lexicon.PAST[text], "past")
     if text in lexicon.MODALS:
-        return (text if after is not None and after.text == "have" else _SAME_MODAL.get(text, text),)
+        return (_SAME_MODAL.get(text, text) if _is_polite(before, after) else text,)
     return ()
+
+
+def _is_polite(before: Token | None, after: Token | None) -> bool:
+    """Whether "could" says no more than "can" between these: "could I", "what could", not "could Einstein"."""
+    if after is not None and after.text == "have":
+        return False
+    return (after is not None and after.text in lexicon.GENERIC) or (
+        before is not None and before.text in lexicon.QUESTION_WORDS
+    )
 
 
 def _owners_last(kept: list[Token]) -> tuple[list[Token], bool]:

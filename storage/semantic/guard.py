@@ -18,6 +18,7 @@ from typing import Final
 
 from storage.semantic import lexicon
 from storage.semantic.reading import Reading
+from storage.semantic.writing import Level, told_apart
 
 MOVABLE_WORDS: Final = 30
 """In a longer sentence nothing is taken to have changed places harmlessly."""
@@ -29,6 +30,9 @@ _NEUTRAL: Final = frozenset({"what", "howto", "how"})
 _PERSONS: Final = frozenset({"_i", "_you"})
 _NO_HELPERS: Final = lexicon.QUESTION_WORDS | _PERSONS | {"past", "howto", "whereto"}
 _LINKS: Final = lexicon.PREPOSITIONS | {"of", "and", "or", "than", "vs", "but", "as", "that"}
+_MOVABLE: Final = lexicon.PREPOSITIONS | lexicon.TIME_WORDS
+_CLAUSES: Final = frozenset({"if", "because", "although", "unless", "when", "whenever", "before", "after", "since"})
+_QUALITIES: Final = lexicon.LISTED | lexicon.COLOURS | lexicon.QUALITIES
 _FRAGMENT: Final = ("be", "what")
 
 
@@ -40,9 +44,16 @@ def difference(one: Reading, other: Reading, *, by_vector: bool = False) -> str 
         return None if one.is_plain == other.is_plain and one.words == other.words else "wording"
     if one.language != other.language:
         return "language"
-    if one.quoted and other.quoted and one.quoted != other.quoted:
+    if one.quoted and other.quoted and _quotations(one, other) != _quotations(other, one):
         return "quoted text"
     return _facts(one, other) or (_meaning(one, other) if by_vector else _wording(one, other))
+
+
+def _quotations(reading: Reading, other: Reading) -> tuple[str, ...]:
+    """The quotations of *reading*, in one case unless both texts mind their capitals."""
+    if min(reading.writing.level, other.writing.level) >= Level.OPENED:
+        return reading.quoted
+    return tuple(quoted.casefold() for quoted in reading.quoted)
 
 
 # --- always -------------------------------------------------------------------------------------------
@@ -70,7 +81,7 @@ def _facts(one: Reading, other: Reading) -> str | None:
     ):
         if _only(one, family.__contains__) != _only(other, family.__contains__):
             return reason
-    return _opposite(one, other)
+    return _opposite(one, other) or told_apart(one.writing, other.writing)
 
 
 def _only(reading: Reading, wanted: Callable[[str], bool]) -> Counter[str]:
@@ -112,6 +123,10 @@ def _wording(one: Reading, other: Reading) -> str | None:
         return "words"
     if not _same_kind(one, other):
         return "kind of question"
+    if _helpers_changed_places(one, other):
+        return "order"
+    if _commands(one) != _commands(other):
+        return "article"
     if one.wording != other.wording and _points_outside(one):
         return "what it points at"
     return None if one.words == other.words or _is_reordered(one, other) else "order"
@@ -127,6 +142,28 @@ def _same_kind(one: Reading, other: Reading) -> bool:
         return True
     named, bare = (one, other) if one.kind else (other, one)
     return named.kind == _FRAGMENT and not bare.kind and bare.words[0] not in lexicon.REQUESTS
+
+
+def _helpers_changed_places(one: Reading, other: Reading) -> bool:
+    """Whether "did he say what she will" became "will he say what she did": a helper with no neighbour left."""
+    if len(one.helpers) < 2 or [name for _, name, _ in one.helpers] == [name for _, name, _ in other.helpers]:
+        return False
+    theirs = {name: (before, after) for before, name, after in other.helpers}
+    if len(theirs) < len(other.helpers) or theirs.keys() != {name for _, name, _ in one.helpers}:
+        return False
+    return any(before != theirs[name][0] and after != theirs[name][1] for before, name, after in one.helpers)
+
+
+def _commands(reading: Reading) -> bool:
+    """Whether the first word does something to what follows: "water the plants", not "water plants"."""
+    first, *rest = reading.wording
+    return (
+        not reading.kind
+        and bool(rest)
+        and rest[0] in lexicon.ARTICLES
+        and first == reading.words[0]
+        and first not in lexicon.REQUESTS | _LINKS
+    )
 
 
 def _persons(reading: Reading) -> frozenset[str]:
@@ -146,19 +183,25 @@ def _is_reordered(one: Reading, other: Reading) -> bool:
     """Whether the same phrases, or two things that are only listed, stand in another order."""
     if not (one.one_sentence and other.one_sentence) or len(one.words) > MOVABLE_WORDS:
         return False
-    return _moved_phrases(one.phrases, other.phrases) or _moved_not(one, other) or _swapped(one.words, other.words)
+    return _moved_phrases(one.phrases, other.phrases) or _moved_not(one, other) or _swapped(one, other)
 
 
 def _moved_phrases(ours: tuple[tuple[str, ...], ...], theirs: tuple[tuple[str, ...], ...]) -> bool:
     """Whether *theirs* are *ours* rotated; or in any order, if each begins with another preposition."""
     if len(ours) != len(theirs) or len(ours) < 2:
         return False
+    whole = [
+        phrase for before, phrase in pairwise([("",), *ours]) if phrase[0] not in _MOVABLE and before[0] not in _CLAUSES
+    ]
+    if len(whole) > 1:
+        return False  # "the man in the car is a thief", "mix, bake, cool"
     if any(theirs == ours[cut:] + ours[:cut] for cut in range(1, len(ours))):
         return True
     if any(theirs == _with_swapped(ours, place) for place in range(len(ours) - 1)):
         return True
-    heads = [phrase[0] if phrase[0] in lexicon.PREPOSITIONS | lexicon.TIME_WORDS else "" for phrase in ours]
-    return len(set(heads)) == len(heads) and Counter(ours) == Counter(theirs)
+    places = [[phrase for phrase in phrases if phrase[0] in lexicon.PLACES] for phrases in (ours, theirs)]
+    heads = [phrase[0] if phrase[0] in _MOVABLE else "" for phrase in ours]
+    return len(set(heads)) == len(heads) and Counter(ours) == Counter(theirs) and places[0] == places[1]
 
 
 def _with_swapped(phrases: tuple[tuple[str, ...], ...], place: int) -> tuple[tuple[str, ...], ...]:
@@ -177,7 +220,7 @@ def _moved_not(one: Reading, other: Reading) -> bool:
         place = reading.words.index("not")
         if place + 1 == len(reading.words) or any(word in _LINKS for word in reading.words[: place + 1]):
             return False
-        if lexicon.QUANTIFIERS.intersection(reading.words) or len(_helpers(reading)) > 1:
+        if _STRESSED.intersection(reading.words) or len(_helpers(reading)) > 1:
             return False
     return [word for word in one.words if word != "not"] == [word for word in other.words if word != "not"]
 
@@ -186,20 +229,31 @@ def _helpers(reading: Reading) -> list[str]:
     return [word for word in reading.kind if word not in _NO_HELPERS]
 
 
-def _swapped(ours: tuple[str, ...], theirs: tuple[str, ...]) -> bool:
+def _swapped(one: Reading, other: Reading) -> bool:
     """Whether the two things around an "or", "vs" or a symmetric "and" have changed places."""
+    ours, theirs = one.words, other.words
+    if lexicon.IN_TURN.intersection(ours):
+        return False
+    asks_which = not {"what", "who"}.isdisjoint(one.kind)
     for link in ("or", "vs", "and"):
         if ours.count(link) != 1 or theirs.count(link) != 1:
             continue
         if link == "and" and (not lexicon.SYMMETRIC.intersection(ours) or lexicon.ONE_WAY.intersection(ours)):
             continue
-        if _change_places(ours, theirs, ours.index(link), theirs.index(link)):
+        place = ours.index(link)
+        start = _change_places(ours, theirs, place, theirs.index(link))
+        if start is None:
+            continue
+        # "Red wine or beer" is not "red beer or wine"; "which is better, tea or coffee" is the same either way.
+        if not start or ours[start - 1] not in (
+            _QUALITIES - lexicon.DEGREES if asks_which else _QUALITIES | lexicon.DEGREES
+        ):
             return True
     return False
 
 
-def _change_places(ours: tuple[str, ...], theirs: tuple[str, ...], here: int, there: int) -> bool:
-    """`P x link y S` against `P y link x S`, with no number or link in x and y."""
+def _change_places(ours: tuple[str, ...], theirs: tuple[str, ...], here: int, there: int) -> int | None:
+    """`P x link y S` against `P y link x S`, with no number or link in x and y: where x begins."""
     for first in range(1, min(here, 5) + 1):
         start = here - first
         second = there - start
@@ -210,8 +264,9 @@ def _change_places(ours: tuple[str, ...], theirs: tuple[str, ...], here: int, th
             continue
         if ours[here + 1 + second :] != theirs[there + 1 + first :]:
             continue
-        return not any(_is_number(word) or word in _LINKS or word in lexicon.NEGATIONS for word in left + right)
-    return False
+        fixed = any(_is_number(word) or word in _LINKS or word in lexicon.NEGATIONS for word in left + right)
+        return None if fixed else start
+    return None
 
 
 # --- with embeddings ----------------------------------------------------------------------------------
@@ -220,6 +275,8 @@ def _change_places(ours: tuple[str, ...], theirs: tuple[str, ...], here: int, th
 def _meaning(one: Reading, other: Reading) -> str | None:
     if _asked(one) != _asked(other):
         return "kind of question"
+    if _whom(one) != _whom(other):
+        return "direction"
     if "past" in {*one.kind} ^ {*other.kind} or "will" in {*one.kind} ^ {*other.kind}:
         return "time"
     if _comparisons(one) != _comparisons(other):
@@ -238,6 +295,11 @@ def _meaning(one: Reading, other: Reading) -> str | None:
     if {*mine, *yours} <= _DIRECTIONS:
         return f"direction ({', '.join([*mine, *yours])})"
     return None
+
+
+def _whom(reading: Reading) -> bool:
+    """Whether "who" is somebody to whom it is done: "who do dogs bite" against "who bites dogs"."""
+    return "who" in reading.kind and "do" in reading.kind
 
 
 def _comparisons(reading: Reading) -> Counter[str]:
@@ -304,10 +366,15 @@ def _behind(reading: Reading, shared: Iterable[str]) -> dict[str, str] | None:
 
 
 _DIRECTIONS: Final = lexicon.PREPOSITIONS | {"until", "till", "on", "up", "off", "out", "down", "back", "away", "of"}
+_STRESSED: Final = lexicon.QUANTIFIERS | lexicon.FILLERS
+_DEGREES: Final = frozenset({"er", "est", "ier", "iest"})
 _SMALL: Final = frozenset({"it", "there", "be", "been", "being", "have", "this", "these", "those"})
 
 
 def _are_related(one: str, other: str) -> bool:
-    """Two forms of one word: monetize, monetizing; celebrate, celebration."""
+    """Two forms of one word: monetize, monetizing; celebrate, celebration. Warm and warmer are not."""
+    short, long = sorted((one, other), key=len)
+    if long.removeprefix(short.removesuffix("e").removesuffix("y")) in _DEGREES:
+        return False
     common = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
     return common >= 4 and common * 3 >= max(len(one), len(other)) * 2

@@ -188,7 +188,7 @@ fulfill fulfil
 skillful skilful
 jewelry jewellery
 aluminum aluminium
-airplane aeroplane plane
+airplane aeroplane
 tire tyre
 pajamas pyjamas
 organize organise
@@ -237,7 +237,6 @@ js javascript
 k8s kubernetes
 begin start
 buy purchase
-big large
 who whom
 what which
 perhaps maybe
@@ -300,6 +299,10 @@ some one > someone
 every one > everyone
 a lot of | lots of > many
 a few > several
+a number of > anumberof
+any one of > any one of
+every one of > every one of
+some one of > some one of
 a little > alittle
 a couple of | a couple > couple
 a dozen > dozen
@@ -368,6 +371,17 @@ classify identify analyze build design plan draw simplify paraphrase extract cou
 WHERE_HELPERS: Final = _set("do can could")
 HOW_HELPERS: Final = _set("do can could should would may might")
 
+GIVING: Final = _set("give show help write recommend suggest provide explain")
+"""What is done for "me", whatever stands behind it."""
+
+CONVERTS: Final = _set("""
+translate translation convert conversion change transform switch parse import export split divide
+""")
+"""Beside these "into" is "to"."""
+
+PLACES: Final = _set("in on at under over inside outside within near behind across")
+"""Each of two such phrases in a row says where the thing before it is: their order counts."""
+
 PREPOSITIONS: Final = _set("""
 in on at to from by for with without about before after during since against via through over under across if because
 although unless when whenever inside outside within near behind
@@ -388,6 +402,9 @@ ONE_WAY: Final = _set("""
 ratio convert conversion translate translation exchange flight flights train trains transfer travel switch
 """)
 
+IN_TURN: Final = _set("respectively former latter first 1st 2nd last order rank odds score")
+"""Words that go by the order in which two things were named."""
+
 POINTING: Final = _set("this these those following above below attached")
 """Words that point at something the question does not hold."""
 
@@ -404,7 +421,7 @@ NEGATIVE_PREFIXES: Final = ("un", "in", "im", "il", "ir", "dis", "non", "mis", "
 
 QUANTIFIERS: Final = _set("""
 all some any each every only both either most many few several least half first last next single entire whole always
-sometimes often usually ever couple dozen alittle alle einige nur jeder tous toutes chaque seulement
+sometimes often usually ever couple dozen alittle anumberof alle einige nur jeder tous toutes chaque seulement
 todos todas
 cada solo algunos
 """)
@@ -530,6 +547,19 @@ save saving:spend spending
 )
 """Two poles each: a word of one against a word of the other turns a question round."""
 
+QUALITIES: Final = _set("""
+poor bad big large small high tall low short long fast quick slow hot warm cold cool old ancient new young modern early
+late indoor outdoor inner outer internal external male female true false positive negative legal illegal cheap
+expensive easy simple hard difficult rich public private local remote major minor single married domestic foreign wet
+dry heavy cooked raw fresh frozen fat thin strong weak
+""")
+DEGREES: Final = _set("""
+better worse best worst more less bigger larger smaller higher taller lower shorter longer faster quicker slower hotter
+warmer colder cooler older newer younger earlier later cheaper easier harder richer poorer lighter darker heavier
+biggest largest smallest highest tallest lowest shortest longest fastest slowest oldest newest youngest cheapest
+""")
+"""What may be said of the next thing alone, or of both that follow."""
+
 UNITS: Final = _classes("""
 kilometer: km kms kilometer kilometers kilometre kilometres
 meter: m meter meters metre metres
@@ -636,6 +666,30 @@ ACRONYMS: Final[Mapping[str, str]] = {word.lower(): word for word in ("ADD", "AI
 
 Not those that nobody takes for the word, whoever writes them small (`how much ram`, `led lights`).
 """
+
+CAPITONYMS: Final = _set("""
+amazon amber apple april august bailey baker bank banks basil bass bath bill bills bishop bob brook bush butler
+carol carpenter carter chad chance chase chelsea china chip cliff cologne cook cooper cork coward crystal dawn dean
+delta drew duke earl eve faith field fisher fleet ford forest fox frank gap gardener gates gene ginger glen gore
+grace grant guy harmony harry heath heather herb hill holly hope hunter hyde iris ivy jack jade jasmine jay jersey
+job jobs jordan joy knight lance lent lily long major march mark marks mars mason mass masters may melody mercury
+miles mobile nice olive oracle orient page pages parker pat patience pearl penny peter pierce piper polish porter
+potter prudence ray reading rich ring robin rod rose rosemary ruby rusty sage sandy shell short sky smart smith
+sprint stone subway sue swallow swift target taylor teams temple titan titans trump turkey turner victor viola
+violet virgin visa ward wells wilde will windows wood woods word worth wren young
+sie ihr ihre ihrem ihren ihrer ihres ihnen
+""")
+"""Words that are another word with a capital: a bird and a country, a will and a man."""
+
+CODE: Final = _set("""
+python java javascript typescript ruby rust golang kotlin swift scala perl php haskell lua julia matlab sql
+cobol fortran bash powershell c c++ c# f# r html css xml json yaml toml
+react angular vue svelte django flask fastapi rails laravel node.js nodejs deno numpy pandas pytorch
+tensorflow git linux
+""")
+"""Where one of these is named, names are identifiers."""
+
+COLOURS: Final = _set("red green blue yellow orange purple pink brown black white gray golden silver violet dark light")
 
 CLOSED: Final = _set("""
 english german french spanish italian portuguese russian chinese mandarin cantonese japanese korean arabic

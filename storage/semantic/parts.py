@@ -14,3 +14,5 @@ class Parts:
     phrases: tuple[tuple[str, ...], ...]
     names: frozenset[str]
     one_sentence: bool = True
+    helpers: tuple[tuple[str, str, str], ...] = ()
+    """Each helper as it was written, with the words before and after it."""

@@ -22,12 +22,14 @@ from storage.semantic.english import read_english
 from storage.semantic.numerals import with_numbers
 from storage.semantic.parts import Parts
 from storage.semantic.tokens import Token, cleaned, is_code, is_latin, quotations, tokens
+from storage.semantic.writing import Level, Writing, is_mixed, written
 
 MAX_WORDS: Final = 120
 PLAIN_CHARACTERS: Final = 1500
 """A text of more words or characters counts as a document: read plainly."""
 
 SIGNATURE_BYTES: Final = 16
+_UNREAD: Final = Writing("plain", Level.SILENT, False, {}, {}, frozenset())
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class Reading:
     """A question. Two that mean the same have one *signature*, but one signature does not make them mean the same.
 
     *names* are the words that were written as names, *cased* those that only their capitals tell apart;
-    *wording* is every word in its place.
+    *wording* is every word in its place, *helpers* each helper between the words beside it.
     """
 
     text: str
@@ -47,8 +49,10 @@ class Reading:
     cased: frozenset[str]
     signature: bytes
     wording: tuple[str, ...]
+    writing: Writing
     quoted: tuple[str, ...] = ()
     one_sentence: bool = True
+    helpers: tuple[tuple[str, str, str], ...] = ()
 
     @property
     def is_plain(self) -> bool:
@@ -79,19 +83,26 @@ def read(text: str) -> Reading | None:
         words=parts.words,
         kind=parts.kind,
         phrases=parts.phrases,
-        names=parts.names if _is_mixed(raws) else frozenset(),
-        cased=frozenset(raw for raw in raws if raw in lexicon.CASED_UNITS) if _is_mixed(raws) else frozenset(),
+        names=parts.names if is_mixed(raws) else frozenset(),
+        cased=frozenset(raw for raw in raws if raw in lexicon.CASED_UNITS) if is_mixed(raws) else frozenset(),
         signature=_signature(language, sorted(parts.words)),
         quoted=quotations(clean),
         wording=tuple(token.text for token in found),
+        writing=written(found, language),
         one_sentence=parts.one_sentence,
+        helpers=parts.helpers,
     )
 
 
 def _plain(text: str, clean: str) -> Reading:
-    level = " ".join(clean.split()) if is_code(clean) else " ".join(clean.casefold().split()).rstrip(" .?!。？！")
-    words = (level,)
-    return Reading(text, "plain", words, (), (), frozenset(), frozenset(), _signature("plain", list(words)), words)
+    level = _lines(clean) if is_code(clean) else " ".join(clean.casefold().split()).rstrip(" .?!。？！")
+    words, none = (level,), frozenset[str]()
+    return Reading(text, "plain", words, (), (), none, none, _signature("plain", list(words)), words, _UNREAD)
+
+
+def _lines(code: str) -> str:
+    """*code* without blanks that mean nothing: those at the ends of lines, and empty lines."""
+    return "\n".join(line.rstrip() for line in code.splitlines() if line.strip())
 
 
 def _signature(language: str, words: list[str]) -> bytes:
@@ -131,9 +142,3 @@ def _read_in_order(found: list[Token], language: str) -> Parts:
 
 def _names(words: list[Token]) -> frozenset[str]:
     return frozenset(word.text for word in words[1:] if word.raw[:1].isupper())
-
-
-def _is_mixed(raws: list[str]) -> bool:
-    """Whether capitals mean anything in this text: it has some, and a word without one that a title would give one."""
-    plain = {raw for raw in raws if raw == raw.lower() and raw[:1].isalpha()}
-    return len(plain) < len(raws) and bool(plain - lexicon.SMALL_IN_TITLES)

@@ -1,7 +1,7 @@
 """A text as tokens: words, numbers, symbols that mean something, and literals that are taken as they stand.
 
 Punctuation only parts tokens; how strongly is kept as `gap`. A sign that changes what is asked stays: `C++`, `-5`,
-`5!`, `x-y`, `10:30`, `$`, `ls -R`.
+`5!`, `x-y`, `10:30`, `$`, `ls -R`, `!x`, `.env`, `x[0]`, `\\d`, `∪`, and every emoji.
 """
 
 from __future__ import annotations
@@ -25,13 +25,17 @@ class Gap(IntEnum):
 
 
 class Token(NamedTuple):
-    """*text* is in one case, *raw* as it was written. A *literal* (address, path, option, code) means only itself."""
+    """*text* is in one case, *raw* as it was written. A *literal* (address, path, option, code) means only itself.
+
+    *joined*: by a hyphen to the word before it.
+    """
 
     text: str
     raw: str
     kind: Kind
     gap: Gap = Gap.NONE
     quoted: bool = False
+    joined: bool = False
 
 
 _SAME_SIGNS: Final = str.maketrans(
@@ -50,8 +54,8 @@ _SAME_SIGNS: Final = str.maketrans(
         "‑": "-",
         "–": "-",
         "…": ".",
-        "²": "^2",
-        "³": "^3",
+        **{sign: f"^{unicodedata.normalize('NFKC', sign)}" for sign in "⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ"},
+        **{sign: f" {unicodedata.normalize('NFKC', sign).replace('⁄', '/')}" for sign in "¼½¾⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"},
         "÷": "/",
         "×": "*",
         "\u200b": None,
@@ -69,6 +73,7 @@ _TOKEN: Final = re.compile(
         | `[^`]+`
         | (?<!\S)(?:[A-Za-z]:\\|~?/|\.{1,2}/)[\w.\\/-]*\w
         | (?<!\S)--?[A-Za-z][\w-]*
+        | \\\w+
       )
     | (?P<number>
           \d+(?:st|nd|rd|th)\b
@@ -87,15 +92,25 @@ _TOKEN: Final = re.compile(
         | [^\W\d]\w*(?:\.[^\W\d]\w+)+
         | [^\W\d]\w*(?:'[^\W\d_]+)*
       )
-    | (?P<symbol> [<>!=]=|°\s?[CF]\b|(?<=[\d)])!|(?<=\d):(?=\d)|[-](?=\d)|[+*/=<>^%°$€£¥₹&|~@\#√≤≥≠±]|\(|\)|- )
-    | (?P<gap> [.?!;,:\n\[\]{}—"] )
+    | (?P<symbol>
+          (?<![^\s(&|=,])[.!:?](?=[^\W\d]) | (?<=\s)\?[?:.](?=\s+\w)
+        | [<>!=]=|°\s?[CF]\b|(?<=[\d)])!|(?<=\d):(?=\d)|[-](?=\d)|[+*/=<>^%°$€£¥₹&|~@\#√≤≥≠±]|[()\[\]{}]|-
+        | [^\w\s\x00-\x7f] )
+    | (?P<gap> [.?!;,:\n"] )
     """,
     re.VERBOSE,
 )
 
 _MATHS: Final = frozenset("+*/=<>^")
+_EXACT: Final = re.compile(r"[+*/=<>^\[\]{}]|\w\(")
+"""Where one of these stands, parentheses mean something."""
+
+_SIGNS_AMONG_MARKS: Final = frozenset("§¶‰‱†‡")
+"""What Unicode takes for punctuation and people for a sign."""
+
 _CODE_BLOCK: Final = re.compile(r"```|[;{}]\s*\n|\n[ \t]{2,}\S")
 _ELISION: Final = re.compile(r"(?<!\w)'|'(?!\w)")
+_HOST: Final = re.compile(r"^(?:\w+://|www\.)[^/]*|^[^/\\]+@.*")
 _QUOTED: Final = re.compile(r'"([^"]+)"')
 _SINGLE_QUOTED: Final = re.compile(r"(?<!\w)'([^'\n]{1,60})'(?!\w)")
 
@@ -122,30 +137,34 @@ def is_latin(text: str) -> bool:
 
 
 def quotations(text: str) -> tuple[str, ...]:
-    """What stands between quotation marks in *text*, in one case but with every sign."""
-    return tuple(quoted.casefold() for quoted in _QUOTED.findall(_SINGLE_QUOTED.sub(r'"\1"', text)))
+    """What stands between quotation marks in *text*, with every sign."""
+    return tuple(_QUOTED.findall(_SINGLE_QUOTED.sub(r'"\1"', text)))
 
 
 def tokens(text: str) -> list[Token]:
     """The tokens of *text*, which has been `cleaned`."""
     text = _SINGLE_QUOTED.sub(r'"\1"', text)
     maths = any(sign in text for sign in _MATHS)
+    exact = _EXACT.search(text) is not None
     found: list[Token] = []
-    gap, quoted, negative = Gap.NONE, False, False
+    gap, quoted, negative, joined = Gap.NONE, False, False, False
     for match in _TOKEN.finditer(text):
         kind, raw = match.lastgroup, match.group()
         if kind == "gap":
             gap = max(gap, _gap(raw, text, match.end()))
             quoted ^= raw == '"'
             continue
-        if kind == "symbol" and not _means(raw, maths, text, match.start(), match.end()):
-            gap = max(gap, Gap.COMMA if raw in "()" or text[match.start() - 1 : match.start()].isspace() else Gap.NONE)
+        if kind == "symbol" and not _means(raw, exact if raw in "()" else maths, text, match.start(), match.end()):
+            around = text[match.start() - 1 : match.start()] + text[match.end() : match.end() + 1]
+            joined = raw == "-" and len(around) == 2 and around.isalnum()
+            gap = max(gap, Gap.NONE if joined or not (raw in "()—" or around[:1].isspace()) else Gap.COMMA)
             continue
         if kind == "number" and raw == "-":
             negative = True
             continue
-        found.append(_token(kind, f"-{raw}" if negative else raw, gap, quoted))
-        gap, negative = Gap.NONE, False
+        token = _token(kind, f"-{raw}" if negative else raw, gap, quoted)
+        found.append(token._replace(joined=True) if joined else token)
+        gap, negative, joined = Gap.NONE, False, False
     return _with_acronyms(found)
 
 
@@ -167,7 +186,7 @@ def _with_acronyms(found: list[Token]) -> list[Token]:
 
 
 def _gap(sign: str, text: str, end: int) -> Gap:
-    if sign in ",:[]{}—":
+    if sign in ",:":
         return Gap.COMMA
     if sign == '"':
         return Gap.NONE
@@ -178,6 +197,8 @@ def _means(sign: str, maths: bool, text: str, start: int, end: int) -> bool:
     """Whether *sign* is more than punctuation where it stands."""
     if sign in "()":
         return maths
+    if not sign.isascii() and len(sign) == 1:
+        return sign in _SIGNS_AMONG_MARKS or unicodedata.category(sign)[0] == "S"
     if sign == "-":
         before, after = text[max(0, start - 2) : start], text[end : end + 2]
         spaced = before[-1:].isspace() and after[:1].isspace()
@@ -191,8 +212,8 @@ def _means(sign: str, maths: bool, text: str, start: int, end: int) -> bool:
 def _token(kind: str | None, raw: str, gap: Gap, quoted: bool) -> Token:
     match kind:
         case "literal":
-            text = raw if raw[0] in "`-" else raw.casefold()
-            return Token(text.strip("`") if raw[0] == "`" else text, raw, "literal", gap, quoted)
+            text = raw.strip("`") if raw[0] == "`" else _HOST.sub(lambda host: host.group().casefold(), raw)
+            return Token(text, raw, "literal", gap, quoted)
         case "number":
             return Token(raw.casefold(), raw, "number", gap, quoted)
         case "symbol":
@@ -201,4 +222,6 @@ def _token(kind: str | None, raw: str, gap: Gap, quoted: bool) -> Token:
             plain = _ELISION.sub("", raw.casefold())
             if plain.endswith("."):  # U.S., e.g., a.m.
                 plain = plain.replace(".", "")
-            return Token(plain.strip("_") or plain, raw, "word", gap, quoted)
+            if len(plain) > 2 and plain[0] == plain[-1] == "_" != plain[1]:  # emphasis
+                plain, raw = plain.strip("_"), raw.strip("_")
+            return Token(plain, raw, "word", gap, quoted)

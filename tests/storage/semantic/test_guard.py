@@ -44,13 +44,25 @@ def test_at_most_fifteen_of_a_thousand_near_misses_are_hits(pairs: list[Pair]) -
     assert found.false_hit_rate <= 0.015, found.false
 
 
+def test_at_most_twenty_five_of_a_thousand_sharp_near_misses_are_hits() -> None:
+    """Written to find what the rules leave out: signs, capitals, commas, hyphens, accents."""
+    found = report(_labelled(written("near_misses_sharp"), same=False))
+
+    assert found.pairs >= 450
+    assert found.false_hit_rate <= 0.025, found.false
+
+
 def test_there_are_enough_examples() -> None:
     assert len(near_misses()) >= 300
     assert len(written("near_misses")) >= 100
     assert len(light_edits()) + len(written("light_edits")) >= 300
 
 
-@pytest.mark.parametrize("pairs", [light_edits(), written("light_edits")], ids=["made", "written"])
+@pytest.mark.parametrize(
+    "pairs",
+    [light_edits(), written("light_edits"), written("light_edits_sharp")],
+    ids=["made", "written", "written beside sharp near misses"],
+)
 def test_at_least_three_of_four_light_edits_are_hits(pairs: list[Pair]) -> None:
     assert report(_labelled(pairs, same=True)).recall >= 0.75
 
@@ -94,6 +106,17 @@ def test_hits_among_labelled_pairs_are_right_97_times_of_100() -> None:
         ("Who wrote it for us?", "WHO WROTE IT FOR US"),
         ("Who leads the WHO?", "who leads the WHO"),
         ("How much RAM do I need?", "how much ram do i need"),
+        ("Who paints turkeys in Turkey?", "WHO PAINTS TURKEYS IN TURKEY?"),
+        ("What is the Universal Declaration of Human Rights?", "What is the universal declaration of human rights?"),
+        ("Is Paris, France a big place?", "Is Paris France a big place?"),
+        ("Is tea better, or coffee?", "Is tea better or coffee?"),
+        ("Is long-term debt bad?", "Is long term debt bad?"),
+        ("Is a twenty-five year lease long?", "Is a twenty five year lease long?"),
+        ("What is NASA (the agency)?", "What is NASA, the agency?"),
+        ("Is _really_ long text slow?", "Is really long text slow?"),
+        ("If my cat will not eat, what can I do?", "What can I do if my cat will not eat?"),
+        ("Tell me: are bats blind?", "Are bats blind?"),
+        ("STRASSE ODER WEG?", "Straße oder Weg?"),
     ],
 )
 def test_the_same_question(one: str, other: str) -> None:
@@ -125,6 +148,24 @@ def test_the_same_question(one: str, other: str) -> None:
         ("Am I sad?", "Am I SAD?"),
         ("Is it hard to learn IT?", "Is IT hard to learn it?"),
         ("Why did they leave us?", "Why did they leave the U.S.?"),
+        ("Fix this:\n```\nif a:\n  b()\n  c()\n```", "Fix this:\n```\nif a:\n  b()\nc()\n```"),
+        ("What does \\d match?", "What does \\D match?"),
+        ("Who visits Turkey at night?", "Who visits turkey at night?"),
+        ("Is there a march in March?", "Is there a March in march?"),
+        ("What is g in physics?", "What is G in physics?"),
+        ("Wo ist der Weg?", "Wo ist der weg?"),
+        ("Wie groß ist die Masse?", "Wie groß ist die Maße?"),
+        ("Let's cook, mother", "Let's cook mother"),
+        ("No, dogs are allowed here", "No dogs are allowed here"),
+        ("Do bird-eating spiders sleep?", "Do bird eating spiders sleep?"),
+        ("Are heavy-metal detectors dear?", "Are heavy metal-detectors dear?"),
+        ("Did he say what she will do?", "Will he say what she did do?"),
+        ("Is red wine or beer better for me?", "Is red beer or wine better for me?"),
+        ("Mix, bake, cool", "Cool, mix, bake"),
+        ("The key in the box on the shelf", "The key on the shelf in the box"),
+        ("Water the plants", "Water plants"),
+        ("What does 😀 mean?", "What does 😡 mean?"),
+        ("How do I write the word 'Turkey' in Welsh?", "How do I write the word 'turkey' in Welsh?"),
     ],
 )
 def test_another_question(one: str, other: str) -> None:
@@ -184,6 +225,8 @@ def test_no_near_miss_passes_however_alike_its_vectors_are(pair: Pair) -> None:
         ("Does it hold up to 10 people?", "Does it hold more than 10 people?", "more or less"),
         ("Which bags are under 5 kg?", "What bags weigh up to 5 kg?", "more or less"),
         ("What can I do until Friday?", "What can I do from Friday on?", "direction"),
+        ("Who do dogs bite?", "Who bites dogs?", "direction"),
+        ("Is silk warm?", "Is silk warmer?", "one word"),
         ("How do I cut onions?", "How do I cut frozen onions?", "one word"),
         ("Wie schalte ich das Licht ein?", "Wie schalte ich das Licht aus?", "one word"),
         ("Quel est le double de 40 ?", "Quelle est la moitié de 40 ?", "one word"),
