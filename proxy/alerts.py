@@ -38,6 +38,8 @@ BACKOFF_S: Final = 5.0
 BACKOFF_MAX_S: Final = 900.0
 FORGET_S: Final = 3600.0
 """So often what is old is forgotten."""
+STEP_S: Final = 30.0
+"""A wall clock that moved so much more or less than the monotonic one was put there."""
 MOST_REFUSALS: Final = 1000
 """Budgets whose refusals are remembered."""
 
@@ -116,12 +118,20 @@ class Watch:
     """Notices what budgets have to tell. *courier* is woken when there is something to send."""
 
     def __init__(
-        self, budgets: Budgets, alerts: Alerts, courier: Courier, now: Callable[[], float] = time.time
+        self,
+        budgets: Budgets,
+        alerts: Alerts,
+        courier: Courier,
+        now: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,
     ) -> None:
         self.courier = courier
         self.alerts = alerts
         self._budgets = budgets
         self._now = now
+        self._ticks = ticks
+        self._offset: float | None = None
+        self._ahead = 0
         self._woken = asyncio.Event()
         self._refusals: dict[str, OverBudget] = {}
         self.refusals: Counter[str] = Counter()
@@ -142,6 +152,7 @@ class Watch:
 
     async def look(self) -> int:
         """Raise the alerts that are new; how many those are."""
+        await self._look_ahead()
         refusals, self._refusals = self._refusals, {}
         standings = await self._budgets.alerting(refusals)
         at = self._now()
@@ -158,6 +169,16 @@ class Watch:
         if raised:
             self.courier.wake()
         return len(raised)
+
+    async def _look_ahead(self) -> None:
+        """After a step of the clock, and as long as something is left of it: see to what is booked in time to come."""
+        offset = self._now() - self._ticks()
+        step_s = offset - self._offset if self._offset is not None else STEP_S
+        if abs(step_s) >= STEP_S or self._ahead:
+            self._ahead = await self._budgets.look_ahead(stepped=step_s >= STEP_S)
+            if step_s <= -STEP_S:
+                log.warning("the clock went back by %d seconds; rolling budgets count what was spent since", -step_s)
+        self._offset = offset
 
     async def run(self) -> None:
         """Look for ever: when something was spent, and now and then."""

@@ -6,20 +6,26 @@ The sums are the store's (`storage.budgets`); here it is decided what is asked o
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from proxy.config.model import BudgetSettings, Settings
 from proxy.identity import Identity
 from routing.pricing import PriceBook
+from routing.pricing.overbilled import Excess, Overbilled
 from routing.targets import Target
 from storage.budgets import Budget, Kind, OverBudget, Standing
 from storage.money import nanousd, usd
-from translators.neutral import Failure
+from translators.neutral import Failure, Usage
+
+log = logging.getLogger("modelport.budgets")
+
+NO_EXCESS: Final = Excess()
 
 Rooms = tuple[Budget, ...]
 """Budgets that have to have room for something."""
@@ -94,6 +100,55 @@ def _nobody(_over: OverBudget) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Bounds:
+    """What was reserved for an attempt: the tokens that it can have, and what they cost at most."""
+
+    input_tokens: int
+    output_tokens: int | None
+    worst_nanousd: int | None
+
+
+class Bills:
+    """What bills have taught of reserving (`routing.pricing.overbilled`).
+
+    *raise_open* is told a provider, a model, and how many times as much its running attempts are to reserve.
+    """
+
+    def __init__(self, raise_open: Callable[[str, str, float], None]) -> None:
+        self.overbilled = Overbilled()
+        self._raise_open = raise_open
+
+    def shown(self) -> dict[str, dict[str, float]]:
+        """What is known of targets that bill more than a request can have, for `/health`."""
+        return {
+            target: {
+                "factor": round(excess.factor, 3),
+                "more_input_tokens": excess.more_input,
+                "more_output_tokens": excess.more_output,
+            }
+            for target, excess in self.overbilled.known.items()
+        }
+
+    def hear(self, target: Target, bounds: Bounds, usage: Usage, cost_nanousd: int | None) -> None:
+        """An attempt at *target* was billed *usage*."""
+        known = self.overbilled.billed(
+            target.name,
+            bound=(bounds.input_tokens, bounds.output_tokens),
+            told=(usage.input_tokens, usage.output_tokens),
+        )
+        if known is None:
+            return
+        log.warning(
+            "%s billed %d tokens for a prompt of at most %d, and %d for an answer of at most %s: budgets reserve as"
+            " much from now on; what is spent may pass a limit by what runs already",
+            *(target.name, usage.input_tokens, bounds.input_tokens),
+            *(usage.output_tokens, "any length" if bounds.output_tokens is None else bounds.output_tokens),
+        )
+        if cost_nanousd and bounds.worst_nanousd and cost_nanousd > bounds.worst_nanousd:
+            self._raise_open(target.provider, target.model, cost_nanousd / bounds.worst_nanousd)
+
+
+@dataclass(frozen=True, slots=True)
 class Spending:
     """What one exchange asks of the budgets."""
 
@@ -106,6 +161,9 @@ class Spending:
     told: Callable[[OverBudget], None] = _nobody
     """Hears of refusals."""
     warming: asyncio.Task[None] | None = None
+    bills: Bills | None = None
+    bounds: dict[str, Bounds] = field(default_factory=dict)
+    """What was last reserved for each target."""
 
     async def ask(self, target: Target) -> tuple[Rooms, int | None]:
         """The budgets that have to have room for an attempt at *target*, and the most that it can cost.
@@ -117,21 +175,31 @@ class Spending:
             return budgets, 0
         if self.warming and not self.warming.done():
             await asyncio.shield(self.warming)
-        output = self.load.output_tokens
+        output = bound = self.load.output_tokens
         if output is None:
             known, assumed = self.most_output(target), assumed_output_tokens(budgets)
             output = assumed if known is None else min(known, assumed)
         most_input = self.load.most_input
         sent = self.load.input_tokens() if most_input is None else most_input(target.model)
+        excess = self.bills.overbilled.of(target.name) if self.bills else NO_EXCESS
         worst_nanousd = self.prices.worst_nanousd(
             target.provider,
             target.model,
-            sent,
-            output * self.load.choices,
+            excess.input_tokens(sent),
+            output * self.load.choices + excess.more_output,
             at=datetime.now(UTC),
             searches=self.load.searches,
         )
+        if most_input is not None and not self.load.searches:
+            answers = None if bound is None else bound * self.load.choices
+            self.bounds[target.name] = Bounds(sent, answers, worst_nanousd)
         return budgets, worst_nanousd if self.load.countable or worst_nanousd == 0 else None
+
+    def billed(self, target: Target, usage: Usage | None, cost_nanousd: int | None) -> None:
+        """An attempt at *target* has ended with *usage*: what it says of reserving is learnt."""
+        bounds = self.bounds.get(target.name)
+        if self.bills is not None and bounds is not None and usage is not None and not usage.estimated:
+            self.bills.hear(target, bounds, usage, cost_nanousd)
 
     def refused(self, over: OverBudget) -> Failure:
         """What a client is told of *over*."""
@@ -224,6 +292,7 @@ def shown_standing(standing: Standing) -> dict[str, Any]:
         "spent_usd": usd(spent),
         "reserved_usd": usd(reserved),
         "left_usd": usd(max(0, budget.limit_nanousd - spent - reserved)),
+        "over_usd": usd(max(0, spent - budget.limit_nanousd)),
         "percent": round(standing.percent, 2),
         "unpriced_attempts": standing.unpriced_attempts,
         "since": _utc(standing.since_us),

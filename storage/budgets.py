@@ -11,6 +11,7 @@ anybody can tell, and all are made one after another by the one thread that writ
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -18,11 +19,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Literal, get_args
 
+from storage.ahead import ADD, leaves_us, lies_ahead, look_ahead
 from storage.audit import Entry
 from storage.db import Database
 from storage.errors import StorageError
 from storage.money import usd
-from storage.windows import Window, bucket_us, ends_us, first_bucket_us
+from storage.windows import LENGTH_US, Window, bucket_us, ends_us, first_bucket_us
 from translators.codec import dumps_text, loads
 
 Kind = Literal["global", "organisation", "team", "key", "tag", "provider", "route"]
@@ -179,6 +181,20 @@ class Budgets:
         """Remove what windows of long ago have held, where the exchanges themselves were pruned; how many rows."""
         return await self._db.write(partial(_forget_old, self._now_us()))
 
+    def raise_open(self, provider: str, model: str, times: float) -> None:
+        """Let the running attempts at *model* reserve so many *times* as much. Never waits, never raises."""
+        self._db.post(partial(_raise_open, provider, model, times, self._now_us()))
+
+    async def look_ahead(self, *, stepped: bool) -> int:
+        """Look after what rolling budgets hold in time to come; how many buckets those are. See `storage.ahead`.
+
+        *stepped*: the clock may have been put ahead since the last time.
+        """
+        at_us = self._now_us()
+        if not await self._db.read(partial(lies_ahead, at_us)):
+            return 0
+        return await self._db.write(partial(look_ahead, at_us, stepped))
+
     def _now_us(self) -> int:
         return int(self._now() * 1_000_000)
 
@@ -293,26 +309,29 @@ def _over(connection: sqlite3.Connection, budget: Budget, ask: Ask, more: int) -
         spent_nanousd=spent,
         reserved_nanousd=reserved,
         needed_nanousd=0 if budget.unpriced == "allow" and ask.worst_nanousd is None else ask.worst_nanousd,
-        reopens_us=_reopens_us(connection, budget, since, spent + reserved + more - limit),
+        reopens_us=_reopens_us(connection, budget, ask.opened_us, spent + reserved + more - limit),
         held_up=ask.worst_nanousd is not None and spent + more <= limit,
     )
 
 
-def _reopens_us(connection: sqlite3.Connection, budget: Budget, since_us: int, excess_nanousd: int) -> int | None:
-    """When enough of what is used has left the window for *excess_nanousd* more."""
+def _reopens_us(connection: sqlite3.Connection, budget: Budget, at_us: int, excess_nanousd: int) -> int | None:
+    """When enough of what is used at *at_us* has left the window for *excess_nanousd* more."""
+    since_us = first_bucket_us(budget.window, at_us, rolling=budget.rolling)
     if not budget.rolling or budget.window == "total":
         return ends_us(budget.window, since_us, rolling=False)
-    leaving = 0
     rows = connection.execute(
-        "SELECT bucket_us, spent_nanousd + reserved_nanousd FROM budget_spending"
-        " WHERE budget = ? AND bucket_us >= ? ORDER BY bucket_us",
+        "SELECT bucket_us, ahead_since_us, spent_nanousd + reserved_nanousd FROM budget_spending"
+        " WHERE budget = ? AND bucket_us >= ?",
         (budget.id, since_us),
     ).fetchall()
-    for bucket, used in rows:
-        leaving += used
+    # What lies ahead and was not looked at yet will be.
+    seen = ((bucket, at_us if ahead is None and bucket > at_us else ahead, used) for bucket, ahead, used in rows)
+    leaving, reopens_us = 0, None
+    for ends, used in sorted((leaves_us(budget.window, bucket, ahead), used) for bucket, ahead, used in seen):
+        leaving, reopens_us = leaving + used, ends
         if leaving >= excess_nanousd:
-            return ends_us(budget.window, bucket, rolling=True)
-    return ends_us(budget.window, rows[-1][0], rolling=True) if rows else None
+            break
+    return reopens_us
 
 
 def reserve(connection: sqlite3.Connection, exchange: int, holds: Iterable[Hold]) -> None:
@@ -320,6 +339,30 @@ def reserve(connection: sqlite3.Connection, exchange: int, holds: Iterable[Hold]
     for hold in holds:
         connection.execute(_RESERVE, (hold.budget.id, hold.bucket_us, hold.more))
         connection.execute(_CHARGE, (exchange, hold.budget.id, hold.bucket_us, hold.provider, hold.nanousd))
+
+
+_OPEN_OF = """
+SELECT exchange, number, provider, reserved_nanousd FROM attempts
+WHERE provider = ? AND started_us > ? AND status = 'open' AND model = ? AND reserved_nanousd > 0"""
+
+_UNSETTLED = """
+SELECT budget, bucket_us FROM charges WHERE exchange = ? AND NOT settled AND (provider IS NULL OR provider = ?)"""
+
+
+def _raise_open(provider: str, model: str, times: float, at_us: int, connection: sqlite3.Connection) -> None:
+    since_us = at_us - LENGTH_US["hour"]
+    rows = connection.execute(_OPEN_OF, (provider, since_us, model)).fetchall()
+    for exchange, number, asked, reserved in rows:
+        more = math.ceil(reserved * times) - reserved
+        connection.execute(
+            "UPDATE attempts SET reserved_nanousd = reserved_nanousd + ? WHERE exchange = ? AND number = ?",
+            (more, exchange, number),
+        )
+        for budget, bucket in connection.execute(_UNSETTLED, (exchange, asked)).fetchall():
+            connection.execute(_RESERVE, (budget, bucket, more))
+            connection.execute(
+                "UPDATE charges SET nanousd = nanousd + ? WHERE exchange = ? AND budget = ?", (more, exchange, budget)
+            )
 
 
 def settle_charges(connection: sqlite3.Connection, exchange: int) -> None:
@@ -367,7 +410,7 @@ def put_budget(budget: Budget, at_us: int, connection: sqlite3.Connection) -> No
     if before is not None and (before.kind, before.subject) != (budget.kind, budget.subject):
         remove_budget(budget.id, connection)
     elif before is not None and (before.window, before.rolling) != (budget.window, budget.rolling):
-        _change_window(budget, connection)
+        _change_window(budget, at_us, connection)
     connection.execute(
         _PUT,
         (
@@ -428,16 +471,9 @@ SELECT c.exchange, c.bucket_us, c.nanousd, c.settled, e.opened_us,
         AND (c.provider IS NULL OR a.provider = c.provider))
 FROM charges AS c JOIN exchanges AS e ON e.row = c.exchange WHERE c.budget = ?"""
 
-_ADD = """
-INSERT INTO budget_spending (budget, bucket_us, spent_nanousd, reserved_nanousd, unpriced_attempts)
-VALUES (?, ?, ?, ?, ?)
-ON CONFLICT (budget, bucket_us) DO UPDATE SET spent_nanousd = spent_nanousd + excluded.spent_nanousd,
-    reserved_nanousd = reserved_nanousd + excluded.reserved_nanousd,
-    unpriced_attempts = unpriced_attempts + excluded.unpriced_attempts"""
 
-
-def _change_window(budget: Budget, connection: sqlite3.Connection) -> None:
-    """Put what the budget of that id has counted into the buckets that *budget* has.
+def _change_window(budget: Budget, at_us: int, connection: sqlite3.Connection) -> None:
+    """Put what the budget of that id has counted into the buckets that *budget* has, none of them after *at_us*.
 
     What was charged goes by when its exchange was opened; what remains of exchanges that were pruned, by its bucket.
     """
@@ -446,16 +482,17 @@ def _change_window(budget: Budget, connection: sqlite3.Connection) -> None:
     charged = connection.execute(_CHARGED, (budget.id,)).fetchall()
     connection.execute("DELETE FROM budget_spending WHERE budget = ?", (budget.id,))
     for exchange, bucket, nanousd, settled, opened_us, unpriced in charged:
-        new = bucket_us(budget.window, opened_us, rolling=budget.rolling)
+        new = bucket_us(budget.window, min(opened_us, at_us), rolling=budget.rolling)
         spent, reserved = (nanousd, 0) if settled else (0, nanousd)
         left[bucket] = left.get(bucket, 0) - spent
-        connection.execute(_ADD, (budget.id, new, spent, reserved, unpriced))
+        connection.execute(ADD, (budget.id, new, spent, reserved, unpriced))
         connection.execute(
             "UPDATE charges SET bucket_us = ? WHERE exchange = ? AND budget = ?", (new, exchange, budget.id)
         )
     for bucket, spent in left.items():
         if spent > 0:
-            connection.execute(_ADD, (budget.id, bucket_us(budget.window, bucket, rolling=budget.rolling), spent, 0, 0))
+            new = bucket_us(budget.window, min(bucket, at_us), rolling=budget.rolling)
+            connection.execute(ADD, (budget.id, new, spent, 0, 0))
 
 
 # --- how they stand ------------------------------------------------------------------------------------
@@ -484,14 +521,16 @@ def _standings(statement: str, more: tuple[str, ...], at_us: int, connection: sq
             since = first_bucket_us(window, at_us, rolling=rolling)
             until = _FOREVER_US if rolling else since
             rows = connection.execute(statement, (since, until, window, rolling, *more))
-            found += [(row["created_us"], _standing(row, since)) for row in rows]
+            found += [(row["created_us"], _standing(row, since, at_us)) for row in rows]
     return [standing for _, standing in sorted(found, key=lambda each: (each[0], each[1].budget.id))]
 
 
-def _standing(row: Any, since_us: int) -> Standing:
+def _standing(row: Any, since_us: int, at_us: int) -> Standing:
     budget = _budget(row)
     first = row["oldest_us"] if budget.rolling and row["oldest_us"] is not None else since_us
     reopens_us = ends_us(budget.window, first, rolling=budget.rolling)
+    if reopens_us is not None and budget.rolling:
+        reopens_us = min(reopens_us, leaves_us(budget.window, at_us, at_us))
     return Standing(budget, row["spent"], row["reserved"], row["unpriced_attempts"], since_us, reopens_us)
 
 

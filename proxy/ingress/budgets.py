@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Annotated, Any, Final
+from urllib.parse import unquote
 
 from aiohttp import web
 from pydantic import Field
@@ -259,7 +260,7 @@ def _check_made_here(budget: Budget) -> None:
 
 async def _found(services: Services, incoming: Incoming) -> Standing:
     """The budget of the path, by id or else by name. Raises Refused, 404, also for one that the asker may not see."""
-    wanted = incoming.parameter
+    wanted = unquote(incoming.parameter)
     standings = await standings_seen(services, incoming.identity)
     by_id = [each for each in standings if each.budget.id == wanted]
     named = [each for each in standings if each.budget.name == wanted and each.budget.origin != "key"]

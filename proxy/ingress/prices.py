@@ -14,6 +14,7 @@ from proxy.errors import refused
 from proxy.ingress.bodies import read_model
 from proxy.ingress.json import json_response
 from proxy.ingress.ledger import iso, moment
+from proxy.ingress.parameters import bad
 from proxy.repricing import Line, repriced
 from proxy.server import Incoming
 from proxy.services import Services
@@ -26,8 +27,8 @@ async def unpriced(services: Services, incoming: Incoming) -> web.StreamResponse
     """Models with attempts whose cost is unknown."""
     now, query = time.time(), incoming.http.query
     provider, model = _split(services, query.get("model"))
-    since = moment(query.get("since", "30d"), "since", now)
-    span = Span(since, moment(query["until"], "until", now) if query.get("until") else now, provider, model)
+    since, until = _between(query.get("since", "30d"), query.get("until"), now)
+    span = Span(since, until, provider, model)
     found = await Repricing(services.db).unpriced(span)
     models = [
         {
@@ -42,6 +43,15 @@ async def unpriced(services: Services, incoming: Incoming) -> web.StreamResponse
         for each in found
     ]
     return json_response({"since": iso(since), "until": iso(span.until or now), "models": models}, incoming.id)
+
+
+def _between(since: str, until: str | None, now: float) -> tuple[float, float]:
+    """Unix seconds from and up to which, now where that is not said. Raises Refused, 400."""
+    first, last = moment(since, "since", now), moment(until, "until", now) if until else now
+    if last < first:
+        named, expected = ("until", f"after since, {iso(first)}") if until else ("since", f"before now, {iso(now)}")
+        raise bad(named, f"expected a time {expected}; found {iso(last if until else first)}")
+    return first, last
 
 
 class RepriceBody(BaseModel):
@@ -61,8 +71,7 @@ async def reprice(services: Services, incoming: Incoming) -> web.StreamResponse:
     body = await read_model(incoming, RepriceBody)
     now = time.time()
     provider, model = _split(services, body.model)
-    since = moment(body.since, "since", now)
-    until = moment(body.until, "until", now) if body.until else now
+    since, until = _between(body.since, body.until, now)
     span = Span(since, until, provider, model, body.all)
     await asyncio.to_thread(services.prices.warm)
     report = await repriced(services, span, incoming.identity, dry_run=body.dry_run)

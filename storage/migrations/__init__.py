@@ -40,6 +40,7 @@ from storage.migrations import (
     m0023_pepper,
     m0024_signed,
     m0025_audit_end,
+    m0026_ahead,
 )
 from storage.migrations.step import Migration
 
@@ -71,6 +72,7 @@ MIGRATIONS: Final = (
     m0023_pepper.MIGRATION,
     m0024_signed.MIGRATION,
     m0025_audit_end.MIGRATION,
+    m0026_ahead.MIGRATION,
 )
 
 

@@ -118,6 +118,31 @@ async def db(tmp_path: Path) -> AsyncIterator[Database]:
         yield database
 
 
+async def test_a_clock_that_is_put_back_is_noticed_and_its_budgets_open_after_one_window(
+    scenes: Any, db: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene, ticks = scenes(db), Moving()
+    watch = Watch(scene.budgets, scene.watch.alerts, scene.watch.courier, scene.clock, ticks)
+
+    async def passes(seconds: float, *, clock_s: float | None = None) -> None:
+        scene.clock.at += seconds if clock_s is None else clock_s
+        ticks.at += seconds
+        await watch.look()
+
+    await scene.budgets.put(replace(DAY, rolling=True))
+    await passes(0)
+    await passes(1, clock_s=40 * 86_400)
+    await scene.spend(DAY.limit_nanousd)
+    await passes(1, clock_s=-40 * 86_400)
+    await passes(23 * 3600)
+    with pytest.raises(OverBudget):
+        await scene.spend(1)
+    await passes(2 * 3600)
+    await scene.spend(DAY.limit_nanousd)
+
+    assert "the clock went back by 34560" in caplog.text
+
+
 async def test_every_threshold_is_told_once_in_a_window(
     scenes: Any, db: Database, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:

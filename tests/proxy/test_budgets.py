@@ -10,11 +10,14 @@ import pytest
 
 from storage.budgets import Budget
 from tests.proxy.conftest import Serve
-from tests.proxy.serving import BOTH, OPENING, QUICK, Served, chunk, failing, provider, route, says, streams
+from tests.proxy.serving import BOTH, OPENING, QUICK, Served, chunk, completion, failing, provider, route, says, streams
 from tests.replay import Answer, Upstream
 
 COST = 10 * 1_000 + 5 * 2_000
 """Of an answer of the upstream at one and two dollars per million tokens, in nano-dollars."""
+
+DEAR = {**completion(), "usage": {"prompt_tokens": 1_000, "completion_tokens": 5, "total_tokens": 1_005}}
+"""The bill of a vendor that counts more than anybody can have written."""
 
 
 async def _with(server: Served, *budgets: Budget) -> None:
@@ -176,6 +179,40 @@ async def test_an_answer_longer_than_its_bound_is_counted_and_the_next_is_refuse
     assert longer[0] == 200
     assert longer[-1] == 429
     assert (await _spent(server))[1] == 0
+
+
+async def test_a_vendor_that_bills_more_than_a_prompt_can_have_is_reserved_for_as_it_bills(
+    serve: Serve, upstream: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    cost = DEAR["usage"]["prompt_tokens"] * 1_000 + 5 * 2_000
+    upstream.script("m", Answer.json(DEAR))
+    server = await serve(provider("one", upstream))
+    await _with(server, Budget("b", "global", 4 * cost - 1, window="day"))
+    statuses = [(await server.ask(model="one/m", max_tokens=5)).status for _ in range(5)]
+    health = (await server.get("/health")).json
+
+    assert statuses == [200, 200, 200, 429, 429]
+    assert await _spent(server) == (3 * cost, 0)
+    assert "one/m billed 1000 tokens for a prompt of at most" in caplog.text
+    assert health["overbilled"]["one/m"]["more_input_tokens"] > 900
+    assert next(each for each in health["budgets"] if each["id"] == "b")["over_usd"] == "0.000000000"
+
+
+async def test_what_runs_already_is_reserved_for_anew_once_a_bill_was_more(serve: Serve, upstream: Upstream) -> None:
+    """Three run while a first bill comes: they fit into the limit as they will be billed, and nothing beside them."""
+    cost = DEAR["usage"]["prompt_tokens"] * 1_000 + 5 * 2_000
+    upstream.script("m", *(3 * [Answer.json(DEAR, hold_at=10)]), Answer.json(DEAR))
+    server = await serve(provider("one", upstream))
+    await _with(server, Budget("b", "global", 5 * cost - 1, window="day"))
+    running = [asyncio.create_task(server.ask(model="one/m", max_tokens=5)) for _ in range(3)]
+    waiting = [await asyncio.to_thread(upstream.wait_asked, "m", count) for count in (1, 2, 3)]
+    statuses = [(await server.ask(model="one/m", max_tokens=5)).status for _ in range(3)]
+    for each in waiting:
+        each.release()
+    await asyncio.gather(*running)
+
+    assert statuses == [200, 429, 429]
+    assert await _spent(server) == (4 * cost, 0)
 
 
 @pytest.mark.parametrize(("assumed", "statuses"), [(None, (429, 200)), (5, (200, 200))])

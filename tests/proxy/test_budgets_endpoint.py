@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -75,6 +76,16 @@ async def test_errors_name_the_field_the_value_and_what_would_be_right(
 
     assert reply.status == 400
     assert told in reply.error["message"]
+
+
+@pytest.mark.parametrize("name", ["our budget", "größe", "a/b", "50%"])
+async def test_a_budget_is_found_by_whatever_name_it_has(serve: Serve, upstream: Upstream, name: str) -> None:
+    server = await serve(WITH_MASTER, provider("one", upstream))
+    await send(server, "POST", "/api/v1/budgets", name=name, limit_usd="0.5", window="day")
+    seen = await send(server, "GET", f"/api/v1/budgets/{quote(name, safe='')}")
+    gone = await send(server, "DELETE", f"/api/v1/budgets/{quote(name, safe='')}")
+
+    assert (seen.status, seen.json.get("name"), gone.status) == (200, name, 200)
 
 
 async def test_names_are_taken_once_and_budgets_of_others_are_changed_there(serve: Serve, upstream: Upstream) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -143,3 +144,21 @@ async def test_prices_are_kept_as_they_are_used(serve: Serve, upstream: Upstream
 
     assert price == Price.of({"input": "1", "output": "2"})
     assert price.nanousd(Usage(10, 5)) == COST
+
+
+@pytest.mark.parametrize(
+    ("span", "param", "told"),
+    [
+        ({"since": "1h", "until": "2h"}, "until", "expected a time after since"),
+        ({"since": "2999-01-01"}, "since", "expected a time before now"),
+    ],
+    ids=["backwards", "to come"],
+)
+async def test_a_span_that_holds_nothing_is_refused(
+    serve: Serve, upstream: Upstream, span: dict[str, str], param: str, told: str
+) -> None:
+    server = await serve(provider("one", upstream))
+    replies = [await reprice(server, **span), await server.get(f"/api/v1/prices/unpriced?{urlencode(span)}")]
+
+    assert [(reply.status, reply.error["param"]) for reply in replies] == [(400, param)] * 2
+    assert all(told in reply.error["message"] for reply in replies)

@@ -11,7 +11,9 @@ from storage.audit import Entry
 from storage.budgets import WINDOWS, Budget, Budgets, OverBudget, Standing
 from storage.db import Database
 from storage.ledger import Ledger, OpenAttempt, OpenExchange, SettledAttempt, SettledExchange
-from storage.windows import LENGTH_US, bucket_us, ends_us
+from storage.rollups import Rollups
+from storage.verify import Verifier
+from storage.windows import GRAIN_US, LENGTH_US, Window, bucket_us, ends_us
 
 HOUR_S = 3600
 DAY = Budget("b1", "global", 1_000, window="day")
@@ -107,6 +109,108 @@ async def test_a_rolling_window_forgets_bit_by_bit(ledger: Ledger, budgets: Budg
 
     assert HOUR_S - 1200 <= reopens_in_s <= HOUR_S - 1200 + 60
     assert await _numbers(budgets) == (500, 500, 0)
+
+
+async def test_what_runs_may_be_reserved_for_again(ledger: Ledger, budgets: Budgets, db: Database) -> None:
+    """Only what runs at that model, and in all its budgets but those of other providers."""
+    own = Budget("p1", "provider", 10_000, subject="p", window="day")
+    for budget in (DAY, own):
+        await budgets.put(budget)
+    await _open(ledger, "x1", 100, DAY, own)
+    await _open(ledger, "x2", 101, DAY, own)
+    await _open(ledger, "x3", 100, DAY, provider="q")
+    await _settle(ledger, "x1", 50)
+    budgets.raise_open("p", "m", 1.5)
+    await db.write(lambda _: None)
+    raised = await _numbers(budgets), await _numbers(budgets, "p1")
+    sound = (await Verifier(db, Rollups(db)).run()).differences
+    await _settle(ledger, "x2", 152)
+
+    assert raised == ((50, 252, 0), (50, 152, 0))
+    assert sound == []
+    assert await _numbers(budgets) == (202, 100, 0)
+
+
+async def _spend(ledger: Ledger, name: str, cost: int, budget: Budget) -> None:
+    await _open(ledger, name, cost, budget)
+    await _settle(ledger, name, cost)
+
+
+@pytest.mark.parametrize("window", ["hour", "day", "month"])
+@pytest.mark.parametrize("ahead_s", [2 * HOUR_S, 40 * 24 * HOUR_S, 400 * 24 * HOUR_S], ids=["2h", "40d", "400d"])
+async def test_a_clock_that_went_ahead_and_back_shuts_a_rolling_budget_for_one_window(
+    ledger: Ledger, budgets: Budgets, db: Database, clock, window: Window, ahead_s: int
+) -> None:
+    """What was spent meanwhile counts for one window from when it is seen, and never a second time."""
+    rolling = replace(DAY, window=window, rolling=True)
+    await budgets.put(rolling)
+    clock.advance(ahead_s)
+    await _spend(ledger, "x1", 1_000, rolling)
+    clock.advance(-ahead_s)
+    with pytest.raises(OverBudget) as unseen:
+        await _open(ledger, "x2", 1, rolling)
+    left = await budgets.look_ahead(stepped=False)
+    at, shown = clock(), await _standing(budgets)
+    reopens_s = (shown.reopens_us or 0) / 1_000_000
+    clock.advance(reopens_s - at - 1)
+    again = await budgets.look_ahead(stepped=False)
+    with pytest.raises(OverBudget) as seen:
+        await _open(ledger, "x3", 1, rolling)
+    clock.advance(2)
+    await budgets.look_ahead(stepped=False)
+    await _spend(ledger, "x4", 0, rolling)
+    await _open(ledger, "x5", 1_000, rolling)
+    await _settle(ledger, "x5", 0)
+    clock.advance(max(0.0, at + ahead_s - clock()))
+    await _open(ledger, "x6", 1_000, rolling)
+
+    length_s, grain_s = LENGTH_US[window] / 1_000_000, GRAIN_US[window] / 1_000_000
+    assert length_s <= reopens_s - at <= length_s + grain_s
+    assert shown.spent_nanousd == 1_000
+    assert left == again == (ahead_s > grain_s)
+    assert shown.reopens_us == unseen.value.reopens_us == seen.value.reopens_us
+    assert (await Verifier(db, Rollups(db, now=clock)).run()).differences == []
+
+
+async def test_a_clock_that_was_put_back_and_ahead_again_opens_a_rolling_budget_no_sooner(
+    ledger: Ledger, budgets: Budgets, clock
+) -> None:
+    rolling = replace(DAY, window="hour", rolling=True)
+    await budgets.put(rolling)
+    await _spend(ledger, "x1", 1_000, rolling)
+    clock.advance(-2 * HOUR_S)
+    await budgets.look_ahead(stepped=False)
+    clock.advance(2 * HOUR_S + 59 * 60)
+    await budgets.look_ahead(stepped=True)
+    with pytest.raises(OverBudget):
+        await _open(ledger, "x3", 1, rolling)
+    clock.advance(3 * 60)
+
+    assert await budgets.look_ahead(stepped=False) == 0
+    await _open(ledger, "x4", 1_000, rolling)
+
+
+async def test_what_is_booked_a_moment_later_is_no_clock_that_went_back(
+    ledger: Ledger, budgets: Budgets, clock
+) -> None:
+    rolling = replace(DAY, window="hour", rolling=True)
+    await budgets.put(rolling)
+    clock.advance(60 - clock() % 60)
+    await _spend(ledger, "x1", 600, rolling)
+    clock.advance(-5)
+
+    assert await budgets.look_ahead(stepped=True) == 0
+
+
+async def test_a_changed_window_holds_nothing_in_time_to_come(ledger: Ledger, budgets: Budgets, clock) -> None:
+    rolling = replace(DAY, window="hour", rolling=True)
+    await budgets.put(rolling)
+    clock.advance(40 * 24 * HOUR_S)
+    await _spend(ledger, "x1", 700, rolling)
+    clock.advance(-40 * 24 * HOUR_S)
+    await budgets.put(DAY)
+
+    assert await _numbers(budgets) == (700, 0, 0)
 
 
 async def test_a_total_budget_never_opens_again(ledger: Ledger, budgets: Budgets, clock) -> None:
