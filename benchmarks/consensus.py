@@ -43,6 +43,14 @@ KINDS = {"dict": "object", "float": "number", "tuple": "array"}
 
 Judge = Callable[[Any, Any], bool]
 
+BOUND = (
+    "What is left to gain is little and nothing tells where it is: of the 125 wrong answers with labels in 4,800, "
+    "those to 31 items, no model of the committee is right in 43, and the models differ in taste in most others "
+    "(`pumpkin`, `pumpkins`). Weights by kind of field (type, required or not), the default that a description states, "
+    "whether a text or a number stands in the question, and whether an argument is optional, each as a feature of the "
+    "candidates and all together, moved the mean by -0.04 to +0.02 points and the AUROC by 0.004 at most."
+)
+
 
 @dataclass(frozen=True)
 class Item:
@@ -432,16 +440,17 @@ def main() -> None:
     options = parser.parse_args()
     warnings.simplefilter("ignore", SyntaxWarning)
     warnings.simplefilter("ignore", DeprecationWarning)
-    sets = (
-        ("BFCL simple: function calls with several arguments", "consensus_bfcl_simple.jsonl.gz", acceptable_call),
-        ("CRUXEval: one field, equal as literals", "consensus_cruxeval.jsonl.gz", same_literal),
-        ("CRUXEval: one field, a text without its quotes counts", "consensus_cruxeval.jsonl.gz", same_but_for_quotes),
+    bfcl, cruxeval = "consensus_bfcl_simple.jsonl.gz", "consensus_cruxeval.jsonl.gz"
+    sets: tuple[tuple[str, str, Judge, list[str]], ...] = (
+        ("BFCL simple: function calls with several arguments", bfcl, acceptable_call, [BOUND, ""]),
+        ("CRUXEval: one field, equal as literals", cruxeval, same_literal, []),
+        ("CRUXEval: one field, a text without its quotes counts", cruxeval, same_but_for_quotes, []),
     )
     written: list[str] = []
     sure: dict[str, list[tuple[float, bool]]] = {}
-    for title, name, judge in sets:
+    for title, name, judge, remarks in sets:
         result = measure(items(options.data / name, judge), judge, options.committees)
-        section = [f"## {title}", "", *table(result), ""]
+        section = [f"## {title}", "", *table(result), "", *remarks]
         print("\n".join(section), flush=True)
         written += section
         for history in ("labels", "no labels", "cold"):
@@ -469,7 +478,7 @@ def heading() -> str:
     return (
         "# Consensus\n\n"
         "Written by `make bench-consensus`; what is counted stands in `benchmarks/consensus.py`.\n"
-        f"Python {platform.python_version()}.\n\n"
+        f"Measured on {time.strftime('%Y-%m-%d')}, Python {platform.python_version()}.\n\n"
     )
 
 

@@ -33,6 +33,7 @@ from routing.consensus import Answer, Learned, merge
 SEED = 7
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data" / "routing"
 PAIRS = 3
+CHOICES = 200
 
 
 def load(path: Path) -> list[Sample]:
@@ -157,14 +158,14 @@ def short(folder: Path) -> None:
         values = [[outcome.quality for outcome in sample.outcomes.values()] for sample in samples]
         half = len(values) // 2
         nothing, means = [], []
-        for seed in range(40):
+        for seed in range(CHOICES):
             places = rng.sample(range(len(values[0])), rng.choice((2, 3, 4, 6)))
             seen, stream = ([[each[at] for at in places] for each in part] for part in (values[:half], values[half:]))
             best = max(map(sum, zip(*stream, strict=True)))
             known = [statistics.fmean(of) for of in zip(*seen, strict=True)]
             nothing.append(_earned(stream, [0.5] * len(places), TRUST, seed) / best)
             means.append(_earned(stream, known, min(MOST_TRUST, half / 2), seed) / best)
-        title = f"{name}, {len(values) - half} requests, 40 choices of 2 to 6 targets"
+        title = f"{name}, {len(values) - half} requests, {CHOICES} choices of 2 to 6 targets"
         row(f"{title}, nothing known", statistics.mean(nothing), min(nothing))
         row(f"{title}, trained on {half} others", statistics.mean(means), min(means))
     for length in (200, 400, 2000):

@@ -112,13 +112,18 @@ class Outliers:
         *,
         failed: bool,
         first_event_ms: float | None = None,
+        late: bool = False,
         ago_s: float = 0.0,
         count: int = 1,
     ) -> None:
-        """An attempt, or *count*, ended; *first_event_ms* only of streams, where it says how fast the server is."""
+        """An attempt, or *count*, ended; *first_event_ms* only of streams, where it says how fast the server is.
+
+        *late*: the stream came all at once. Of a server that always sends so that says how long its answers are; only
+        of one that is known to stream it says that it was slow to begin.
+        """
         record, at = self._record(provider, model), self._now() - ago_s
         record.errors.add(1.0 if failed else 0.0, at, count)
-        if first_event_ms is not None and not failed:
+        if first_event_ms is not None and not failed and (not late or record.usual_ms.weight >= ENOUGH_USUAL):
             record.took(first_event_ms, at)
 
     def cut_short(self, provider: str, model: str, waited_ms: float) -> None:

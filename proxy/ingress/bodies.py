@@ -43,8 +43,13 @@ def checked(body: dict[str, Any], model: type[M], *, tell_values: bool = False) 
     try:
         return model.model_validate(body)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=tell_values)
+        found = sorted(error.errors(include_url=False, include_input=tell_values), key=_is_missing)
         raise _wrong(found[0], model, _kinds_wanted(found)) from error
+
+
+def _is_missing(error: Any) -> bool:
+    """Such an error comes last: a misspelt name explains it."""
+    return bool(error["type"] == "missing")
 
 
 def _kinds_wanted(errors: Sequence[Any]) -> list[str]:

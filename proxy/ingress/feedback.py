@@ -36,7 +36,7 @@ class Verdict(BaseModel):
     right. *correct* and *score* (0 to 1) judge the answer, or that of *target* alone.
     """
 
-    model_config = ConfigDict(extra="forbid", defer_build=True)
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
     exchange_id: str = Field(min_length=1, max_length=128)
     kind: str | None = None
@@ -67,13 +67,13 @@ Handler = Callable[[Services, About], Awaitable[Mapping[str, Any]]]
 
 async def feedback(services: Services, incoming: Incoming) -> web.StreamResponse:
     """Keep a verdict and learn from it."""
-    verdict = await read_model(incoming, Verdict)
+    verdict = await read_model(incoming, Verdict, tell_values=True)
     row = await services.accounts.exchange(verdict.exchange_id, incoming.identity.view)
     if row is None:
         told = f"no exchange has the id {verdict.exchange_id[:80]!r}"
         raise refused(404, told, kind="not_found", code="not_found", param="exchange_id")
     kept = await services.history.minutes(verdict.exchange_id)
-    kind = verdict.kind or ("consensus" if kept else "outcome")
+    kind = ("consensus" if kept else "outcome") if verdict.kind is None else verdict.kind
     handler = KINDS.get(kind)
     if handler is None:
         names = ", ".join(KINDS)
@@ -155,7 +155,9 @@ async def _of_false_hit(services: Services, about: About) -> Mapping[str, Any]:
 
 
 def _check_verdict(said: Mapping[str, Any]) -> None:
-    if not said.keys() & {"correct", "value", "fields", "score"} or said.get("correct", True) is None:
+    """*said* has to judge something; only the right value may be null."""
+    judges = "value" in said or any(said.get(name) is not None for name in ("correct", "score")) or said.get("fields")
+    if not judges or said.get("correct", True) is None:
         raise refused(
             400, "expected a verdict: correct, value, fields or score", param="correct", code="invalid_parameter"
         )

@@ -171,6 +171,8 @@ class Round:
             gave=parts,
         )
         await services.account(exchange, committed, found.response)
+        alone = sum(one.fate == "answered" for one in heard) < 2
+        committed.makeshift = alone and len({target.name for target in self.job.targets}) > 1
         usage = summed([attempt.usage for attempt in exchange.attempts if attempt.usage])
         committed.response = replace(found.response, usage=usage)
         return committed

@@ -1,7 +1,8 @@
 """What the history keeps of an exchange: who voted with whom, without any of the values.
 
 For every place of the answers a poll, and, where the caller said so, which candidates may be right. Where somebody
-wrote the right value as it was told, that one is right; else all that are the same as it when normalised are.
+wrote the right value as it was told, that one is right; else all that are the same as it when normalised are. What is
+told to be wrong speaks of the same values.
 """
 
 from __future__ import annotations
@@ -142,9 +143,8 @@ def _against(name: str, found: Poll, *, told: bool, single: bool) -> Place:
     )
     if said == NOBODY:
         return Place(name, rest)
-    if told and said in again:
-        return Place(name, rest, frozenset({again[said]}))
-    same = frozenset(again[at] for at in kept if found.normal[at] == found.normal[said])
+    of_said = {said} if said in again else {at for at in kept if found.normal[at] == found.normal[said]}
+    same = frozenset(again[at] for at in of_said)
     if told:
         return Place(name, rest, same or frozenset({NOBODY}))
     if not single:

@@ -91,6 +91,8 @@ async def test_a_reload_of_the_configuration_leaves_the_choice(serve: Serve, ups
     [
         ("careful", {"policy": "cheapst"}, 400, "policy: 'cheapst' is not a policy; choose failover"),
         ("careful", {}, 400, "policy: missing"),
+        ("careful", {"polcy": "cost"}, 400, "polcy: unknown; there are policy"),
+        ("careful", {"policy": "cost", "hours": "2"}, 400, "hours: unknown; there are policy"),
         ("carefull", {"policy": "cost"}, 404, "did you mean careful?"),
     ],
 )

@@ -70,6 +70,21 @@ def test_a_target_that_becomes_slow_goes_last_and_one_that_always_was_does_not(c
     assert "times as slow as it usually is" in told.why(A)
 
 
+@pytest.mark.parametrize(("late_before", "order"), [(False, [B, A]), (True, [A, B])])
+def test_who_streams_as_a_rule_and_then_sends_all_at_once_was_slow_to_begin(
+    clock, late_before: bool, order: list[Target]
+) -> None:
+    """Of who always sends all at once it says how long the answers are."""
+    told = Outliers(clock)
+    for late, ms in ((late_before, 200), (True, 4000)):
+        for _ in range(60):
+            told.seen("a", "m", failed=False, first_event_ms=ms, late=late)
+            told.seen("b", "m", failed=False, first_event_ms=200)
+            clock.advance(0.5)
+
+    assert told.order([A, B]) == order
+
+
 def test_where_all_become_slow_nobody_is_out_of_line(clock) -> None:
     told = fed(clock, A, B, C, rates={}, ms={"a": 200, "b": 200, "c": 200})
     for _ in range(60):

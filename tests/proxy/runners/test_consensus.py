@@ -16,7 +16,7 @@ import pytest
 from storage.budgets import Budget
 from tests.proxy.conftest import Serve
 from tests.proxy.runners.asking import COST, FORMAT, TOOL, agreeing, calls, says_json, town, usd
-from tests.proxy.serving import completion, failing, provider, says
+from tests.proxy.serving import completion, failing, provider, route, says
 from tests.replay import Answer, Upstream
 
 
@@ -496,6 +496,35 @@ async def test_a_merged_answer_is_cached(serve: Serve, upstream: Upstream) -> No
     assert json.loads(first.text) == json.loads(second.text)
     assert row["saved_usd"] == usd(3 * COST)
     assert len(upstream.asked("a")) == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "methods"),
+    [({}, ["method=single", "method=em", ""]), ({"idempotency-key": "once"}, ["method=single", "", ""])],
+    ids=["later askers get the consensus", "who asks once gets one answer"],
+)
+async def test_an_answer_alone_is_not_cached_where_several_were_wanted(
+    serve: Serve, upstream: Upstream, headers: dict[str, str], methods: list[str]
+) -> None:
+    """Two of three have failed, once."""
+    upstream.script("a", town())
+    for model in "bc":
+        upstream.script(model, failing(500), town())
+    server = await agreeing(serve, upstream)
+    replies = [await server.ask(headers, model="town", response_format=FORMAT, temperature=0) for _ in range(3)]
+
+    assert [reply.headers.get("x-modelport-consensus", "").partition(";")[0] for reply in replies] == methods
+    assert [reply.headers["x-modelport-cache"] for reply in replies] == [
+        "hit" if not told else "miss" for told in methods
+    ]
+
+
+async def test_the_only_target_that_there_is_is_cached(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("a", town())
+    server = await serve(provider("one", upstream), route("town", "one/a", more='policy = "consensus"'))
+    replies = [await server.ask(model="town", response_format=FORMAT, temperature=0) for _ in range(2)]
+
+    assert [reply.headers["x-modelport-cache"] for reply in replies] == ["miss", "hit"]
 
 
 async def test_several_choices_become_one_and_it_is_said(serve: Serve, upstream: Upstream) -> None:

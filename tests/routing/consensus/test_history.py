@@ -210,14 +210,21 @@ def test_what_a_verdict_says_of_the_candidates(label: Label, possible: set[int] 
 
 
 @pytest.mark.parametrize(
-    ("expected", "possible", "rights"),
-    [("bonn", {1}, (False, True, False)), ("BONN!", {0, 1}, (True, True, False)), ("Graz", {2}, (False, False, True))],
+    ("label", "possible", "rights"),
+    [
+        (Label(expected={"a": "bonn"}), {1}, (False, True, False)),
+        (Label(expected={"a": "BONN!"}), {0, 1}, (True, True, False)),
+        (Label(expected={"a": "Graz"}), {2}, (False, False, True)),
+        (Label(right=False, merged={"a": "bonn"}), {-1, 0, 2}, (None, False, None)),
+        (Label(right=False, merged={"a": "BONN!"}), {-1, 2}, (False, False, None)),
+        (Label(right=False, merged={"a": "Graz"}), {-1, 0, 1}, (None, None, False)),
+    ],
 )
-def test_the_right_value_as_somebody_wrote_it_goes_before_its_like(
-    expected: str, possible: set[int], rights: tuple[bool, ...]
+def test_a_verdict_speaks_of_a_value_as_somebody_wrote_it_before_its_like(
+    label: Label, possible: set[int], rights: tuple[bool | None, ...]
 ) -> None:
     answers = [Answer("t0", {"a": "Bonn"}), Answer("t1", {"a": "bonn"}), Answer("t2", {"a": "Graz"})]
-    found = ballot(answers, [one.value for one in answers], Label(expected={"a": expected}), Options(), "")
+    found = ballot(answers, [one.value for one in answers], label, Options(), "")
 
     assert (found.places[0].possible, found.rights) == (frozenset(possible), rights)
 
