@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from proxy.asking import MAX_ERROR_BYTES
-from proxy.backends.backend import BackendError, Call, Operation
+from proxy.backends.backend import BackendError, Call, Operation, OwnFault
 from proxy.exchange import Attempt, Exchange, rate_limit_headers
 from proxy.setup import Key, Setup
 from routing.errors import AttemptFailed
@@ -66,6 +66,8 @@ async def call(
             raw = await answer.read()
             if answer.status >= 400:
                 raise AttemptFailed(short.parse_error(answer.status, raw[:MAX_ERROR_BYTES], answer.headers))
+    except OwnFault as error:
+        raise exchange.blameless(attempt, error.failure) from error
     except (BackendError, AttemptFailed) as error:
         failure = exchange.judged(error.failure)
         exchange.failed(attempt, failure)

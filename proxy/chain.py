@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 from proxy.admission import LIMIT_CODE
 from proxy.asking import Committed
+from proxy.backends.backend import OWN_FAULTS
 from proxy.controls import Controls
 from proxy.errors import Refused, for_client, refused
 from proxy.exchange import Exchange
@@ -26,6 +27,8 @@ T = TypeVar("T")
 
 NO_RETRY: Final[Mapping[str, str]] = {"x-should-retry": "false"}
 LONGEST_MESSAGE: Final = 4000
+PASSING: Final = frozenset({LIMIT_CODE, *OWN_FAULTS})
+"""Codes of what forbids an attempt for a while alone."""
 
 
 def resolve(setup: Setup, model: str, controls: Controls, identity: Identity) -> Route:
@@ -153,7 +156,9 @@ def _is_whole(answer: object) -> bool:
 async def unanswered(services: Services, setup: Setup, exchange: Exchange, error: ChainExhausted | NotSent) -> Refused:
     """What the client is told when no target has answered; the books say so, too."""
     if isinstance(error, NotSent):
-        later = error.failure.code == LIMIT_CODE and error.failure.retry_after_s is not None
+        if exchange.attempts:
+            await exchange.settle("failed", error.failure)
+        later = error.failure.code in PASSING and error.failure.retry_after_s is not None
         return Refused(error.failure, {**exchange.headers(final=True), **({} if later else NO_RETRY)})
     failure = _exhausted(error, setup)
     await services.account_left(exchange, None)

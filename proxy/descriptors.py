@@ -12,7 +12,9 @@ import asyncio
 import contextlib
 import errno
 import logging
+import os
 import resource
+import socket
 import time
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
@@ -23,8 +25,11 @@ RESERVED: Final = 40
 """A running server has some 20 open, and a few more while files are read or names looked up."""
 LEAST: Final = 8
 """Connections that clients, and likewise providers, may have however few descriptors there are."""
+LASTS_S: Final = 30.0
+"""So long after the last time that there was none, there is taken to be a shortage."""
 UNBOUNDED: Final = 1_000_000
 """What an unlimited number is taken for."""
+NONE_LEFT: Final = "this server has no file descriptor left"
 NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """Refusals of the system that say nothing about where they happen."""
 
@@ -53,6 +58,46 @@ def shares(limit: int | None = None) -> Shares:
         limit = UNBOUNDED if soft == resource.RLIM_INFINITY else soft
     each = max(LEAST, (limit - RESERVED) // 2)
     return Shares(each, each)
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether *error*, of making a connection, is the system's having nothing to make it with.
+
+    A name that is not found may be such, too: looking it up takes a descriptor, and no error tells of that.
+    """
+    if isinstance(error, socket.gaierror):
+        return not _is_one_left()
+    return isinstance(error, OSError) and error.errno in NO_ROOM
+
+
+def _is_one_left() -> bool:
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return error.errno not in NO_ROOM
+    return True
+
+
+class Shortage:
+    """How often the system had no descriptor for what a request needs. *now* is a monotonic clock."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._until = float("-inf")
+        self.met = 0
+        """How often, since the start."""
+
+    def meet(self) -> None:
+        """It had none."""
+        self.met += 1
+        if not self.lasts:
+            log.error("%s: requests are refused", NONE_LEFT)
+        self._until = self._now() + LASTS_S
+
+    @property
+    def lasts(self) -> bool:
+        """Whether that was of late."""
+        return self._now() < self._until
 
 
 class LoopErrors:

@@ -70,6 +70,15 @@ def refused(
     return Refused(Failure(kind, message, status, code=code, param=param, retry_after_s=retry_after_s))
 
 
+RETRY_S: Final = 1.0
+"""When a client that was turned away may come again."""
+
+
+def too_busy(why: str) -> Refused:
+    """A refusal for want of something that others have now."""
+    return refused(503, f"too busy: {why}", kind="overloaded", code="too_busy", retry_after_s=RETRY_S)
+
+
 _UPSTREAM: Final[Mapping[ErrorKind, tuple[int, str | None]]] = {
     "authentication": (502, "upstream_auth"),
     "permission": (502, "upstream_auth"),

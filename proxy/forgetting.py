@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import quote
 
-from proxy.backends.backend import BackendError, Call
+from proxy.backends.backend import BackendError, Call, OwnFault
 from proxy.budgeting import Load
 from proxy.chain import first_answer, resolve
 from proxy.controls import read_controls
@@ -54,6 +54,8 @@ async def delete_at_vendor(services: Services, incoming: Incoming, stored: Store
                             answer.status, raw[:MAX_ERROR_BYTES], answer.headers
                         )
                         raise AttemptFailed(failure)
+            except OwnFault as error:
+                raise exchange.blameless(made, error.failure) from error
             except (BackendError, AttemptFailed) as error:
                 exchange.failed(made, error.failure)
                 raise AttemptFailed(error.failure) from error

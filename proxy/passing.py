@@ -22,11 +22,11 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from proxy.asking import MAX_ERROR_BYTES
-from proxy.backends.backend import Answer, BackendError, Call
+from proxy.backends.backend import Answer, BackendError, Call, OwnFault
 from proxy.budgeting import Load
 from proxy.chain import NO_RETRY, first_answer, resolve
 from proxy.controls import Controls, read_controls
-from proxy.errors import Refused, for_client, refused
+from proxy.errors import Refused, for_client, refused, too_busy
 from proxy.exchange import Attempt, Exchange, rate_limit_headers
 from proxy.opening import Matter, new_exchange, nothing_counted
 from proxy.ordering import unread_order
@@ -34,8 +34,9 @@ from proxy.owning import Claim, claim_of, values_of
 from proxy.providers import ProviderSpec
 from proxy.records import Passed, Record, of_passing
 from proxy.requestlog import wanted
+from proxy.room import NoRoom, Share
 from proxy.scopes import check_account, check_scope
-from proxy.server import PROVIDER_HEADER, Incoming, read_body
+from proxy.server import PROVIDER_HEADER, Incoming, read_body, share_of
 from proxy.services import Services
 from proxy.setup import Key, Setup
 from proxy.sizes import check_model
@@ -344,9 +345,12 @@ async def _find_form_model(parcel: Parcel, incoming: Incoming, limit: int) -> bo
     begun = bytearray()
     rest = aiter(_uploaded(incoming, limit, 0))
     pattern = parcel.form_model = model_field(incoming.http.headers.get("content-type", ""))
-    searched, found = 0, None
+    searched, found, share = 0, None, share_of(incoming.http)
     while found is None and (piece := await anext(rest, b"")):
         begun += piece
+        if share is not None and len(begun) > share.enough:
+            share.received = len(begun)
+            await _hold(share, len(begun), limit)
         if pattern and grown(len(begun), searched):
             found = pattern.search(begun, max(0, searched - OVERLAP))
             searched = len(begun)
@@ -357,6 +361,14 @@ async def _find_form_model(parcel: Parcel, incoming: Incoming, limit: int) -> bo
         parcel.model = found[1].decode("utf-8", "replace")
         parcel.rest = _with_one_model(rest, pattern, bytes(begun[found.end() - 2 :]))
     return found is not None
+
+
+async def _hold(share: Share, size: int, limit: int) -> None:
+    """Wait for room for *size* bytes of a form. Raises Refused: 503, there is none in time."""
+    try:
+        await share.hold(size, min(2 * size, limit))
+    except NoRoom as error:
+        raise too_busy(str(error)) from error
 
 
 async def _with_one_model(rest: AsyncIterator[bytes], pattern: re.Pattern[bytes], tail: bytes) -> AsyncIterator[bytes]:
@@ -471,6 +483,9 @@ class _Attempts:
             if answer.status >= 400:
                 raw = await _beginning(answer, MAX_ERROR_BYTES)
                 raise AttemptFailed(BACKENDS[spec.dialect].parse_error(answer.status, raw, answer.headers))
+        except OwnFault as error:
+            await stack.aclose()
+            raise self.exchange.blameless(attempt, error.failure) from error
         except (BackendError, AttemptFailed) as error:
             await stack.aclose()
             failure = self.exchange.judged(error.failure)

@@ -81,9 +81,19 @@ class FairQueue:
         self.tokens += ticket.tokens
         return True
 
-    def _make_room(self, ticket: Ticket) -> bool:
+    def takes(self, tenant: str) -> bool:
+        """Whether there is room for one more of *tenant*, or somebody would make room."""
+        return self.count < self.size or self._longer_line(tenant) is not None
+
+    def _longer_line(self, tenant: str) -> deque[Ticket] | None:
         longest = max(self._lines.values(), key=len, default=None)
-        if longest is None or len(longest) <= len(self._lines.get(ticket.tenant, ())) + 1:
+        if longest is None or len(longest) <= len(self._lines.get(tenant, ())) + 1:
+            return None
+        return longest
+
+    def _make_room(self, ticket: Ticket) -> bool:
+        longest = self._longer_line(ticket.tenant)
+        if longest is None:
             return False
         last = longest[-1]
         self.leave(last)

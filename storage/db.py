@@ -15,22 +15,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import queue
 import shutil
 import sqlite3
 import tempfile
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Any, Final, NamedTuple, Self, TypeVar
 
 from storage.errors import Corrupt, Locked, ReadOnly, StorageError, Unavailable, from_os, from_sqlite
-from storage.holding import Joined, beside, holder, lock_path, sign
+from storage.holding import LOCK_WAIT_S, Joined, beside, lock_path, sign, taken
 from storage.migrations import MIGRATIONS, Migration, migrate
 from storage.writer import Job, Writer
 
@@ -42,8 +43,6 @@ SQLITE_VERSION: Final = sqlite3.sqlite_version
 SOUND_SINCE: Final = (3, 51, 3)
 """Before, two connections that write or checkpoint one WAL at once can damage it (sqlite.org/wal.html, "WAL-reset")."""
 
-LOCK_WAIT_S: Final = 1.0
-"""How long a starting process waits for another one that is just ending."""
 
 BUSY_MS: Final = 1000
 """How long a statement waits for a foreign program (the sqlite3 shell, a backup) to let go."""
@@ -184,8 +183,12 @@ class Database:
             if done is not None:
                 done(None, error)
 
-    async def read(self, operation: Callable[[sqlite3.Connection], T], *, fresh: bool = False) -> T:
+    async def read(
+        self, operation: Callable[[sqlite3.Connection], T], *, fresh: bool = False, alone: bool = False
+    ) -> T:
         """What *operation* finds, in one consistent snapshot. Rows are `sqlite3.Row`.
+
+        *alone*: it is one statement, all of whose rows are fetched, and so needs no transaction for that.
 
         *fresh*: with all that was handed over to be written before, here and in other workers, unless the disk does
         not take it in FRESH_S.
@@ -199,7 +202,7 @@ class Database:
             with suppress(StorageError, TimeoutError):
                 async with asyncio.timeout(FRESH_S):
                     await self._catch_up()
-        return await self._readers.run(operation)
+        return await self._readers.run(operation, alone=alone)
 
     async def _catch_up(self) -> None:
         if self.others_write is not None:
@@ -351,55 +354,97 @@ def _nothing(_: sqlite3.Connection) -> None:
     """To be written behind all else."""
 
 
+class _Read(NamedTuple):
+    """One read on its way. *alone*: it is one statement, which needs no transaction."""
+
+    operation: Callable[[sqlite3.Connection], Any]
+    alone: bool
+    found: asyncio.Future[Any]
+
+
 class _Readers:
-    """A small pool of threads, each with its own read-only connection."""
+    """A few threads, each with its own read-only connection; the next one begins when all others are at work."""
 
     def __init__(self, path: Path, limit: int) -> None:
         self._path = path
         self._limit = limit
         self._running = 0
-        self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="modelport-reader")
-        self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
+        self._reads: queue.SimpleQueue[_Read | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
 
-    async def run(self, operation: Callable[[sqlite3.Connection], T]) -> T:
+    async def run(self, operation: Callable[[sqlite3.Connection], T], *, alone: bool) -> T:
         if self._running >= self._limit:
             raise Unavailable(f"{self._path}: {self._running} reads are waiting already")
+        found: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._running += 1
-        future = self._pool.submit(self._read, operation)
         try:
-            return await asyncio.wrap_future(future)
+            self._reads.put(_Read(operation, alone, found))
+            if len(self._threads) < min(self._running, READERS):
+                self._begin()
+            return await found
         finally:
             self._running -= 1
 
+    def _begin(self) -> None:
+        name = f"modelport-reader_{len(self._threads)}"
+        thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
     def close(self) -> None:
-        self._pool.shutdown(wait=True)
-        for connection in self._connections:
+        for _ in self._threads:
+            self._reads.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        connection: sqlite3.Connection | None = None
+        while (read := self._reads.get()) is not None:
+            operation, alone, found = read
+            if found.cancelled():
+                continue
+            try:
+                connection = connection or self._connected()
+                deliver = partial(found.set_result, self._read(connection, operation, alone=alone))
+            except BaseException as error:  # noqa: BLE001  it belongs to the caller, who waits for it
+                deliver = partial(found.set_exception, self._told(error))
+            try:
+                found.get_loop().call_soon_threadsafe(_deliver, found, deliver)
+            except RuntimeError:  # the loop was closed under us: nobody is left to tell
+                logger.debug("%s: the event loop is gone", self._path)
+        if connection is not None:
             connection.close()
 
-    def _read(self, operation: Callable[[sqlite3.Connection], T]) -> T:
+    @staticmethod
+    def _read(connection: sqlite3.Connection, operation: Callable[[sqlite3.Connection], T], *, alone: bool) -> T:
+        if alone:
+            return operation(connection)
+        connection.execute("BEGIN")
         try:
-            connection = self._connection()
-            connection.execute("BEGIN")
-            try:
-                return operation(connection)
-            finally:
-                connection.execute("ROLLBACK")
-        except sqlite3.ProgrammingError:
-            raise
-        except sqlite3.Error as error:
-            raise from_sqlite(error, self._path) from error
+            return operation(connection)
+        finally:
+            connection.execute("ROLLBACK")
 
-    def _connection(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = _connect(f"{self._path.as_uri()}?mode=ro")
-            self._connections.append(connection)
-            for pragma in (*_PRAGMAS, "PRAGMA query_only = ON"):
-                connection.execute(pragma)
-            connection.row_factory = sqlite3.Row
-            self._local.connection = connection
+    def _told(self, error: BaseException) -> BaseException:
+        """*error* as the caller shall see it."""
+        if not isinstance(error, sqlite3.Error) or isinstance(error, sqlite3.ProgrammingError):
+            # A future cannot carry StopIteration.
+            return RuntimeError("a read raised StopIteration") if isinstance(error, StopIteration) else error
+        mapped = from_sqlite(error, self._path)
+        mapped.__cause__ = error
+        return mapped
+
+    def _connected(self) -> sqlite3.Connection:
+        connection = _connect(f"{self._path.as_uri()}?mode=ro")
+        for pragma in (*_PRAGMAS, "PRAGMA query_only = ON"):
+            connection.execute(pragma)
+        connection.row_factory = sqlite3.Row
         return connection
+
+
+def _deliver(found: asyncio.Future[Any], deliver: Callable[[], None]) -> None:
+    if not found.done():  # else nobody waits any more
+        deliver()
 
 
 def _connect(uri: str, timeout_s: float = BUSY_MS / 1000) -> sqlite3.Connection:
@@ -429,7 +474,7 @@ def _take_lock(path: Path) -> sqlite3.Connection:
         lock.close()
         mapped = from_sqlite(error, file)
         if isinstance(mapped, Locked):
-            mapped = Locked(f"{path}: {holder(path)} has this database open; stop it or use another file")
+            mapped = taken(path)
         raise mapped from error
     sign(path)
     return lock

@@ -33,6 +33,9 @@ _RESERVED: Final = _PENDING + 1
 _SHARED: Final = _PENDING + 2
 _SHARED_BYTES: Final = 510
 _LOOK_S: Final = 0.02
+_FORKS: Final = hasattr(os, "fork")
+LOCK_WAIT_S: Final = 1.0
+"""How long a starting process waits for another one that is just ending."""
 
 
 class Held:
@@ -55,7 +58,7 @@ class Held:
         whole = _SHARED + _SHARED_BYTES - _PENDING
         if not _claim(lambda: fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, whole, _PENDING), wait_s):
             self.forget()
-            raise Locked(f"{path}: {holder(path)} has this database open; stop it or use another file")
+            raise taken(path)
         fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _PENDING)
         fcntl.lockf(self._file, fcntl.LOCK_UN, _SHARED_BYTES, _SHARED)  # what is left of it is RESERVED
         sign(path)
@@ -103,6 +106,31 @@ class Joined:
         for file in files:
             if file >= 0:
                 os.close(file)
+
+
+def check_free(path: Path, wait_s: float = LOCK_WAIT_S) -> None:
+    """Look whether the database at *path* can be had; for a process that has not opened it, nor its lock.
+
+    Raises:
+        Locked: another process has it, and does not let go within *wait_s*.
+    """
+    if not _FORKS:
+        return
+    try:
+        file = os.open(lock_path(path), os.O_RDWR | os.O_CLOEXEC)
+    except OSError:  # nobody had it yet; what else is wrong is said by whoever opens it
+        return
+    try:
+        whole = _SHARED + _SHARED_BYTES - _PENDING
+        if not _claim(lambda: fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, whole, _PENDING), wait_s):
+            raise taken(path)
+    finally:
+        os.close(file)  # which gives it back
+
+
+def taken(path: Path) -> Locked:
+    """Another process has the database at *path*."""
+    return Locked(f"{path}: {holder(path)} has this database open; stop it or use another file")
 
 
 def lock_path(path: Path) -> Path:

@@ -47,7 +47,7 @@ SUBJECTS: Final = {
     ),
     "budgets": Subject(
         "storage/budgets.py",
-        ("tests/storage/test_budgets.py", "tests/storage/test_repricing.py"),
+        ("tests/storage/test_budgets.py", "tests/storage/test_budget_rows.py", "tests/storage/test_repricing.py"),
     ),
     "auth": Subject(
         "proxy/auth.py",
@@ -61,7 +61,12 @@ SUBJECTS: Final = {
     ),
     "ledger": Subject(
         "storage/ledger.py",
-        ("tests/storage/test_ledger.py", "tests/storage/test_journal.py", "tests/storage/test_crash.py"),
+        (
+            "tests/storage/test_ledger.py",
+            "tests/storage/test_ledger_gone.py",
+            "tests/storage/test_journal.py",
+            "tests/storage/test_slate.py",
+        ),
     ),
 }
 READS_SOURCES: Final = "tests/proxy/test_access.py::test_one_function_reads_the_clients_key"

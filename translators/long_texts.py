@@ -17,11 +17,14 @@ LONG: Final = 1024 * 1024
 _BLOCK: Final = LONG // 2
 """A text that is longer than two of them has one in which there is no quote."""
 _SPARSE: Final = 32
-"""A body with more escapes than one in so many bytes is read in one go: there is little room between them."""
+"""A body with more escaped quotes and backslashes than one in so many bytes is read in one go: to look past them takes
+longer than to read it."""
 _NEAR: Final = 64
 """How far a good place to cut a text is looked for."""
-_ESCAPE: Final = 12
-"""Bytes of the longest escape: a pair of surrogates."""
+_UNICODE: Final = 6
+"""Bytes of a letter's code in an escape."""
+_HIGH: Final = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}")
+"""The first half of a pair of surrogates."""
 _MARKS: Final = (b"\x7f", b"~", b"^", b"`", b"|")
 """Of which one stands for a long text."""
 _NAME: Final = re.compile(rb"[ \t\r\n]*:")
@@ -33,7 +36,7 @@ def loads_long(body: bytes) -> Any:
     Raises:
         JSONDecodeError: it is no JSON. (orjson's)
     """
-    spans = list(_long_texts(body)) if body.count(b"\\") < len(body) // _SPARSE else []
+    spans = list(_long_texts(body)) if body.count(b"\\\\") + body.count(b'\\"') < len(body) // _SPARSE else []
     mark = _mark_for(body) if spans else None
     if mark is None:
         return orjson.loads(body)
@@ -101,14 +104,26 @@ def _text(body: bytes, at: int, end: int) -> str:
 
 
 def _cut(body: bytes, at: int, end: int) -> int:
-    """Where a piece of the text body[at:end] may end: before a plain letter, and in no escape."""
+    """Where a piece of the text body[at:end] may end; its end where that is nowhere near."""
     last = at + LONG
     if last >= end:
         return end
-    for place in range(last, last - _NEAR, -1):
-        if body[place] < 0x80 and body.rfind(b"\\", place - _ESCAPE, place) < 0:
-            return place
-    return end
+    return next((place for place in range(last, last - _NEAR, -1) if _may_cut(body, place)), end)
+
+
+def _may_cut(body: bytes, place: int) -> bool:
+    """Whether body[place] begins a letter or an escape, and not the second half of one."""
+    if body[place] & 0xC0 == 0x80:
+        return False
+    escape = body.rfind(b"\\", place - _UNICODE + 1, place)
+    if escape >= 0:
+        run = escape + 1 - len(body[place - _NEAR : escape + 1].rstrip(b"\\")) - (place - _NEAR)
+        if run == escape + 1 - (place - _NEAR):
+            return False  # nothing but backslashes, as far as is looked
+        begins = run % 2 == 1
+        if begins and escape + (_UNICODE if body[escape + 1] == 0x75 else 2) > place:
+            return False
+    return not (body[place : place + 2] == b"\\u" and _HIGH.fullmatch(body, place - _UNICODE, place))
 
 
 def _put_back(value: Any, texts: dict[str, str]) -> Any:

@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from proxy.config import ConfigError, Loaded, Override, load
+from proxy.config.loading import MEMORY
 from proxy.config.sources import setting
 from proxy.late_methods import late_methods
 from proxy.late_tls import no_authorities
+from storage.errors import Locked
+from storage.holding import check_free
 
 OPTIONS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("--config", {"type": Path, "metavar": "PATH", "help": "Configuration file (TOML, YAML or JSON)."}),
@@ -41,12 +44,26 @@ def serve(arguments: Sequence[str]) -> int:
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    if not _is_free(loaded):
+        return 1
     with no_authorities(), late_methods():
         from proxy.app import serve as run
 
     gc.freeze()  # what was imported stays: no collection need look at it again
     gc.enable()
     return run(loaded, read)
+
+
+def _is_free(loaded: Loaded) -> bool:
+    """Whether nobody else has the database: that is said before all that takes time."""
+    path = loaded.settings.storage.path
+    try:
+        if path != MEMORY:
+            check_free(path)
+    except Locked as error:
+        sys.stderr.write(f"modelport: {error}\n")
+        return False
+    return True
 
 
 def reader(chosen: argparse.Namespace) -> Callable[[], Loaded]:

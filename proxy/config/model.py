@@ -267,6 +267,15 @@ class BoundSettings(Section):
     in_flight: Count = Field(1024, description="Requests to models that are answered at a time; others wait.")
     waiting: int = Field(256, ge=0, description="How many may wait, keys taking turns. Beyond: 503.")
     waiting_s: Seconds = Field(2, description="How long one may wait. Beyond: 503.")
+    bodies_mb: float = Field(
+        512,
+        gt=0,
+        description="Bodies of more than 256 KiB in memory at a time, in MiB. Others wait for `waiting_s`; one alone "
+        "always fits. Beyond: 503.",
+    )
+    answers_mb: float = Field(
+        512, gt=0, description="Whole answers of providers that are longer than 256 KiB, likewise; they wait for 30 s."
+    )
     json_depth: int = Field(64, ge=8, le=128, description="Nesting of a body. Beyond: 400.")
     json_members: int = Field(1000, ge=100, description="Members of any one object in a question. Beyond: 400.")
     json_values: int = Field(

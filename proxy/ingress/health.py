@@ -14,6 +14,7 @@ from proxy.identity import Identity
 from proxy.ingress.budgets import MOST_SHOWN, budgets_seen
 from proxy.ingress.json import json_response
 from proxy.probe import PROBE_TOKENS, probe
+from proxy.room import Room
 from proxy.route_state import routes_now
 from proxy.routing_report import provider_now, routing_now, spent_now
 from proxy.server import Incoming
@@ -98,10 +99,10 @@ def health_report(services: Services, health: Health | None = None) -> dict[str,
         }
         for spec in setup.enabled
     ]
-    store = services.db.failure
+    store, shortage = services.db.failure, services.caller.shortage
     cache = services.cache.stats()
     return {
-        "status": overall([entry["status"] for entry in entries], store_ok=store is None),
+        "status": overall([entry["status"] for entry in entries], store_ok=store is None and not shortage.lasts),
         "version": version(),
         "uptime_s": round(time.monotonic() - services.started, 1),
         "providers": entries,
@@ -122,9 +123,17 @@ def health_report(services: Services, health: Health | None = None) -> dict[str,
         "auth": services.guesses.stats(),
         "cache": {name: cache[name] for name in ("entries", "hits", "misses", "hit_rate")},
         "in_flight": services.in_flight,
+        "room": {room.kind: _room(room) for room in (services.bodies, services.answers)},
+        "descriptors": {"short": shortage.lasts, "missed": shortage.met},
         "spent": spent_now(services),
+        "overbilled": services.bills.shown(),
         "routing": routing_now(services),
     }
+
+
+def _room(room: Room) -> dict[str, Any]:
+    """Of `[limits] bodies_mb` or `answers_mb`."""
+    return {"held_mb": round(room.held_bytes / 2**20, 3), "waiting": room.waiting, "refused": room.refused}
 
 
 def _journal(journal: Journal | None) -> dict[str, Any] | None:
@@ -156,7 +165,7 @@ async def _memory(services: Services) -> dict[str, Any] | None:
 
 
 def overall(statuses: list[str], *, store_ok: bool) -> str:
-    """One word for all: down without a usable provider, degraded when one is not well or the store fails."""
+    """One word for all: down without a usable provider, degraded when one is not well or something of ours fails."""
     if not statuses or all(status == "unhealthy" for status in statuses):
         return "down"
     well = all(status in {"healthy", "unknown"} for status in statuses)

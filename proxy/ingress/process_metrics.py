@@ -72,6 +72,22 @@ def _requests(services: Services) -> Iterator[Metric]:
     for reason in get_args(Reason):
         refused.add_metric([reason], door.refused[reason])
     yield refused
+    yield from _rooms(services)
+
+
+def _rooms(services: Services) -> Iterator[Metric]:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    held = GaugeMetricFamily("modelport_room_bytes", "Long bodies and answers in memory.", labels=["kind"])
+    waiting = GaugeMetricFamily("modelport_room_waiting", "Those that wait for room in memory.", labels=["kind"])
+    refused = CounterMetricFamily("modelport_room_refused", "Those that found none in time.", labels=["kind"])
+    for room in (services.bodies, services.answers):
+        held.add_metric([room.kind], room.held_bytes)
+        waiting.add_metric([room.kind], room.waiting)
+        refused.add_metric([room.kind], room.refused)
+    yield from (held, waiting, refused)
+    told = "Requests for which the process had no file descriptor."
+    yield CounterMetricFamily("modelport_descriptors_missed", told, value=services.caller.shortage.met)
 
 
 def _buckets(durations: Durations) -> list[tuple[str, float]]:

@@ -124,8 +124,17 @@ class Health(BaseModel):
     uptime_s: float | None = None
     cache: dict[str, Any] | None = None
     in_flight: int | None = None
+    room: dict[str, dict[str, float]] | None = Field(
+        None, description="Long bodies and answers in memory: MiB that they hold, those that wait, those refused."
+    )
+    descriptors: dict[str, bool | int] | None = Field(
+        None, description="Whether the process has had no file descriptor for a call of late, and how often in all."
+    )
     auth: dict[str, int] | None = Field(None, description="Wrong keys since the start, and those answered with 429.")
     memory: dict[str, Any] | None = None
+    overbilled: dict[str, dict[str, float]] | None = Field(
+        None, description="Targets that bill more than a request can have, and what budgets reserve for them."
+    )
     spent: dict[str, Any] | None = Field(
         None, description="Since the start: requests for which somebody was asked, their cost, and its average."
     )
@@ -361,6 +370,7 @@ class BudgetShown(Answer):
     spent_usd: Usd | None = None
     reserved_usd: Usd | None = None
     left_usd: Usd | None = None
+    over_usd: Usd | None = None
     percent: float | None = None
     unpriced_attempts: int | None = None
     since: Moment | None = None

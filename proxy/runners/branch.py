@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from proxy.exchange import Attempt, Exchange
+from routing.errors import NotSent
 from routing.targets import Target
 from translators.losses import Loss, distinct
 from translators.neutral import Failure
@@ -57,6 +58,10 @@ class Branch:
     def failed(self, attempt: Attempt, failure: Failure) -> None:
         """The attempt gave nothing."""
         self._exchange.failed(attempt, failure)
+
+    def blameless(self, attempt: Attempt, failure: Failure) -> NotSent:
+        """It gave nothing because of *failure*, which is ours."""
+        return self._exchange.blameless(attempt, failure)
 
     def saw_first_event(self, attempt: Attempt) -> None:
         """The first content of *attempt* came; the client sees it only if this answer is adopted."""

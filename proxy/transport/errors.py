@@ -2,6 +2,7 @@
 
 TransportError
 ├─ ConnectFailed     no connection: refused, unknown name, a certificate that does not hold
+│  └─ NoDescriptor      this system has none to make one with: the server was never asked
 ├─ TimedOut          a clock ran out
 │  ├─ ConnectTimeout    until the connection stands
 │  ├─ WriteTimeout      the peer takes no more of the body
@@ -28,6 +29,10 @@ class ConnectFailed(TransportError):
     def __init__(self, reason: str) -> None:
         super().__init__(f"no connection: {reason}")
         self.reason = reason
+
+
+class NoDescriptor(ConnectFailed):
+    """This system has no descriptor, or no memory, for a connection."""
 
 
 class TimedOut(TransportError):

@@ -24,8 +24,9 @@ from typing import Any, Final, NamedTuple, cast
 
 from aiohappyeyeballs import AddrInfoType, start_connection
 
+from proxy.descriptors import is_shortage
 from proxy.transport.connection import READ_BYTES, Connection, Place
-from proxy.transport.errors import ConnectFailed, ConnectTimeout, Disconnected, HeadTimeout
+from proxy.transport.errors import ConnectFailed, ConnectTimeout, Disconnected, HeadTimeout, NoDescriptor
 from proxy.transport.reply import Deadlines, Reply
 
 SWEEP_S: Final = 0.1
@@ -319,7 +320,7 @@ class Transport:
             self._forget_addresses(origin)
             if isinstance(error, TimeoutError) and clock.expired():
                 raise ConnectTimeout(limit_s) from error
-            raise ConnectFailed(_told(error)) from error
+            raise (NoDescriptor if is_shortage(error) else ConnectFailed)(_told(error)) from error
         if connection.closing:
             connection.drop()
             raise ConnectFailed("it was closed at once")

@@ -33,8 +33,7 @@ from proxy.workers.lines import KEEPER, Line, Lines, framed
 from proxy.workers.marks import MARKS_BYTES
 from proxy.workers.member import Member
 from routing.shared import TABLE_BYTES, Table
-from storage.db import LOCK_WAIT_S
-from storage.holding import Held
+from storage.holding import LOCK_WAIT_S, Held
 
 log = logging.getLogger("modelport.workers")
 

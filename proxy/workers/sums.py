@@ -21,6 +21,8 @@ COUNTED: Final[tuple[Path, ...]] = (
     ("cache", "hits"),
     ("cache", "misses"),
     ("in_flight",),
+    ("room",),
+    ("descriptors", "missed"),
     ("spent", "exchanges"),
     ("spent", "cost_usd"),
     ("routing", "retries", "made"),
@@ -50,6 +52,8 @@ GAUGES: Final[Mapping[str, Callable[[float, float], float]]] = {
         (
             "modelport_in_flight",
             "modelport_requests_waiting",
+            "modelport_room_bytes",
+            "modelport_room_waiting",
             "modelport_client_connections",
             "modelport_provider_connections",
             "modelport_provider_connections_waiting",

@@ -8,20 +8,27 @@ from __future__ import annotations
 import asyncio
 import http.client
 import os
+import resource
 import socket
 import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp import web
 
+from proxy.app import App, new_server, opened
 from proxy.cli.serve import serve as serve_command
-from proxy.descriptors import LEAST, RESERVED, LoopErrors, raise_limit, shares
+from proxy.config import load
+from proxy.descriptors import LEAST, RESERVED, LoopErrors, is_shortage, raise_limit, shares
 from proxy.disk import relieve
+from proxy.server import Incoming, Route
+from proxy.services import Services
 from storage.ballast import AMPLE_BYTES, BALLAST_BYTES, Ballast
 from storage.db import Database, sqlite_warning
 from storage.errors import Corrupt
@@ -29,7 +36,7 @@ from storage.ledger import Ledger, OpenExchange, SettledExchange
 from tests.faulty import Faulty, broken, busy, full
 from tests.proxy.conftest import Serve
 from tests.proxy.keyed import KEYS_ONLY, MASTER, bearer, make
-from tests.proxy.serving import QUICK, Reply, Served, by_form, provider, question, says, streams
+from tests.proxy.serving import QUICK, Reply, Served, by_form, provider, question, route, says, streams
 from tests.replay import Upstream
 from tests.running import POLL_S, ROOT, HostClock, Modelport
 
@@ -352,6 +359,105 @@ def _attempt(server: Modelport) -> int:
         return _asked(server)
     except (OSError, http.client.HTTPException):
         return 0
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """While it lasts, this process can open nothing more."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken: list[int] = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(before[0], 1000), before[1]))
+    try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+        yield
+    finally:
+        for each in taken:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize("carrier", ["own", "aiohttp"])
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_no_descriptor_for_a_call_is_no_fault_of_the_provider(
+    serve: Serve, upstream: Upstream, carrier: str, stream: bool
+) -> None:
+    """More of them in a row than a breaker takes: it stays closed, and nothing is counted against the provider."""
+    with Upstream() as other:  # what is read at the first request is read then
+        other.script("m", streams("fine") if stream else says("fine"))
+        server = await serve(f"[server]\ntransport = '{carrier}'\n", provider("up", upstream), provider("warm", other))
+        assert (await server.ask(model="warm/m", stream=stream)).status == 200
+        assert (await server.get("/health")).status == 200
+        upstream.script("m", streams("fine") if stream else says("fine"))
+        with no_descriptors():
+            refused = [await server.ask(model="up/m", stream=stream) for _ in range(7)]
+            during = (await server.get("/health")).json
+    served = await server.ask(model="up/m", stream=stream)
+    metrics = (await server.get("/metrics")).body.decode()
+
+    assert {(reply.status, reply.headers["retry-after"], reply.error["code"]) for reply in refused} == {
+        (503, "1", "no_descriptors")
+    }
+    assert not any("x-should-retry" in reply.headers for reply in refused)
+    assert (during["status"], during["descriptors"]) == ("degraded", {"short": True, "missed": 7})
+    seen = next(each for each in during["providers"] if each["name"] == "up")
+    assert (seen["requests"], seen["errors"], seen["breaker"], seen["status"]) == (0, 0, "closed", "unknown")
+    assert (served.status, served.text) == (200, "fine")
+    assert "modelport_descriptors_missed_total 7.0" in metrics
+    rows = [await server.row(reply.id) for reply in refused]
+    assert {(row["status"], row["cost_usd"], len(row["attempts"])) for row in rows} == {("failed", "0.000000000", 1)}
+    assert {row["attempts"][0]["status"] for row in rows} == {"aborted"}
+
+
+async def test_whatever_finds_no_descriptor_is_refused(tmp_path: Path) -> None:
+    async def opens(_services: Services, incoming: Incoming) -> web.Response:
+        if incoming.parameter == "missing":
+            (tmp_path / "missing").read_bytes()
+        return web.Response(text=(tmp_path / "there").read_text("utf-8"))
+
+    (tmp_path / "there").write_text("fine", "utf-8")
+    loaded = load(None, environ={"HOME": str(tmp_path)}, folder=tmp_path)
+    async with opened(loaded) as services, aiohttp.ClientSession() as session:
+        server = new_server(App(services, [Route("GET", "/opens/{}", opens, "open")]), services)
+        listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/opens"
+        told = []
+        async with session.get(f"{url}/there") as answer:
+            told.append((answer.status, await answer.text()))
+        with no_descriptors():
+            async with session.get(f"{url}/there") as answer:
+                told.append((answer.status, (await answer.json())["error"]["code"]))
+        async with session.get(f"{url}/missing") as answer:
+            told.append((answer.status, (await answer.json())["error"]["code"]))
+        listener.close()
+        await session.close()
+        await server.shutdown(0.5)
+
+    assert told == [(200, "fine"), (503, "no_descriptors"), (500, "internal_error")]
+    assert services.caller.shortage.met == 1
+
+
+async def test_without_descriptors_a_target_with_a_connection_is_asked(serve: Serve, upstream: Upstream) -> None:
+    with Upstream() as other:
+        upstream.script("m", says("first"))
+        other.script("m", says("second"))
+        server = await serve(provider("one", upstream), provider("two", other), route("r", "one/m", "two/m"))
+        assert (await server.ask(model="two/m")).status == 200
+
+        with no_descriptors():
+            reply = await server.ask(model="r")
+
+    assert (reply.status, reply.text) == (200, "second")
+
+
+def test_a_name_that_is_not_found_for_want_of_a_descriptor() -> None:
+    """Looking it up takes one, and its error does not tell."""
+    unknown = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    with no_descriptors():
+        without = is_shortage(unknown)
+
+    assert (without, is_shortage(unknown), is_shortage(ValueError())) == (True, False, False)
 
 
 def test_descriptors_are_shared_between_clients_and_providers() -> None:

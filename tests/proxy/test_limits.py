@@ -322,6 +322,83 @@ async def test_who_waits_too_long_is_refused(serve: Serve, upstream: Upstream) -
     assert server.services.door.refused == {"too_late": 1}
 
 
+def raw_question(model: str, path: str = "/v1/chat/completions", **more: object) -> bytes:
+    """The same head for every model, so that it is known after two."""
+    body = json.dumps(question(model=model, **more)).encode()
+    body += b" " * (200 - len(body))
+    return f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+CROWDED = {"chat": "/v1/chat/completions", "messages": "/v1/messages"}
+
+
+@pytest.mark.skipif(bool(LANE), reason="the lane is off")
+@pytest.mark.parametrize("path", CROWDED.values(), ids=CROWDED)
+async def test_who_waits_on_the_lane_or_is_refused_there_stays_on_it(
+    serve: Serve, upstream: Upstream, path: str
+) -> None:
+    """By the careful way each would cost several times as much, when there is least to spare."""
+    more = {"max_tokens": 5} if path == CROWDED["messages"] else {}
+    upstream.script("m", says())
+    upstream.script("held", HELD)
+    server = await serve(provider("one", upstream), "[limits]\nin_flight = 1\nwaiting = 1\nwaiting_s = 60")
+    async with connected(server) as first, connected(server) as second, connected(server) as third:
+        for client in (first, second, third):
+            client.writer.write(raw_question("one/m", path, **more))
+            assert status_of(await client.answer()) == 200
+        lane = server.services.shapes
+        first.writer.write(raw_question("one/held", path, **more))
+        await until(lambda: len(upstream.asked("held")) == 1)
+        second.writer.write(raw_question("one/m", path, **more))
+        await until(lambda: server.services.door.waiting == 1)
+        before = lane.ridden
+        third.writer.write(raw_question("one/m", path, **more))
+        refused = await third.answer()
+        upstream.asked("held")[0].release()
+        statuses = [status_of(await client.answer()) for client in (first, second)]
+        third.writer.write(raw_question("one/m", path, **more))
+        again = await third.answer()
+        ridden = lane.ridden - before
+
+    head, _, body = refused.partition(b"\r\n\r\n")
+    lines = dict(line.split(": ", 1) for line in head.decode().lower().split("\r\n")[1:])
+    assert (status_of(refused), lines["retry-after"], "connection" in lines) == (503, "1", False)
+    assert lines["x-request-id"].startswith("req_")
+    assert json.loads(body)["error"]["type"] == ("overloaded_error" if more else "server_error")
+    assert (statuses, status_of(again)) == ([200, 200], 200)
+    assert ridden >= (1 if more else 3)  # what is translated is not answered on the lane, but it is refused there
+    assert server.services.in_flight == 0
+    assert server.services.door.refused == {"full": 1}
+
+
+@pytest.mark.parametrize("ends", ["leaves", "too_late"])
+async def test_who_gives_up_waiting_makes_room(serve: Serve, upstream: Upstream, ends: str) -> None:
+    upstream.script("m", says())
+    upstream.script("held", HELD)
+    waiting_s = 60 if ends == "leaves" else 0.05
+    server = await serve(provider("one", upstream), f"[limits]\nin_flight = 1\nwaiting_s = {waiting_s}")
+    async with connected(server) as first:
+        async with connected(server) as second:
+            for client in (first, second) * 2:
+                client.writer.write(raw_question("one/m"))
+                assert status_of(await client.answer()) == 200
+            first.writer.write(raw_question("one/held"))
+            await until(lambda: len(upstream.asked("held")) == 1)
+            second.writer.write(raw_question("one/m"))
+            if ends == "too_late":
+                assert status_of(await second.answer()) == 503
+            else:
+                await until(lambda: server.services.door.waiting == 1)
+        await until(lambda: server.services.door.waiting == 0 and server.services.in_flight == 1)
+        upstream.asked("held")[0].release()
+        status = status_of(await first.answer())
+
+    assert status == 200
+    assert server.services.in_flight == 0
+    assert server.services.door.refused == ({} if ends == "leaves" else {"too_late": 1})
+    assert len(upstream.asked("m")) == 4
+
+
 # --- what a question may hold ----------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from storage.db import Database
 from storage.errors import Locked
-from storage.holding import Held, Joined
+from storage.holding import Held, Joined, check_free
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,9 +43,25 @@ async def test_what_a_keeper_or_one_of_its_workers_has_is_refused_until_it_is_de
             await Database(path).open()
         with pytest.raises(Locked, match="has this database open"):
             Held(path, 0)
+        with pytest.raises(Locked, match="has this database open"):
+            check_free(path, 0)
+    check_free(path, 0)
     async with Database(path):
         pass
     Held(path, 0).release()
+
+
+async def test_what_nobody_has_is_free_and_stays_so(tmp_path: Path) -> None:
+    path = tmp_path / "not there" / "m.db"
+    check_free(path, 0)
+    assert not path.parent.exists()
+
+    async with Database(path):
+        look = f"from pathlib import Path; from storage.holding import check_free; check_free(Path({str(path)!r}), 0)"
+        for _ in range(2):  # looking takes nothing away
+            found = subprocess.run([sys.executable, "-c", look], cwd=ROOT, capture_output=True, text=True, check=False)
+            assert "Locked" in found.stderr
+    check_free(path, 0)
 
 
 async def test_what_a_process_alone_has_is_refused_to_a_keeper(tmp_path: Path) -> None:
