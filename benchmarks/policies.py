@@ -34,6 +34,8 @@ from translators.neutral import Message, Request, Text
 from translators.tokens import rough_request
 
 REPEATS: Final = 2_000
+TOKENS: Final = 600
+"""Of the request, as it was counted before."""
 GOAL_US: Final = 50.0
 PAGE: Final = Path(__file__).with_name("policies.md")
 WORDS: Final = "The quick brown fox jumps over the lazy dog, and nobody minds. "
@@ -81,7 +83,7 @@ class Situation:
         for target in TARGETS[::2]:
             self.affinity.answered(prefix_of(REQUEST), target, 0, 5_000)
 
-    def view(self, tokens: int | None) -> View:
+    def view(self) -> View:
         """As the proxy makes one for each request."""
         return View(
             self.rng,
@@ -95,13 +97,13 @@ class Situation:
             lambda _target: RULES,
             Options(),
             Caller("key_1", "ann"),
-            tokens,
+            lambda: TOKENS,
             "route",
         )
 
     def order(self, policy: str) -> Callable[[], object]:
         """The policy alone."""
-        view, function = self.view(600), POLICIES[policy]
+        view, function = self.view(), POLICIES[policy]
         return lambda: function(REQUEST, TARGETS, view)
 
     def decision(self, policy: str, *, affinity: bool) -> Callable[[], object]:
@@ -110,7 +112,7 @@ class Situation:
 
         def decide() -> Sequence[Target]:
             found = fits(REQUEST, TARGETS, lambda _target: RULES)
-            view = self.view(600)
+            view = self.view()
             ordered = [target for group in ranks(found) for target in function(REQUEST, group, view)]
             if not affinity:
                 return ordered
@@ -118,9 +120,9 @@ class Situation:
             return keep_to_caches(
                 ordered,
                 lambda target: self.affinity.held(prefix, target),
-                lambda target: view.rates_of(target, 600),
+                lambda target: view.rates_of(target, TOKENS),
                 lambda target: view.cost_nanousd(REQUEST, target, ordered),
-                600,
+                TOKENS,
             ).order
 
         return decide
@@ -164,6 +166,7 @@ def main(arguments: Sequence[str]) -> int:
 HEAD: Final = f"""# What a policy takes to decide
 
 Ten targets, all with prices, speeds and failures; CPU time of one thread, Python {platform.python_version()}.
+Measured on {time.strftime("%Y-%m-%d")}.
 The promise is {GOAL_US:g} us an order. Written by `make bench-policies ARGS=--write`; what is measured stands in
 [policies.py](policies.py). `auto` has [a page of its own](router.md).
 

@@ -30,14 +30,14 @@ from proxy.providers import ProviderSpec
 from proxy.setup import Key
 from proxy.structured import repair_request
 from proxy.whole import joined
-from routing.errors import AttemptFailed, Unfit
+from routing.errors import AttemptFailed, NotSent, Unfit
 from routing.targets import Target
 from storage.errors import LedgerUnavailable
 from translators.complaints import in_clients_words
 from translators.dialect import Relayed, Rules
 from translators.errors import BadRequest
 from translators.losses import Loss
-from translators.neutral import Failure, Request, Response
+from translators.neutral import Failure, Request, Response, Source
 from translators.vaulted import Found
 
 T = TypeVar("T")
@@ -131,6 +131,9 @@ class Attempter:
                     committed = await self._fan_out(question, prepared, key, deadline)
                 else:
                     committed = await self._full(question, prepared, key, deadline)
+            except NotSent:
+                treatment.failed()
+                raise
             except AttemptFailed as failed:
                 mended = await self._mended(failed.failure, prepared, treatment, deadline)
                 if mended is None:
@@ -180,25 +183,19 @@ class Attempter:
         return True
 
     async def _prepared(self, target: Target, deadline: float, treatment: Treatment) -> Prepared:
-        try:
-            async with asyncio.timeout(max(0.001, deadline - self._now())):
-                spec = self._specs[target.provider]
-                ask = partial(
-                    prepare,
-                    self._asked,
-                    target,
-                    spec,
-                    self._fetch,
-                    treatment.recalled,
-                    may_relay=treatment.relays and self._relays,
-                )
-                prepared = await ask(whole=self._whole)
-                if prepared.stream and self._repair and must_be_checked(self._asked.request, prepared):
-                    prepared = await ask(whole=True)
-        except TimeoutError as error:
-            raise refused(
-                504, "the files of the request did not come in time", kind="timeout", code="media_timeout"
-            ) from error
+        async def fetch(url: str, kinds: tuple[str, ...], place: str) -> Source:
+            try:
+                async with asyncio.timeout(max(0.001, deadline - self._now())):
+                    return await self._fetch(url, kinds, place)
+            except TimeoutError as error:
+                late = "the files of the request did not come in time"
+                raise refused(504, late, kind="timeout", code="media_timeout") from error
+
+        may_relay = treatment.relays and self._relays
+        ask = partial(prepare, self._asked, target, self._specs[target.provider], fetch, treatment.recalled)
+        prepared = await ask(whole=self._whole, may_relay=may_relay)
+        if prepared.stream and self._repair and must_be_checked(self._asked.request, prepared):
+            prepared = await ask(whole=True, may_relay=may_relay)
         refuse_losses(prepared.losses, prepared.target.name, self._losses)
         return prepared
 
@@ -231,7 +228,8 @@ class Attempter:
             late = fewer(self._asked.request, committed.response)
             if committed.payload is None:
                 late += unshown(self._asked, committed.response)
-            self._exchange.losses = (*self._exchange.losses, *late)
+            if late:
+                self._exchange.losses = (*self._exchange.losses, *late)
 
     async def _repaired(
         self, committed: Committed, verdict: Judged, key: Key | None, deadline: float

@@ -17,6 +17,9 @@ from translators.errors import BadRequest
 LossMode = Literal["warn", "reject", "ignore"]
 
 _NAMES: Final = ("route", "policy", "cache", "losses", "tags", "timeout_s", "resume", "quality", "idempotency_key")
+_HEADERS: Final[Mapping[str, str]] = {
+    name: "idempotency-key" if name == "idempotency_key" else f"x-modelport-{name.replace('_', '-')}" for name in _NAMES
+}
 _CACHE_WORDS: Final = frozenset({"no-cache", "no-store"})
 _LOSS_MODES: Final = ("warn", "reject", "ignore")
 MAX_TAGS: Final = 16
@@ -48,6 +51,9 @@ class Controls:
     """The body's `models`: an ad-hoc failover chain."""
 
 
+NOTHING_SAID: Final = Controls()
+
+
 def read_controls(headers: Mapping[str, str], body: Mapping[str, Any]) -> Controls:
     """The controls of one request.
 
@@ -56,6 +62,8 @@ def read_controls(headers: Mapping[str, str], body: Mapping[str, Any]) -> Contro
     """
     inline = body.get("modelport")
     if inline is None:
+        if "models" not in body and not any(map(headers.__contains__, _HEADERS.values())):
+            return NOTHING_SAID
         inline = {}
     elif not isinstance(inline, dict):
         raise BadRequest(f"modelport: expected an object, found {type_name(inline)}", "modelport", "invalid_type")
@@ -65,7 +73,7 @@ def read_controls(headers: Mapping[str, str], body: Mapping[str, Any]) -> Contro
             raise BadRequest(f"modelport.{name}: unknown; there are {', '.join(_NAMES)}", f"modelport.{name}")
 
     def said(name: str) -> tuple[Any, str]:
-        header = "idempotency-key" if name == "idempotency_key" else f"x-modelport-{name.replace('_', '-')}"
+        header = _HEADERS[name]
         if (value := headers.get(header)) is not None:
             if not value.isprintable():  # bytes that are no UTF-8 arrive as lone surrogates
                 raise BadRequest(f"{header}: expected printable text", header)

@@ -274,13 +274,17 @@ def _bad(place: str, why: str) -> Exception:
 Fetch = Callable[[str, tuple[str, ...], str], Awaitable[Source]]
 
 
+_FILES: Final = frozenset({Image, Audio, Document, ToolResult})
+"""Parts that are files, or may hold some."""
+
+
 async def inline_remote(request: Request, rules: Rules, fetch: Fetch) -> Request:
     """*request* with every remote file that the target cannot fetch itself fetched and put in place."""
     if rules.image_urls and rules.file_urls and not rules.image_url_prefixes:
         return request
     messages: list[Message] = []
     for index, message in enumerate(request.messages):
-        if any(isinstance(part, Image | Audio | Document | ToolResult) for part in message.parts):
+        if not _FILES.isdisjoint(map(type, message.parts)):
             parts = await _parts(placed(message, index, request.dialect), request.dialect, rules, fetch)
             messages.append(replace(message, parts=parts) if parts else message)
         else:
@@ -317,7 +321,7 @@ def _must_fetch(part: Image | Audio | Document, rules: Rules) -> bool:
     return bool(rules.image_url_prefixes) and not url.startswith(rules.image_url_prefixes)
 
 
-_CARRIERS: Final = (Image, Audio, Document, Opaque, ToolResult)
+_CARRIERS: Final = _FILES | {Opaque}
 
 
 def refuse_addresses(request: Request, rules: Rules, dialect: str) -> None:
@@ -334,7 +338,7 @@ def refuse_addresses(request: Request, rules: Rules, dialect: str) -> None:
                 told = f"{place}: expected an http or https URL, found the address of a local file"
             raise refused(400, told, param=place, code="invalid_tool_url")
     for index, message in enumerate(request.messages):
-        if any(isinstance(part, _CARRIERS) for part in message.parts):
+        if not _CARRIERS.isdisjoint(map(type, message.parts)):
             _refuse_addresses(placed(message, index, request.dialect), request.dialect, rules, dialect)
 
 

@@ -192,7 +192,7 @@ def new_view(services: Services, setup: Setup, wish: Wish, measured: Measured, r
         _Rules(setup, wish.request),
         options_of(setup, wish.route),
         Caller(wish.identity.key_id, wish.request.user, measured.conversation),
-        measured.tokens,
+        lambda: measured.tokens,
         wish.route.name,
     )
 

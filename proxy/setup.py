@@ -9,10 +9,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from pydantic import BaseModel
 
@@ -85,6 +84,7 @@ class Setup:
     patience: Patience
     gates: Mapping[str, Gate] = field(default_factory=dict)
     """The limits of each enabled provider and of its keys, and who waits there."""
+    _caching: dict[str, Caching] = field(default_factory=dict)
     _running: int = 0
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -98,9 +98,16 @@ class Setup:
 
     def caching(self, route: str) -> Caching:
         """What is kept of the answers of the route of that name, and for how long."""
-        house = self.loaded.settings.cache
         found = self._route(route)
-        own = _NO_OWN_CACHE if found is None or found.cache is None else found.caching
+        name = "" if found is None else route
+        known = self._caching.get(name)
+        if known is None:
+            known = self._caching[name] = self._new_caching(found)
+        return known
+
+    def _new_caching(self, route: RouteSettings | None) -> Caching:
+        house = self.loaded.settings.cache
+        own = _NO_OWN_CACHE if route is None or route.cache is None else route.caching
         return Caching(
             own.mode or house.mode,
             house.ttl_s if own.ttl_s is None else own.ttl_s,
@@ -137,17 +144,19 @@ class Setup:
     def _route(self, name: str) -> RouteSettings | None:
         return self.loaded.settings.routes.get(name)
 
-    @contextmanager
-    def used(self) -> Iterator[Setup]:
-        """Counts a request that runs on this setup."""
+    def used(self) -> Self:
+        """To be entered: counts a request that runs on this setup."""
+        return self
+
+    def __enter__(self) -> Self:
         self._running += 1
         self._idle.clear()
-        try:
-            yield self
-        finally:
-            self._running -= 1
-            if not self._running:
-                self._idle.set()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._running -= 1
+        if not self._running:
+            self._idle.set()
 
     async def retire(self, kept: Mapping[str, Backend]) -> None:
         """Close the backends that are not *kept*, once no request uses them."""

@@ -47,7 +47,8 @@ def check_sizes(raw: bytes, body: Mapping[str, Any], bounds: BoundSettings) -> N
     for name, model in _models(body):
         check_model(model, bounds, name)
     for path in _USERS:
-        _check_user(body, path, bounds.user_chars)
+        if path[0] in body:
+            _check_user(body, path, bounds.user_chars)
 
 
 def check_model(model: str, bounds: BoundSettings, name: str = "model") -> None:

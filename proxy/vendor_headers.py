@@ -40,6 +40,8 @@ def vendor_headers(headers: MultiMapping[str], vendor: str) -> dict[str, str]:
     """
     prefix = _PREFIXES[vendor]
     names = {name.lower() for name in headers if name[: len(prefix)].lower() == prefix}
+    if not names:
+        return {}
     return {name: _checked(name, ", ".join(headers.getall(name))) for name in sorted(names) if not _STAYS.search(name)}
 
 
@@ -50,6 +52,8 @@ def all_vendor_headers(headers: MultiMapping[str]) -> dict[str, str]:
 
 def understood(headers: Mapping[str, str], spec: ProviderSpec, spoken: Collection[str] = ()) -> dict[str, str]:
     """*headers* without those of other vendors than of the dialects *spoken* (without any: all that *spec* speaks)."""
+    if not headers:
+        return {}
     vendors = {_vendor(each) for each in spoken or spec.speaks}
     foreign = tuple(prefix for vendor, prefix in _PREFIXES.items() if vendor not in vendors)
     own = ACCOUNT & {name.lower() for name in spec.headers}
@@ -61,6 +65,8 @@ def vendor_query(raw: str, *, read: bool) -> str:
 
     Google takes words that begin with `$` for headers and methods: they stay here, too.
     """
+    if not raw:
+        return ""
     stays = _CREDENTIALS | _SHAPES if read else _CREDENTIALS
     words = [(each, unquote(each.partition("=")[0]).lower()) for each in raw.split("&") if each]
     return "&".join(each for each, name in words if name not in stays and not name.startswith("$"))

@@ -61,7 +61,7 @@ def searches(request: Request) -> int:
 
 def server_tools(request: Request) -> int:
     """Tools that the vendor runs itself."""
-    return sum(tool.kind == "native" for tool in request.tools)
+    return sum(tool.kind == "native" for tool in request.tools) if request.tools else 0
 
 
 def _parts(request: Request) -> Iterator[Part]:

@@ -193,7 +193,11 @@ def _place_of(request: Request, lacks: Sequence[str]) -> str | None:
 
 
 def _missing_media(request: Request, rules: Rules) -> list[str]:
-    kinds = {type(part) for message in request.messages for part in _flat(message.parts)}
+    kinds: set[type] = set()
+    for message in request.messages:
+        kinds.update(map(type, message.parts))
+        if ToolResult in kinds:
+            kinds.update([type(part) for part in _flat(message.parts)])
     return [name for name, kind in MEDIA if kind in kinds and name not in rules.modalities]
 
 

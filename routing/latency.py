@@ -76,7 +76,10 @@ class Times(Mean):
 
     def took(self, ms: float, at: float, half_life_s: float) -> None:
         """Take in one that was measured to its end."""
-        self.took_all((ms,), at, half_life_s)
+        self.seen.append(ms)
+        if len(self.seen) > SEEN:
+            del self.seen[0]
+        self.add(ms, at, half_life_s)
 
     def took_all(self, times_ms: Sequence[float], at: float, half_life_s: float) -> None:
         """Take in some that were measured to their ends at the same moment."""

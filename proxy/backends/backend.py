@@ -67,6 +67,16 @@ class BackendError(Exception):
         self.failure = failure
 
 
+class OwnFault(BackendError):
+    """The call failed for want of something on this machine, which says nothing of the provider; see OWN_FAULTS."""
+
+
+NO_DESCRIPTORS: Final = "no_descriptors"
+NO_ROOM: Final = "too_busy"
+OWN_FAULTS: Final = frozenset({NO_DESCRIPTORS, NO_ROOM})
+"""What is short then, as a code: descriptors for connections, memory for answers."""
+
+
 class Answer(Protocol):
     """An answer whose head has arrived. Header names are lower case."""
 

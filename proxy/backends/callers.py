@@ -18,10 +18,20 @@ from typing import Final, Literal, NamedTuple, Protocol
 import aiohttp
 from yarl import URL
 
-from proxy.backends.backend import BackendError, Timeouts
+from proxy.backends.backend import NO_DESCRIPTORS, BackendError, OwnFault, Timeouts
+from proxy.descriptors import NONE_LEFT, Shortage, is_shortage
+from proxy.errors import RETRY_S
 from proxy.late_tls import late_context
 from proxy.transport import Deadlines, Origin, Reply, Transport, TransportError
-from proxy.transport.errors import ConnectFailed, ConnectTimeout, HeadTimeout, IdleTimeout, TotalTimeout, WriteTimeout
+from proxy.transport.errors import (
+    ConnectFailed,
+    ConnectTimeout,
+    HeadTimeout,
+    IdleTimeout,
+    NoDescriptor,
+    TotalTimeout,
+    WriteTimeout,
+)
 from proxy.transport.pool import Counts
 from translators.neutral import ErrorKind, Failure
 
@@ -53,6 +63,8 @@ class Carried(Protocol):
 
 class Caller(Protocol):
     """Makes calls to any address."""
+
+    shortage: Shortage
 
     @property
     def counts(self) -> Counts | None:
@@ -122,6 +134,7 @@ class OwnCaller:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+        self.shortage = Shortage()
 
     @property
     def counts(self) -> Counts | None:
@@ -145,6 +158,8 @@ class OwnCaller:
             reply = await self._transport.send(
                 method, address.origin, request_head(method, address, headers), body, deadlines
             )
+        except NoDescriptor as error:
+            raise _no_descriptor(self.shortage) from error
         except TransportError as error:
             raise _unanswered(error) from error
         return OwnAnswer(reply)
@@ -164,6 +179,12 @@ class OwnCaller:
         if not reply.status and reply.error is not None:
             raise _unanswered(reply.error) from reply.error
         return OwnAnswer(reply)
+
+
+def _no_descriptor(shortage: Shortage) -> OwnFault:
+    shortage.meet()
+    told = f"{NONE_LEFT} to ask a provider with; nothing was asked"
+    return OwnFault(Failure("overloaded", told, 503, NO_DESCRIPTORS, retry_after_s=RETRY_S))
 
 
 def _unanswered(error: TransportError) -> BackendError:
@@ -249,6 +270,7 @@ class AiohttpCaller:
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
+        self.shortage = Shortage()
 
     @property
     def counts(self) -> Counts | None:
@@ -281,6 +303,8 @@ class AiohttpCaller:
         except (TimeoutError, aiohttp.ServerTimeoutError) as error:
             raise broken("timeout", f"no answer within {wait_s:g} s", 504) from error
         except (aiohttp.ClientError, ConnectionError) as error:
+            if isinstance(error, aiohttp.ClientConnectorError) and is_shortage(error.os_error):
+                raise _no_descriptor(self.shortage) from error
             raise broken("connection", f"cannot reach the provider: {_told(error)}", 502) from error
         return _AiohttpAnswer(response, clocks.idle_s)
 

@@ -6,14 +6,19 @@ environment's proxies not used, bodies read to their end under a cap, reads buff
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from types import TracebackType
 from typing import Final
 
-from proxy.backends.backend import MAX_ANSWER_BYTES, Answer, BackendError, Call
+from typing_extensions import override
+
+from proxy.backends.backend import MAX_ANSWER_BYTES, NO_ROOM, Answer, BackendError, Call, OwnFault
 from proxy.backends.callers import Caller, Carried, Direct, OwnAnswer, OwnCaller, broken
 from proxy.backends.inflate import MOST_RATIO, BadEncoding, Bomb, Inflater
-from proxy.threads import joined
+from proxy.errors import RETRY_S
+from proxy.room import FREE_BYTES, Gathering, NoRoom, for_an_answer
 from proxy.transport import Reply
 from translators.neutral import TOO_MUCH, Failure
 
@@ -36,11 +41,11 @@ AUTH_SCHEMES: Final[Mapping[str, Callable[[str], dict[str, str]]]] = {
 class HttpAnswer:
     """An upstream answer whose head has arrived."""
 
-    __slots__ = ("_carried", "_max_bytes", "_max_ratio", "_received", "connect_s", "headers", "status")
+    __slots__ = ("_carried", "_max_ratio", "_received", "connect_s", "headers", "max_bytes", "status")
 
     def __init__(self, carried: Carried, max_bytes: int, max_ratio: int = MOST_RATIO, received: int = 0) -> None:
         self._carried = carried
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._max_ratio = max_ratio
         self._received = received
         self.status = carried.status
@@ -85,17 +90,33 @@ class HttpAnswer:
 
     async def read(self) -> bytes:
         """The whole body."""
+        gathering = Gathering(for_an_answer(), self.max_bytes)
         length = self.headers.get("content-length", "")
-        if length.isascii() and length.isdecimal() and len(length) < 20:
-            self._within(int(length))
+        told = self._within(int(length)) if length.isascii() and length.isdecimal() and len(length) < 20 else 0
         if self._encoding:
-            return await joined([piece async for piece in self.pieces()])
-        pieces: list[bytes] = []
-        received = 0
+            async for piece in self.pieces():
+                if gathering.add(piece):
+                    await has_room(gathering)
+            return await gathering.whole()
+        if told > FREE_BYTES:
+            await has_room(gathering, told)
         while piece := await self._carried.piece():
-            received = self._within(received + len(piece))
-            pieces.append(piece)
-        return await joined(pieces)
+            self._within(gathering.received + len(piece))
+            if gathering.add(piece):
+                await has_room(gathering)
+        return await gathering.whole()
+
+    @property
+    def whole(self) -> bytes | None:
+        """The body, if all of it is at hand as it is, and it is a short one; else it has to be read.
+
+        Raises:
+            BackendError: it is larger than it may be.
+        """
+        if not isinstance(self._carried, OwnAnswer) or self._encoding:
+            return None
+        body = self._carried.reply.whole
+        return body if body is not None and self._within(len(body)) <= FREE_BYTES else None
 
     @property
     def _encoding(self) -> str:
@@ -105,13 +126,55 @@ class HttpAnswer:
 
     def _within(self, received: int) -> int:
         """*received*, unless that is more bytes than may be."""
-        if received > self._max_bytes:
-            raise _too_much(f"the answer is larger than {self._max_bytes} bytes")
+        if received > self.max_bytes:
+            raise _too_much(f"the answer is larger than {self.max_bytes} bytes")
         return received
+
+
+async def has_room(gathering: Gathering, size: int | None = None) -> None:
+    """Wait for room for *size* bytes of an answer, else for more of it.
+
+    Raises:
+        BackendError: there is none in time, which is no fault of the provider.
+    """
+    try:
+        await gathering.room(size)
+    except NoRoom as error:
+        raise OwnFault(Failure("overloaded", f"too busy: {error}", 503, NO_ROOM, retry_after_s=RETRY_S)) from error
 
 
 def _too_much(message: str) -> BackendError:
     return BackendError(Failure("invalid_response", message, 502, TOO_MUCH))
+
+
+class _Sending(AbstractAsyncContextManager[Answer]):
+    """A call that *carry* makes when this is entered, and whose answer *take* looks at first.
+
+    A class, as every request has one: a generator takes twice as long.
+    """
+
+    __slots__ = ("_carried", "_carry", "_take")
+
+    def __init__(self, carry: Callable[[], Awaitable[Carried]], take: Callable[[Carried], Answer]) -> None:
+        self._carry = carry
+        self._take = take
+        self._carried: Carried | None = None
+
+    @override
+    async def __aenter__(self) -> Answer:
+        carried = self._carried = await self._carry()
+        try:
+            return self._take(carried)
+        except BaseException:
+            carried.close()
+            raise
+
+    @override
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._carried is not None:
+            self._carried.close()
 
 
 class HttpBackend:
@@ -137,19 +200,17 @@ class HttpBackend:
         self._auth = AUTH_SCHEMES[auth]
         self._headers = {"content-type": "application/json", **_lower(headers or {})}
 
-    @asynccontextmanager
-    async def send(self, call: Call) -> AsyncIterator[Answer]:
+    def send(self, call: Call) -> AbstractAsyncContextManager[Answer]:
         """Make the call; see Backend."""
+        return _Sending(partial(self._asked, call), partial(self._taken, call))
+
+    async def _asked(self, call: Call) -> Carried:
         clocks = call.timeouts
         wait_s = clocks.first_event_s if call.stream else clocks.whole_answer_s
         body = call.body if call.upload is None else call.upload
-        carried = await self._caller.ask(
+        return await self._caller.ask(
             call.method, self._url(call.path), self._outgoing(call), body, clocks=clocks, wait_s=wait_s
         )
-        try:
-            yield self._taken(carried, call)
-        finally:
-            carried.close()
 
     def direct(self, call: Call) -> Direct | None:
         """How to make calls like *call* without waiting for anything; None where that cannot be."""
@@ -157,14 +218,13 @@ class HttpBackend:
             return None
         return self._caller.direct(call.method, self._url(call.path), self._outgoing(call))
 
-    @asynccontextmanager
-    async def answered(self, call: Call, reply: Reply, received: int = 0) -> AsyncIterator[Answer]:
+    def answered(self, call: Call, reply: Reply, received: int = 0) -> AbstractAsyncContextManager[Answer]:
         """The answer to a *call* that was made with `direct`, of which *received* bytes are read already; as `send`."""
-        carried = OwnCaller.answered(reply)
-        try:
-            yield self._taken(carried, call, received)
-        finally:
-            carried.close()
+
+        async def carried() -> Carried:
+            return OwnCaller.answered(reply)
+
+        return _Sending(carried, partial(self._taken, call, received=received))
 
     def _outgoing(self, call: Call) -> dict[str, str]:
         accept = "text/event-stream" if call.stream else "application/json"
@@ -178,7 +238,7 @@ class HttpBackend:
         """So many an answer may have."""
         return self._max_bytes
 
-    def _taken(self, carried: Carried, call: Call, received: int = 0) -> HttpAnswer:
+    def _taken(self, call: Call, carried: Carried, received: int = 0) -> HttpAnswer:
         if 300 <= carried.status < 400:
             message = f"the provider redirects ({carried.status}), which is refused"
             raise broken("invalid_response", message, carried.status)

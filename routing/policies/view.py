@@ -84,7 +84,7 @@ def _anything(_target: Target) -> Rules:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """*now* is a monotonic clock in seconds; *key_rings* is by provider; *input_tokens* a rough count of the request.
+    """*now* is a monotonic clock in seconds; *key_rings* is by provider; *count* roughly counts the request's tokens.
 
     *rules* says what a target takes, *route* is the route's name.
     """
@@ -100,7 +100,7 @@ class View:
     rules: Callable[[Target], Rules] = _anything
     options: Options = field(default_factory=Options)
     caller: Caller = field(default_factory=Caller)
-    input_tokens: int | None = None
+    count: Callable[[], int] | None = None
     route: str = ""
     advice: Advice | None = None
     """What the policy auto goes by."""
@@ -109,7 +109,7 @@ class View:
 
     def tokens_in(self, request: Request) -> int:
         """About how many tokens *request* has."""
-        return rough_request(request).tokens if self.input_tokens is None else self.input_tokens
+        return rough_request(request).tokens if self.count is None else self.count()
 
     def tokens_out(self, request: Request, target: Target, others: Sequence[Target] = ()) -> float:
         """About how many an answer of *target* will have.

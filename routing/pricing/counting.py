@@ -74,6 +74,19 @@ def counted(usage: Usage, rates: Mapping[Kind, Any]) -> dict[Kind, int | Decimal
     return {kind: count for kind, count in amounts.items() if count > 0}
 
 
+def of_text_alone(usage: Usage, rates: Mapping[Kind, Any]) -> bool:
+    """Whether tokens of input, of cached input and of output are all that *usage* has of what *rates* tell apart."""
+    return (
+        0 <= usage.cached_input_tokens <= usage.input_tokens
+        and usage.output_tokens >= 0
+        and not usage.cache_write_tokens
+        and not usage.audio_input_tokens
+        and not usage.audio_output_tokens
+        and (not usage.raw or _BESIDE.isdisjoint(usage.raw))
+        and _OF_PICTURES.isdisjoint(rates)
+    )
+
+
 def _count_input(amounts: dict[Kind, int | Decimal], usage: Usage, rates: Mapping[Kind, Any]) -> None:
     raw, cached = usage.raw, usage.cached_input_tokens
     written = usage.cache_write_tokens
@@ -111,6 +124,12 @@ _PICTURES: Final[tuple[tuple[Kind, str, Kind], ...]] = (
 )
 
 _MADE: Final[tuple[tuple[Kind, str], ...]] = (("output_image", "image"), ("output_video", "video"))
+_OF_PICTURES: Final = frozenset(kind for kind, *_ in (*_PICTURES, *_MADE))
+_BESIDE: Final = frozenset(
+    {"iterations", "num_search_queries"}
+    | {path[0] for paths in (*_SEARCHES.values(), *_UNITS.values()) for path in paths}
+)
+"""Where a usage object tells of what is billed beside tokens."""
 
 
 def _count_output(amounts: dict[Kind, int | Decimal], usage: Usage, rates: Mapping[Kind, Any]) -> None:

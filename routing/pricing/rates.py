@@ -6,12 +6,12 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal
 from typing import Any, Final
 
 from routing.errors import BadRow
-from routing.pricing.counting import counted
+from routing.pricing.counting import counted, of_text_alone
 from routing.pricing.kinds import (
     DEARER_THAN_WHOLE,
     INPUT_KINDS,
@@ -74,6 +74,14 @@ class Price:
     rates: Mapping[Kind, Rate]
     source: str = "config"
     version: str = ""
+    plain: tuple[int, int, int] | None = field(init=False, compare=False, repr=False)
+    """Nano-dollars for a token of input, of cached input and of output; None where that is not all there is to it.
+
+    Then `nanousd` of an answer of text alone is the sum of the products.
+    """
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "plain", self._plain())
 
     @classmethod
     def made(cls, rates: Mapping[Kind, Rate], source: str, label: str) -> Price:
@@ -128,6 +136,10 @@ class Price:
 
     def nanousd(self, usage: Usage) -> int | None:
         """What *usage* costs, rounded half-even once; None when a kind that was used has no rate."""
+        if self.plain is not None and of_text_alone(usage, self.rates):
+            plain, cached, output = self.plain
+            fresh = usage.input_tokens - usage.cached_input_tokens
+            return fresh * plain + usage.cached_input_tokens * cached + usage.output_tokens * output
         total = Decimal(0)
         for kind, count in counted(usage, self.rates).items():
             rate = self.rates.get(kind) or self.rate(kind)
@@ -137,12 +149,7 @@ class Price:
             total += dollars * (count * NANO_PER[kind])
         return int(total.to_integral_value(ROUND_HALF_EVEN))
 
-    @property
-    def plain(self) -> tuple[int, int, int] | None:
-        """Nano-dollars for a token of input, of cached input and of output; None where that is not all there is to it.
-
-        Then `nanousd` of an answer of text alone is the sum of the products.
-        """
+    def _plain(self) -> tuple[int, int, int] | None:
         if not _TOLD_APART.isdisjoint(self.rates):
             return None
         found: list[int] = []

@@ -31,7 +31,7 @@ def view(clock) -> View:
     latencies = Latencies(clock)
     latencies.answered("a", "m", latency_ms=1_234, first_event_ms=100)
     made = View(Random(1), clock, Breakers(clock, 1), {}, Health(), book, latencies, RateCard(book, clock))
-    return replace(made, options=Options(exploration=0), input_tokens=50, route="r")
+    return replace(made, options=Options(exploration=0), count=lambda: 50, route="r")
 
 
 @pytest.mark.parametrize(

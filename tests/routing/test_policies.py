@@ -36,6 +36,8 @@ def price(sent: str, received: str) -> Price:
 def view_of(clock, prices: dict[str, Price] | None = None, **more) -> View:
     book = PriceBook({(provider, "m"): price for provider, price in (prices or {}).items()}, shipped=False)
     latencies = more.pop("latencies", None) or Latencies(clock)
+    if (tokens := more.pop("input_tokens", None)) is not None:
+        more["count"] = lambda: tokens
     made = View(Random(7), clock, Breakers(clock), {}, Health(), book, latencies, RateCard(book, clock))
     return replace(made, **more)
 
