@@ -28,14 +28,17 @@ import aiohttp
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from proxy.app import App, opened
+from proxy.app import App, new_server, opened
 from proxy.config import load
-from proxy.server import Server
+from proxy.event_loop import loop_factory
 from storage.accounts import Accounts
+from storage.bookings import Answered, Form
 from storage.budgets import Budget, Budgets
 from storage.db import Database
-from storage.ledger import Ledger, OpenAttempt, OpenExchange, SettledAttempt, SettledExchange
+from storage.errors import LedgerUnavailable
+from storage.ledger import Ledger, Note, OpenAttempt, OpenExchange, SettledAttempt, SettledExchange
 from storage.rollups import FOLD, Rollups
+from storage.spilled import NotedForm
 from storage.sums import Grouping
 
 NOW_S: Final = 1_795_226_400.0
@@ -44,6 +47,14 @@ FAST: Final = 5000
 """Exchanges that are folded at once where nobody waits."""
 AT_ONCE: Final = 64
 CONFIG: Final = '[storage]\npath = "modelport.db"\nledger = "{mode}"\n[cache]\nmode = "off"\n'
+
+UPSTREAM: Final = """
+[providers.bench]
+dialect = "openai_chat"
+base_url = "{url}"
+models = ["gpt-4o-mini"]
+price = {{ input = "0.15", output = "0.6" }}
+"""
 
 
 class NoLedger(Ledger):
@@ -59,6 +70,22 @@ class NoLedger(Ledger):
         return True
 
     async def record(self, opened: OpenExchange, settled: SettledExchange) -> None: ...
+
+    def note(self, form: NotedForm, exchange_id: str, input_estimate: int) -> Note | None:
+        return Note(exchange_id, 0.0, form=form.form, opened_us=0, input_estimate=input_estimate)
+
+    def open_beside(self, exchange: OpenExchange, attempt: OpenAttempt) -> Note | None:
+        return Note(exchange.id, 0.0, form=Form(exchange, attempt, "{}"), opened_us=0, input_estimate=0)
+
+    async def settle_noted(self, note: Note, exchange: SettledExchange, *attempts: SettledAttempt) -> bool:
+        return True
+
+    def answered(self, note: Note, answered: Answered, told: Callable[[LedgerUnavailable | None], None]) -> None:
+        told(None)
+
+    def written(self, note: Note) -> None: ...
+
+    def forget(self, note: Note) -> None: ...
 
 
 # --- the event loop --------------------------------------------------------------------------------------
@@ -163,15 +190,16 @@ def _loop_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-async def serve(folder: Path, mode: str) -> None:
-    """The server of `throughput`, until standard input ends."""
+async def serve(folder: Path, mode: str, upstream: str | None = None) -> None:
+    """The server of `throughput`, until standard input ends; with the provider `bench` at *upstream*."""
     path = folder / "modelport.toml"
-    path.write_text(CONFIG.format(mode="relaxed" if mode == "relaxed" else "strict"))
+    provider = UPSTREAM.format(url=upstream) if upstream else ""
+    path.write_text(CONFIG.format(mode="relaxed" if mode == "relaxed" else "strict") + provider)
     loaded = load(path, environ={"HOME": str(folder)}, folder=folder)
     async with opened(loaded) as services:
         if mode == "none":
             services.ledger = NoLedger(services.db)
-        server = Server(App(services).dispatch)
+        server = new_server(App(services), services)
         listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0, backlog=1024)
         print(f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}", flush=True)
         await asyncio.to_thread(sys.stdin.read)
@@ -349,14 +377,15 @@ def main() -> None:
         "throughput": lambda: throughput(float(rest[0]) if rest else 3),
         "waits": waits,
         "sums": lambda: sums(int(rest[0]) if rest else 10_000_000, float(rest[1]) if len(rest) > 1 else 90),
-        "serve": lambda: serve(Path(rest[0]), rest[1]),
+        "serve": lambda: serve(Path(rest[0]), *rest[1:3]),
     }
     if what != "serve":
         print(
             f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {os.cpu_count()} cores", flush=True
         )
     for name in [what] if what != "all" else ["loop", "throughput", "waits", "sums"]:
-        asyncio.run(modes[name]())
+        with asyncio.Runner(loop_factory=loop_factory("auto")) as runner:
+            runner.run(modes[name]())
 
 
 if __name__ == "__main__":

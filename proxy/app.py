@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -27,9 +27,11 @@ from aiohttp.web_request import BaseRequest
 
 from proxy.alerts import Courier, Watch, watching
 from proxy.auth import Gate
+from proxy.backends.backend import NO_DESCRIPTORS
 from proxy.backends.callers import CONNECTIONS, caller_for, new_session
 from proxy.banner import banner
 from proxy.bookkeeping import bookkeeping
+from proxy.budgeting import Bills
 from proxy.catalogue import Catalogue
 from proxy.chores import at_work
 from proxy.config import ConfigError, Loaded, changed_since
@@ -37,10 +39,10 @@ from proxy.config.changes import changes, configuration_digest
 from proxy.config.loading import MEMORY
 from proxy.config.model import Settings
 from proxy.credentials import CredentialBook, dangling, open_sealer
-from proxy.descriptors import LoopErrors, raise_limit, shares
+from proxy.descriptors import NONE_LEFT, LoopErrors, is_shortage, raise_limit, shares
 from proxy.disk import housekeeping
 from proxy.envelopes import dialect_of, failure_response
-from proxy.errors import NobodyGetsIn, Refused, StartError, UnknownKey, failure_of, refused
+from proxy.errors import RETRY_S, NobodyGetsIn, Refused, StartError, UnknownKey, failure_of, refused
 from proxy.event_loop import NoUvloop, loop_factory
 from proxy.fast.lane import Lane
 from proxy.fast.shapes import Opening, close_opened
@@ -50,7 +52,7 @@ from proxy.keyring import Keyring
 from proxy.logs import REQUEST_ID, configure_logging
 from proxy.loop_lag import measuring
 from proxy.media import MediaFetcher
-from proxy.metering import Metered
+from proxy.metering import UNMETERED, Metered
 from proxy.pages import Pages, preflight
 from proxy.probing import probing
 from proxy.provider_book import ProviderBook
@@ -58,11 +60,13 @@ from proxy.queries import interrupted
 from proxy.query_desk import QueryDesk
 from proxy.repricing import price_keeper
 from proxy.requestlog import RequestLog, logging_requests
+from proxy.room import ANSWERS, Shares
 from proxy.routes import ROUTES
 from proxy.scopes import check_endpoint
 from proxy.server import (
     PROVIDER_HEADER,
     Connection,
+    Foreword,
     HostGuard,
     Incoming,
     Request,
@@ -287,7 +291,9 @@ def apply(services: Services, loaded: Loaded) -> None:
 
 
 def _bound(services: Services, settings: Settings) -> None:
-    services.door.bounds = settings.limits
+    limits = services.door.bounds = settings.limits
+    services.bodies.allow(limits.bodies_mb, limits.waiting_s)
+    services.answers.allow(limits.answers_mb)
     services.retry_budget.allow(settings.retry.budget_share, settings.retry.budget_least)
     services.endings.configure(settings.logging)
 
@@ -371,6 +377,7 @@ async def opened(loaded: Loaded, sharing: Sharing | None = None) -> AsyncIterato
             catalogue=Catalogue(overlay, CatalogStore(db), learned),
             budgets=budgets,
             watch=Watch(budgets, alerts, Courier(alerts, session, settings.alerts)),
+            bills=Bills(budgets.raise_open),
             audit=credentials.audit,
             credentials=credentials,
             provider_book=provider_book,
@@ -644,9 +651,9 @@ PREFLIGHT: Final = Route("*", "(preflight)", _preflight, "open")
 class App:
     """Hands requests to their routes, and turns whatever is raised into the dialect's envelope."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, routes: Iterable[Route] = ROUTES) -> None:
         self._services = services
-        self._table = Table(ROUTES)
+        self._table = Table(routes)
 
     async def dispatch(self, request: BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -655,8 +662,8 @@ class App:
         request_id = new_id()
         REQUEST_ID.set(request_id)
         services.in_flight += 1
-        path, status, metered, queued_s = "(none)", 499, Metered(), 0.0
-        foreword = request.foreword if isinstance(request, Request) else None
+        path, status, metered, queued_s = "(none)", 499, UNMETERED, 0.0
+        foreword = self._prepared(request)
         opened = foreword.opened if isinstance(foreword, Opening) else None
         if opened is not None:
             request_id, started, metered = opened.exchange.id, opened.started, opened.metered
@@ -687,10 +694,8 @@ class App:
                 await services.sharing.changed(path)
             if not response.prepared:
                 response.headers.update(metered.headers())
-        except (Refused, BadRequest, StorageError) as error:
-            if isinstance(error, StorageError):
-                log.error("%s %s: %s", request.method, path, error)
-            response = _refusal(error, request, request_id)
+        except (Refused, BadRequest, StorageError, OSError) as error:
+            response = self._refusal(error, request, path, request_id)
             status = response.status
             if response.headers.get("connection") == "close":
                 response.force_close()
@@ -698,6 +703,8 @@ class App:
             metered.close(free=response is not None and _is_free(response))
             if opened is not None:
                 close_opened(services, opened)
+            if isinstance(request, Request):
+                request.done(answered=response is None)
             services.leave()
             services.answered[path, status] += 1
         if services.draining and not response.prepared:
@@ -706,6 +713,14 @@ class App:
         if status >= 400 and (old or (request.can_read_body and not request.content.at_eof())):
             response.force_close()  # what is left of the body must not be taken for the next request
         return response
+
+    def _prepared(self, request: BaseRequest) -> Foreword | None:
+        """What the fast lane knows of *request*, which gets what its body and its answers find room in."""
+        if not isinstance(request, Request):
+            return None
+        request.room, request.answers = self._services.bodies, Shares(self._services.answers)
+        ANSWERS.set(request.answers)
+        return request.foreword
 
     def _route(self, request: BaseRequest) -> tuple[Route, str]:
         """The route of *request*, and what its path has in the place of `{}`. Raises Refused: there is none."""
@@ -724,6 +739,19 @@ class App:
         """Raises Refused: 503 for a connection too many, unless it asks whether the process lives."""
         if isinstance(request, Request) and request.surplus and route.access != "open":
             raise self._services.door.no_connection()
+
+    def _refusal(
+        self, error: Refused | BadRequest | StorageError | OSError, request: BaseRequest, path: str, request_id: str
+    ) -> web.Response:
+        """What the client is told of *error*. Raises OSError: it is no want of descriptors, or the answer has begun."""
+        if isinstance(error, StorageError):
+            log.error("%s %s: %s", request.method, path, error)
+        if isinstance(error, OSError):
+            if not is_shortage(error) or request.writer.output_size > 0:
+                raise error
+            self._services.caller.shortage.meet()
+            error = refused(503, NONE_LEFT, kind="overloaded", code=NO_DESCRIPTORS, retry_after_s=RETRY_S)
+        return _refusal(error, request, request_id)
 
     async def _admitted(self, request: BaseRequest, route: Route) -> Identity:
         """Who sends *request*. Raises Refused as `Gate.admit` does, and 429 where many wrong keys have come from."""

@@ -16,7 +16,8 @@ from functools import partial
 from typing import Final
 
 from proxy.asked import Asked
-from proxy.backends.backend import Answer, Backend, BackendError, Call, Timeouts
+from proxy.backends.backend import Answer, Backend, BackendError, Call, OwnFault, Timeouts
+from proxy.backends.http import HttpAnswer
 from proxy.conforming import must_be_checked, taken_out
 from proxy.continuing import Continued, can_continue
 from proxy.exchange import Attempt, Books, judged, rate_limit_headers
@@ -79,6 +80,8 @@ class Committed:
     """The wire of *live*, where the answer may take several calls."""
     deadline: float = math.inf
     """A moment of `time.monotonic()` at which a stream must have ended."""
+    makeshift: bool = False
+    """Whether it stands in for an answer that could not be had now: those who wait get it, later askers do not."""
     _open: list[AbstractAsyncContextManager[Answer]] = field(default_factory=list)
 
     async def enter(self, sending: AbstractAsyncContextManager[Answer]) -> Answer:
@@ -176,6 +179,9 @@ class Asker:
             if committed.live is None:
                 attempt.left()
                 await committed.close()  # at once: the other calls of a fan-out may wait for the same local model
+        except OwnFault as error:
+            await committed.close()
+            raise self._exchange.blameless(attempt, error.failure) from error
         except (BackendError, AttemptFailed) as error:
             await committed.close()
             failed = error.failure if attempt.http_status is None else of_an_answer(error.failure)
@@ -238,11 +244,7 @@ class Asker:
                 attempt.usage = committed.continued.usage if committed.continued else live.collector.usage
                 raise
         else:
-            try:
-                async with asyncio.timeout(left_s):
-                    raw = await (answer.read() if pieces is None else pieces.read())
-            except TimeoutError as error:
-                raise AttemptFailed(Failure("timeout", "the answer did not end in time", 504)) from error
+            raw = await self._read(answer, pieces, left_s)
             try:
                 read = partial(self._whole, answer, raw, prepared, committed)
                 response, committed.payload = await threaded(len(raw) > THREAD_BYTES, read)
@@ -251,6 +253,18 @@ class Asker:
                 raise
             committed.response, attempt.usage = response, response.usage
         self._exchange.saw_first_event(attempt)
+
+    @staticmethod
+    async def _read(answer: Answer, pieces: Pieces | None, left_s: float) -> bytes:
+        """The whole body. Raises AttemptFailed: it has not come after *left_s*."""
+        whole = answer.whole if pieces is None and isinstance(answer, HttpAnswer) else None
+        if whole is not None:
+            return whole
+        try:
+            async with asyncio.timeout(left_s):
+                return await (answer.read() if pieces is None else pieces.read())
+        except TimeoutError as error:
+            raise AttemptFailed(Failure("timeout", "the answer did not end in time", 504)) from error
 
     @staticmethod
     async def _commit(

@@ -39,6 +39,12 @@ class CacheUses:
         use.similar_hits += similar
         use.saved_nanousd += saved_nanousd or 0
 
+    def given_again(self, route: str, model: str, saved_nanousd: int | None, times: int) -> None:
+        """The same as fresh answers to the same question, so many *times*."""
+        use = self._of(route, model)
+        use.hits += times
+        use.saved_nanousd += times * (saved_nanousd or 0)
+
     def missed(self, route: str, model: str) -> None:
         """Nothing was found, and *model* was asked; an empty name: nobody answered."""
         self._of(route, model).misses += 1

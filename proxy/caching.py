@@ -80,12 +80,16 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """An answer out of the cache. *found*: the question that it was the answer to, where that was another one."""
+    """An answer out of the cache. *found*: the question that it was the answer to, where that was another one.
+
+    *value*: what it was read from, where that is what the cache has for this very question.
+    """
 
     stored: Stored
     age_s: float = 0
     stale: bool = False
     found: Found | None = None
+    value: bytes | None = None
 
     @property
     def headers(self) -> dict[str, str]:
@@ -158,7 +162,7 @@ async def look_up(services: Services, place: Place) -> Hit | None:
     """The answer to the same request, if there is one that can be read."""
     kept = await services.cache.find(place.key, stale=place.stale_s > 0)
     stored = unpack(kept.value) if kept else None
-    return Hit(stored, kept.age_s, kept.stale) if kept and stored else None
+    return Hit(stored, kept.age_s, kept.stale, value=kept.value) if kept and stored else None
 
 
 async def look_up_similar(services: Services, incoming: Incoming, place: Place) -> tuple[Hit | None, Place]:

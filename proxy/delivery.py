@@ -168,8 +168,7 @@ class Delivery:
                 by_vendor = payload is not None and self.exchange.cache != "hit"
                 body = await asked.memory.kept(body, self.exchange.target, by_vendor=by_vendor)
             return WholeAnswer(body=body, headers={**WHOLE_HEADERS, **told})
-        renderer = asked.renderer()
-        frames = renderer.render(list(replay(response))) + renderer.close(self.exchange.receipt())
+        frames = replayed(asked, response, self.exchange.receipt())
         if asked.memory:
             frames = await asked.memory.kept_frames(frames, self.exchange.target, by_vendor=False)
         stream = self.begun or web.StreamResponse(headers={**self._stream_headers, **told})
@@ -198,6 +197,12 @@ class Delivery:
     @property
     def _rest(self) -> Rest:
         return Rest(self.services, self.incoming.tenant, self.asked, self.exchange, self.keep)
+
+
+def replayed(asked: Asked, response: Response, receipt: bytes) -> bytes:
+    """A whole *response* as the stream that its client wants."""
+    renderer = asked.renderer()
+    return renderer.render(list(replay(response))) + renderer.close(receipt)
 
 
 def counted(committed: Committed, response: Response) -> Response:

@@ -34,6 +34,8 @@ MAX_LOSSES_HEADER: Final = 4096
 TOLERANCE_S: Final = 0.005
 """By how much a clock may be early."""
 RATE_HEADERS: Final = ("x-ratelimit-", "anthropic-ratelimit-", "ratelimit-")
+_SHORT: Final = 16
+"""So many digits are no secret."""
 
 
 @dataclass(slots=True, eq=False)
@@ -154,6 +156,9 @@ class Books(Protocol):
 
     def failed(self, attempt: Attempt, failure: Failure) -> None:
         """The attempt gave nothing."""
+
+    def blameless(self, attempt: Attempt, failure: Failure) -> NotSent:
+        """It gave nothing because of *failure*, which is ours: what is to be raised."""
 
     def saw_first_event(self, attempt: Attempt) -> None:
         """The first content of *attempt* came."""
@@ -341,6 +346,14 @@ class Exchange:
             # A client that would not wait is one that left: it speaks neither for nor against the target.
             self._close(attempt, "aborted" if failure.code == CLIENTS_DEADLINE else "failed", failure)
 
+    def blameless(self, attempt: Attempt, failure: Failure) -> NotSent:
+        """The attempt gave nothing because of *failure*, which is ours: what is to be raised."""
+        attempt.sent = attempt.http_status is not None
+        if not attempt.settled:
+            attempt.cost_nanousd = 0
+            self._close(attempt, "aborted", failure)
+        return NotSent(failure)
+
     def broke_off(self, attempt: Attempt, failure: Failure) -> None:
         """The attempt gave a part of the answer, and *failure* in the place of the rest; another goes on with it."""
         if not attempt.settled:
@@ -413,6 +426,8 @@ class Exchange:
             failure = replace(failure, message=self._told(failure) or "")
         if not attempt.sent:
             attempt.cost_nanousd = 0
+        if self._spending is not None:
+            self._spending.billed(attempt.target, attempt.usage, attempt.cost_nanousd)
         self._closing.append(attempt.row(self.id, status, failure))
         self._seen(attempt, status, failure)
 
@@ -420,6 +435,10 @@ class Exchange:
         closing, self._closing = self._closing, []
         for settled in closing:
             await self._ledger.settle_attempt(settled)
+
+    def rows(self) -> tuple[OpenExchange, SettledExchange]:
+        """What the ledger is told of an exchange that asked nobody and was answered."""
+        return self._open_row(), self._settled_row("ok", None)
 
     def _open_row(self) -> OpenExchange:
         return OpenExchange(
@@ -518,9 +537,16 @@ def _losses_header(losses: tuple[Loss, ...]) -> str:
 
 def header_text(text: str) -> str:
     """*text* as a header may carry it: printable ASCII."""
-    return "".join(letter if " " <= letter <= "~" else "?" for letter in text)[:300]
+    text = text[:300]
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join([letter if " " <= letter <= "~" else "?" for letter in text])
 
 
 def rate_limit_headers(headers: Mapping[str, str], clean: Callable[[str], str]) -> dict[str, str]:
     """The vendor's rate-limit headers, which pass through."""
-    return {name: clean(value) for name, value in headers.items() if name.startswith(RATE_HEADERS)}
+    return {
+        name: value if len(value) <= _SHORT and value.isdecimal() else clean(value)
+        for name, value in headers.items()
+        if name.startswith(RATE_HEADERS)
+    }

@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from proxy.backends.backend import Answer, BackendError
-from proxy.backends.http import HttpAnswer
+from proxy.backends.backend import MAX_ANSWER_BYTES, Answer, BackendError
+from proxy.backends.http import HttpAnswer, has_room
 from proxy.outlet import Outlet
-from proxy.threads import joined
+from proxy.room import Gathering, for_an_answer
 from proxy.wire import is_content
 from routing.errors import AttemptFailed
 from translators.assemble import Collector
@@ -50,6 +50,7 @@ class Pieces:
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer if isinstance(answer, HttpAnswer) else None
+        self._most_bytes = answer.max_bytes if isinstance(answer, HttpAnswer) else MAX_ANSWER_BYTES
         self._rest = aiter(answer.pieces())
         self._peeked: bytes | None = None
 
@@ -80,10 +81,11 @@ class Pieces:
 
     async def read(self) -> bytes:
         """All that is left."""
-        pieces: list[bytes] = []
+        gathering = Gathering(for_an_answer(), self._most_bytes)
         while piece := await self.next():
-            pieces.append(piece)
-        return await joined(pieces)
+            if gathering.add(piece):
+                await has_room(gathering)
+        return await gathering.whole()
 
 
 class Live:

@@ -128,6 +128,10 @@ class Metered:
         return _lines(self._granted[0][0].throttle).encode() if self._granted else b""
 
 
+UNMETERED: Final = Metered()
+"""Any request of a key without limits."""
+
+
 def told(throttle: Throttle) -> dict[str, str]:
     """The `x-modelport-ratelimit-*` headers."""
     return dict(line.split(": ") for line in _lines(throttle).splitlines())

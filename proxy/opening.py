@@ -87,4 +87,13 @@ def _spending(services: Services, setup: Setup, incoming: Incoming, route: Route
 
     tags = {**matter.controls.tags, **incoming.identity.tags}
     common = book.of(incoming.identity, tags, route.name)
-    return Spending(book, common, matter.load, services.prices, most_output, services.watch.refused, services.warming)
+    return Spending(
+        book,
+        common,
+        matter.load,
+        services.prices,
+        most_output,
+        services.watch.refused,
+        services.warming,
+        services.bills,
+    )

@@ -25,6 +25,7 @@ from proxy.identity import Identity
 from proxy.server import Incoming
 from proxy.services import Services
 from proxy.threads import THREAD_BYTES, threaded
+from proxy.vendor_ids import ID, may_name
 from translators.codec import JsonError, dumps, loads, loads_object
 
 KEPT: Final = frozenset(
@@ -57,15 +58,6 @@ KEPT: Final = frozenset(
 """First words of paths below which vendors keep things."""
 FORMS: Final = frozenset({"audio", "files", "images", "skills", "uploads", "videos"})
 """Those that take forms: what is new and refers to nothing. In other forms nobody looks for ids."""
-_PREFIXES: Final = (
-    r"(?:file[-_]|cfile_|batch_|msgbatch_|conv_|resp_|vs_|vsfb_|asst_|thread_|video_|ftjob-|upload_|cntr_|container_"
-    r"|skill_|eval_|evalrun_|sess_)"
-)
-ID: Final = re.compile(_PREFIXES + r"[A-Za-z0-9_-]{6,200}")
-"""Forms of ids that vendors give (OpenAI, Anthropic)."""
-_QUOTED_ID: Final = re.compile(rb'"' + _PREFIXES.encode() + rb'[A-Za-z0-9_-]{6,200}"')
-_HIDDEN: Final = re.compile(rb"\\u00[2-7][0-9a-fA-F]")
-"""A plain letter written as an escape, as no serializer does: it may hide an id."""
 _WORD: Final = re.compile(r"[a-z_]{1,40}")
 """A step of a path that is no id."""
 _TEXTS: Final = frozenset(
@@ -258,11 +250,6 @@ def _check_readable(body: bytes) -> None:
 # --- ids -----------------------------------------------------------------------------------------
 
 
-def _may_name(raw: bytes) -> bool:
-    """Whether it is worth reading *raw*, JSON, for ids. Two searches: one for either is several times as slow."""
-    return _QUOTED_ID.search(raw) is not None or (b"\\u00" in raw and _HIDDEN.search(raw) is not None)
-
-
 async def _named(raw: bytes) -> list[str]:
     return await threaded(len(raw) > THREAD_BYTES, _named_in, raw)
 
@@ -272,7 +259,7 @@ def _named_in(raw: bytes) -> list[str]:
 
     Whoever reads the first of two would see another than whoever reads the last.
     """
-    if not _may_name(raw):
+    if not may_name(raw):
         return []
     try:
         value = json.loads(raw, object_pairs_hook=_Pairs)

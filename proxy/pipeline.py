@@ -29,6 +29,7 @@ from proxy.conforming import unshown
 from proxy.delivery import Delivery
 from proxy.errors import Refused, failure_of, for_client, refused
 from proxy.exchange import Books, Exchange
+from proxy.fast.hits import learn as learn_hit
 from proxy.fast.shapes import learn as learn_shape
 from proxy.fast.shapes import opened_by_lane
 from proxy.keeping_alive import Line
@@ -130,7 +131,9 @@ async def _from_cache(errand: Errand, hit: Hit) -> web.StreamResponse:
         services.semantic.served(exchange.id, hit.found)
     if hit.stale:
         _renew(errand)
-    return await Delivery(services, errand.incoming, errand.asked, exchange).of_stored(stored)
+    answered = await Delivery(services, errand.incoming, errand.asked, exchange).of_stored(stored)
+    learn_hit(errand, hit, stored, exchange)
+    return answered
 
 
 def _renew(errand: Errand) -> None:
@@ -183,7 +186,7 @@ async def _ask(errand: Errand, land: Land | None = None) -> web.StreamResponse:
     try:
         async with line:
             committed = await _committed(errand, exchange, planned)
-        keep = _keeper(errand, land) if errand.place else None
+        keep = _keeper(errand, committed, land) if errand.place else None
         delivery = Delivery(errand.services, errand.incoming, errand.asked, exchange, keep, line.stream)
         return await delivery.of_committed(committed)
     except (Refused, BadRequest, LedgerUnavailable) as error:
@@ -243,7 +246,7 @@ async def _committed(errand: Errand, exchange: Exchange, planned: Plan) -> Commi
         exchange,
         planned.targets,
         planned.prefer if opened is None else {**planned.prefer, **opened.begun.key},
-        _load(errand.asked.request),
+        exchange.doors.load if exchange.doors else _load(errand.asked.request),
         partial(_attempter, errand, recalled),
         opened is not None,
         planned.together,
@@ -313,13 +316,15 @@ def _load(request: Request) -> Load:
     )
 
 
-def _keeper(errand: Errand, land: Land | None) -> Land:
+def _keeper(errand: Errand, committed: Committed, land: Land | None) -> Land:
     """What to do with an answer that may be kept: give it to those who wait for it, and store it."""
+    controls = errand.asked.controls
+    lasts = not committed.makeshift or controls.idempotency_key is not None
 
     def keep(stored: Stored) -> None:
         if land:
             land(stored)
-        if errand.place and errand.asked.controls.store:
+        if errand.place and controls.store and lasts:
             store(errand.services, errand.place, stored)
 
     return keep

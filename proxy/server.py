@@ -30,11 +30,11 @@ from typing_extensions import override
 
 from proxy.config.model import BoundSettings
 from proxy.envelopes import dialect_of, failure_response
-from proxy.errors import Refused, refused
+from proxy.errors import Refused, refused, too_busy
 from proxy.identity import ANONYMOUS, Identity
 from proxy.metering import Metered
 from proxy.pages import Pages
-from proxy.threads import joined
+from proxy.room import FREE_BYTES, Gathering, NoRoom, Room, Share, Shares
 from proxy.watchdog import Lateness, Pulse, Sight, Watchdog
 from translators.neutral import Failure
 
@@ -308,6 +308,12 @@ class Request(BaseRequest):
     """Whether its connection takes no further one."""
     whole = False
     """Whether nothing can be done before its body is whole."""
+    room: Room | None = None
+    """What its body has to find room in, if it is a long one."""
+    share: Share | None = None
+    """What its body holds of that."""
+    answers: Shares | None = None
+    """What the answers to it hold."""
 
     @property
     @override
@@ -335,6 +341,13 @@ class Request(BaseRequest):
     def content(self) -> StreamReader:
         """The body, as far as it has not been read. (aiohttp's own goes on with the first one it gave.)"""
         return self._payload
+
+    def done(self, *, answered: bool) -> None:
+        """Its body is not needed any more, nor, when it was *answered*, are the answers."""
+        if self.share is not None:
+            self.share.release()
+        if answered and self.answers is not None:
+            self.answers.release()
 
     def put_back(self, body: bytes) -> None:
         """Let *body*, which was read, be read again."""
@@ -440,6 +453,16 @@ class Connection(RequestHandler):
         self._close = True
         self._messages.append((_ErrInfo(refusal.failure.status, refusal, ""), EMPTY_PAYLOAD))
         waiter.set_result(None)
+
+    @override
+    async def finish_response(
+        self, request: BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        try:
+            return await super().finish_response(request, resp, start_time)
+        finally:
+            if isinstance(request, Request):
+                request.done(answered=True)
 
     # --- for the watchdog
 
@@ -627,13 +650,11 @@ async def read_body(request: BaseRequest, limit: int) -> bytes:
     """The request's body.
 
     Raises:
-        Refused: 413 too large (before it is read when its length is told), 415 compressed, 408 too slow.
+        Refused: 413 too large (before it is read when its length is told), 415 compressed, 408 too slow, 503 there is
+            no room for it.
     """
     if isinstance(request, Request):
         request.whole = True
-    too_large = refused(
-        413, f"the body is larger than {limit} bytes ([server] max_body_mb)", kind="too_large", code="body_too_large"
-    )
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in {"identity", ""}:
         raise refused(
@@ -641,13 +662,36 @@ async def read_body(request: BaseRequest, limit: int) -> bytes:
             f"Content-Encoding {encoding[:40]!r} is not accepted; send the body as it is",
             code="unsupported_encoding",
         )
-    if request.content_length is not None and request.content_length > limit:
-        raise too_large
-    pieces: list[bytes] = []
-    received = 0
-    async for piece in request.content.iter_any():
-        pieces.append(piece)
-        received += len(piece)
-        if received > limit:
-            raise too_large
-    return await joined(pieces)
+    length = request.content_length
+    if length is not None and length > limit:
+        raise _large_body(limit)
+    content = request.content
+    if length is not None and length <= FREE_BYTES and content.is_eof():
+        return content.read_nowait()
+    gathering = Gathering(share_of(request), limit)
+    try:
+        if length is not None and length > FREE_BYTES:
+            await gathering.room(length)
+        async for piece in content.iter_any():
+            is_short = gathering.add(piece)
+            if gathering.received > limit:
+                raise _large_body(limit)
+            if is_short:
+                await gathering.room()
+    except NoRoom as error:
+        raise too_busy(str(error)) from error
+    return await gathering.whole()
+
+
+def _large_body(limit: int) -> Refused:
+    told = f"the body is larger than {limit} bytes ([server] max_body_mb)"
+    return refused(413, told, kind="too_large", code="body_too_large")
+
+
+def share_of(request: BaseRequest) -> Share | None:
+    """What the body of *request* is to hold; None where nobody counts, or it was counted before."""
+    if not isinstance(request, Request) or request.room is None or request.share is not None:
+        return None
+    if request.content_length is None or request.content_length > FREE_BYTES:
+        request.share = Share(request.room)
+    return request.share

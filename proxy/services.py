@@ -19,7 +19,7 @@ from proxy.alerts import Watch
 from proxy.asking import Committed
 from proxy.auth import Gate
 from proxy.backends.callers import Caller
-from proxy.budgeting import BudgetBook, configured_budgets
+from proxy.budgeting import Bills, BudgetBook, configured_budgets
 from proxy.cache_use import CacheUses
 from proxy.catalogue import Catalogue
 from proxy.config import Loaded
@@ -40,6 +40,7 @@ from proxy.prepare import Prepared
 from proxy.provider_book import ProviderBook
 from proxy.query_desk import QueryDesk
 from proxy.requestlog import RequestLog
+from proxy.room import Room
 from proxy.running import Running
 from proxy.sealing import Sealer
 from proxy.server import HostGuard, Server
@@ -90,7 +91,7 @@ log = logging.getLogger("modelport")
 
 RESTORED_ATTEMPTS: Final = 256
 STREAMED: Final = 0.8
-"""A first event that came later than this part of the whole time is as good as the whole."""
+"""A first event that came later than this part of the whole time came with the answer, as good as whole."""
 
 
 @dataclass(slots=True)
@@ -146,6 +147,8 @@ class Services:
     budgets: Budgets
     watch: Watch
     """What notices when budgets have something to tell."""
+    bills: Bills
+    """What bills have taught of reserving."""
     audit: AuditLog
     credentials: CredentialBook
     """The providers' keys that are stored, and what seals them."""
@@ -187,6 +190,10 @@ class Services:
     """Requests, and work that goes on without one."""
     door: Door = field(default_factory=Door)
     """Who has to wait when there are too many of them."""
+    bodies: Room = field(default_factory=lambda: Room("bodies"))
+    """For the long ones of requests."""
+    answers: Room = field(default_factory=lambda: Room("answers"))
+    """For long ones that are read whole."""
     draining: bool = False
     warming: asyncio.Task[None] | None = None
     """The shipped prices being loaded, which takes half a second: whoever needs one waits for it."""
@@ -214,6 +221,8 @@ class Services:
     """What takes connections, as soon as there is one."""
     incidents: Incidents | None = None
     """What tells of unexpected exceptions."""
+    _looks_through: bool = False
+    """Whether the vault is, or was, looked through."""
     _card: RateCard | None = None
     _lessons: Lessons | None = None
     _learned_routing: LearnedRouting | None = None
@@ -381,6 +390,21 @@ class Services:
             return {}
         return await self.vault.get_many(tenant, await threaded(large, keys_wanted, request))
 
+    def recalled_at_once(self, tenant: str, request: Request) -> Mapping[bytes, Kept] | None:
+        """The same as far as memory tells; None: only the database does."""
+        if not self.setup.loaded.settings.memory.reasoning:
+            return {}
+        if not any(message.role == "assistant" for message in request.messages):
+            return {}
+        if self.sharing.several:
+            return None
+        if not self.vault.looked_through:
+            if not self._looks_through:
+                self._looks_through = True
+                self.spawn(self.vault.look_through())
+            return None
+        return {} if self.vault.is_empty else self.vault.get_at_once(tenant, keys_wanted(request))
+
     def remember(self, tenant: str, request: Request, response: Response, prepared: Prepared) -> None:
         """Keep the reasoning of an answer, for the turn that comes after it."""
         if not self.setup.loaded.settings.memory.reasoning:
@@ -395,6 +419,8 @@ class Services:
 
     def steered(self, targets: Sequence[Target]) -> list[Target]:
         """*targets* in their order, those last that are ejected for doing worse than the others."""
+        if len(targets) < 2:
+            return list(targets)
         return self.outliers.order(targets, strained=self.retry_budget.strained)
 
     # --- the books
@@ -444,10 +470,10 @@ class Services:
         )
         self.health.record(seen)
         self._watch_state(seen)
-        self.measure(seen, attempt.usage, failure.kind if failure else None)
+        self.measure(seen, attempt.usage, failure.kind if failure else None, streams=attempt.streams)
 
-    def answered_plainly(self, target: Target, answers: Sequence[Answered]) -> None:
-        """What `seen` notes of attempts that were answered, with status 200, as they came."""
+    def answered_plainly(self, target: Target, answers: Sequence[Answered], *, streams: bool) -> None:
+        """What `seen` notes of attempts that were answered with status 200 as they came, by *streams* or whole."""
         provider, model = target.provider, target.model
         total = self.totals.get(provider)
         if total is None:
@@ -464,11 +490,12 @@ class Services:
         self.health.answered(provider, model, [(answer.latency_ms, answer.first_event_ms) for answer in answers], at)
         if provider in self._unhealthy:
             self._watch_state(Seen(provider, model, True, at, 200))
-        streams = [each for each in answers if each.first_event_ms < STREAMED * each.latency_ms]
-        for stream in streams:
-            self.outliers.seen(provider, model, failed=False, first_event_ms=stream.first_event_ms)
-        if count := len(answers) - len(streams):
-            self.outliers.seen(provider, model, failed=False, count=count)
+        if streams:
+            for each in answers:
+                late = each.first_event_ms >= STREAMED * each.latency_ms
+                self.outliers.seen(provider, model, failed=False, first_event_ms=each.first_event_ms, late=late)
+        else:
+            self.outliers.seen(provider, model, failed=False, count=len(answers))
         self.latencies.answered_together(
             provider,
             model,
@@ -476,15 +503,22 @@ class Services:
             at,
         )
 
-    def measure(self, seen: Seen, usage: Usage | None = None, kind: str | None = None) -> None:
-        """Let the policies know how long an attempt took, and what came of it."""
+    def measure(
+        self, seen: Seen, usage: Usage | None = None, kind: str | None = None, *, streams: bool | None = None
+    ) -> None:
+        """Let the policies know how long an attempt took, and what came of it.
+
+        *streams*: whether a stream was asked for; None: that is not known.
+        """
         if kind is None or kind in SERVERS_FAULTS:
-            streamed = seen.first_event_ms is not None and seen.first_event_ms < STREAMED * (seen.latency_ms or 0)
+            first_ms = seen.first_event_ms
+            late = first_ms is not None and first_ms >= STREAMED * (seen.latency_ms or 0)
             self.outliers.seen(
                 seen.provider,
                 seen.model,
                 failed=not seen.ok,
-                first_event_ms=seen.first_event_ms if streamed else None,
+                first_event_ms=first_ms if streams or (streams is None and not late) else None,
+                late=late,
                 ago_s=max(0.0, time.time() - seen.at),
             )
         if seen.ok:

@@ -9,21 +9,23 @@ A `Booking` is one step in the life of an exchange. `perform` takes it, in the w
     record          an exchange without an attempt, whole (a cache hit)
     whole           an exchange that was only on the slate, with its one attempt, from opening to settling
 
-`perform_all` takes many of the last kind, as `Answered`, with two statements.
+`perform_all` takes many of the last kind, as `Answered`, with two statements; `record_all` many records, as `Given`.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 from storage.budgets import Ask, Budget, Hold, OverBudget, holds_for, reserve, settle_charges
 from storage.errors import Conflict
 from translators.codec import dumps_text, loads_object
 from translators.losses import Loss
+
+T = TypeVar("T")
 
 Status = Literal["ok", "failed", "aborted", "interrupted"]
 CacheUse = Literal["hit", "miss", "bypass"]
@@ -347,9 +349,7 @@ def _close_exchange(connection: sqlite3.Connection, row: int, exchange: SettledE
 def _record(opened: OpenExchange, settled: SettledExchange, booking: Booking, connection: sqlite3.Connection) -> bool:
     if booking.is_late and connection.execute(_FIND, (opened.id,)).fetchone():
         return False
-    opened_us = booking.at_us - int((settled.latency_ms or 0) * 1000)
-    row = _insert_exchange(connection, opened, None, opened_us)
-    _close_exchange(connection, row, settled, booking.at_us)
+    record_all((given_of(opened, settled, booking.at_us),), connection)
     return True
 
 
@@ -422,6 +422,72 @@ class Answered(NamedTuple):
         return ended, settled
 
 
+class GivenForm(NamedTuple):
+    """What exchanges that asked nobody have in common; the ids and times in it are not read."""
+
+    opened: OpenExchange
+    settled: SettledExchange
+    row: tuple[Any, ...]
+    """The columns from `_GIVEN_ALIKE`."""
+
+
+class Given(NamedTuple):
+    """An exchange that asked nobody, as its answer was there already (a cache hit), whole."""
+
+    form: GivenForm
+    id: str
+    settled_us: int
+    latency_ms: float | None
+    first_event_ms: float | None
+
+    def booking(self) -> Booking:
+        """The same, as a booking."""
+        opened, settled, _ = self.form
+        ended = replace(settled, id=self.id, latency_ms=self.latency_ms, first_event_ms=self.first_event_ms)
+        return Booking("record", self.id, self.settled_us, replace(opened, id=self.id), settled=ended)
+
+
+def given_form(opened: OpenExchange, settled: SettledExchange) -> GivenForm:
+    """What all exchanges that begin as *opened* and end as *settled* have in common."""
+    row = (
+        settled.status,
+        opened.key_id,
+        opened.team,
+        opened.organisation,
+        dumps_text(dict(opened.tags)) if opened.tags else "{}",
+        opened.dialect,
+        opened.route,
+        settled.target if settled.target is not None else opened.target,
+        settled.stream if settled.stream is not None else opened.stream,
+        settled.cache or opened.cache,
+        opened.client_request_id,
+        _count(opened.input_estimate),
+        settled.saved_nanousd,
+        _losses(settled.losses),
+        _text(settled.error),
+        _count(settled.input_tokens),
+        _count(settled.cached_input_tokens),
+        _count(settled.cache_write_tokens),
+        _count(settled.output_tokens),
+        _count(settled.reasoning_tokens),
+        0,
+        0,
+        False,
+    )
+    return GivenForm(opened, settled, row)
+
+
+def given_of(opened: OpenExchange, settled: SettledExchange, settled_us: int) -> Given:
+    """One of them."""
+    return Given(given_form(opened, settled), opened.id, settled_us, settled.latency_ms, settled.first_event_ms)
+
+
+_GIVEN_ALIKE = (
+    "status, key_id, team, organisation, tags, dialect, route, target, stream, cache, client_request_id,"
+    " input_estimate, saved_nanousd, losses, error, input_tokens, cached_input_tokens, cache_write_tokens,"
+    " output_tokens, reasoning_tokens, attempts, cost_nanousd, estimated"
+)
+_GIVEN_EXCHANGE = f"id, opened_us, settled_us, latency_ms, first_event_ms, {_GIVEN_ALIKE}"
 _WHOLE_EXCHANGE = (
     "id, opened_us, settled_us, status, key_id, team, organisation, tags, dialect, route, target, stream, attempts,"
     " cache, client_request_id, input_estimate, latency_ms, first_event_ms,"
@@ -449,31 +515,48 @@ def _many(table: str, columns: str, count: int) -> str:
 
 _INSERT_EXCHANGES: Final = {count: _many("exchanges", _WHOLE_EXCHANGE, count) for count in _TOGETHER}
 _INSERT_ATTEMPTS: Final = {count: _many("attempts", _WHOLE_ATTEMPT, count) for count in _TOGETHER}
+_INSERT_GIVEN: Final = {count: _many("exchanges", _GIVEN_EXCHANGE, count) for count in _TOGETHER}
 
 
-def perform_all(answered: Sequence[Answered], connection: sqlite3.Connection) -> None:
-    """Book whole exchanges, none of which is there yet.
+def _portions(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """*items* in as many as one statement takes.
 
-    One statement for many rows: each one lets go of the interpreter's lock and has to get it back. Between them whoever
+    Each statement lets go of the interpreter's lock and has to get it back, so few take many rows. Between them whoever
     waits for the processor goes first.
     """
     at = 0
-    for count in _TOGETHER if len(answered) >= _BUSY else _TOGETHER[1:]:
-        while len(answered) - at >= count:
-            part = answered[at : at + count]
+    for count in _TOGETHER if len(items) >= _BUSY else _TOGETHER[1:]:
+        while len(items) - at >= count:
+            yield items[at : at + count]
             at += count
-            exchanges: list[Any] = []
-            measured = [_measured(each) for each in part]
-            for each, what in zip(part, measured, strict=True):
-                exchanges += _whole_exchange(each, what)
-            last = connection.execute(_INSERT_EXCHANGES[count], exchanges).lastrowid or 0
-            attempts: list[Any] = []
-            first = last - count + 1  # one after the other: nobody else writes
-            for row, (each, what) in enumerate(zip(part, measured, strict=True), first):
-                attempts += _whole_attempt(row, each, what)
-            connection.execute(_INSERT_ATTEMPTS[count], attempts)
-            if at < len(answered):
+            if at < len(items):
                 _let_others_on()
+
+
+def perform_all(answered: Sequence[Answered], connection: sqlite3.Connection) -> None:
+    """Book whole exchanges, none of which is there yet."""
+    for part in _portions(answered):
+        count = len(part)
+        exchanges: list[Any] = []
+        measured = [_measured(each) for each in part]
+        for each, what in zip(part, measured, strict=True):
+            exchanges += _whole_exchange(each, what)
+        last = connection.execute(_INSERT_EXCHANGES[count], exchanges).lastrowid or 0
+        attempts: list[Any] = []
+        first = last - count + 1  # one after the other: nobody else writes
+        for row, (each, what) in enumerate(zip(part, measured, strict=True), first):
+            attempts += _whole_attempt(row, each, what)
+        connection.execute(_INSERT_ATTEMPTS[count], attempts)
+
+
+def record_all(records: Sequence[Given], connection: sqlite3.Connection) -> None:
+    """Book exchanges that asked nobody, none of which is there yet."""
+    for part in _portions(records):
+        values: list[Any] = []
+        for form, name, settled_us, latency_ms, first_event_ms in part:
+            opened_us = settled_us - int((latency_ms or 0) * 1000)
+            values += (name, opened_us, settled_us, _ms(latency_ms), _ms(first_event_ms), *form.row)
+        connection.execute(_INSERT_GIVEN[len(part)], values)
 
 
 Measured = tuple[float | int | None, ...]

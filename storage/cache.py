@@ -21,7 +21,7 @@ from typing import Any, Final
 from storage.db import Database
 from storage.errors import StorageError
 from storage.pruning import prune
-from translators.codec import canonical
+from translators.codec import canonical, loads
 
 MEMORY_BYTES: Final = 32 * 1024 * 1024
 QUEUE_BYTES: Final = 32 * 1024 * 1024
@@ -190,6 +190,24 @@ class Cache:
         self._touch(key)
         return Kept(entry.value, max(0, at_us - entry.created_us) / 1_000_000, at_us >= entry.fresh_us)
 
+    def age_s(self, key: bytes, value: bytes) -> float | None:
+        """How old *value* is, which was found under *key*; None where it is not there in memory any more, or not fresh.
+
+        That looks at nothing else: whatever removes or replaces an answer puts an end to it.
+        """
+        entry = self._memory.get(key)
+        at_us = self._now_us()
+        if entry is None or entry.value is not value or at_us >= entry.fresh_us:
+            return None
+        return max(0, at_us - entry.created_us) / 1_000_000
+
+    def given_again(self, key: bytes, times: int) -> None:
+        """What is stored under *key* was given so many *times* just now, to those who did not have to `find` it."""
+        self.hits += times
+        self._touch(key)
+        if key in self._memory:
+            self._memory.move_to_end(key)
+
     def put(
         self,
         key: bytes,
@@ -276,7 +294,7 @@ class Cache:
     async def _look_up(self, key: bytes) -> _Entry | None:
         purges = self._purges
         try:
-            found = await self._db.read(partial(_find, key))
+            found = await self._db.read(partial(_find, key), alone=True)
         except StorageError:
             return None
         if found is None or found.expires_us <= self._now_us():
@@ -338,9 +356,9 @@ class Cache:
 # --- operations --------------------------------------------------------------------------------------
 
 _FIND = """
-SELECT tenant, route, model, value, created_us, ifnull(fresh_us, expires_us) AS fresh_us, expires_us
+SELECT tenant, route, model, (SELECT json_group_array(tag) FROM cache_tags WHERE key = cache.key), value,
+    created_us, ifnull(fresh_us, expires_us), expires_us
 FROM cache WHERE key = ?"""
-_TAGS = "SELECT tag FROM cache_tags WHERE key = ?"
 _PURGE = """
 DELETE FROM cache WHERE (:tenant IS NULL OR tenant = :tenant) AND (:route IS NULL OR route = :route)
 AND (:model IS NULL OR model = :model)
@@ -370,12 +388,11 @@ def _load(connection: sqlite3.Connection) -> tuple[int, int, set[bytes] | None]:
 
 
 def _find(key: bytes, connection: sqlite3.Connection) -> _Entry | None:
-    row = connection.execute(_FIND, (key,)).fetchone()
-    if row is None:
+    rows = connection.execute(_FIND, (key,)).fetchall()
+    if not rows:
         return None
-    tags = frozenset(tag for (tag,) in connection.execute(_TAGS, (key,)))
-    times = (row["created_us"], row["fresh_us"], row["expires_us"])
-    return _Entry(row["tenant"], row["route"], row["model"], tags, row["value"], *times)
+    tenant, route, model, tags, *rest = rows[0]
+    return _Entry(tenant, route, model, frozenset(loads(tags)), *rest)
 
 
 def _shares(connection: sqlite3.Connection) -> list[Share]:

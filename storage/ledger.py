@@ -2,7 +2,7 @@
 
     open (exchange + first attempt) --> [open_attempt ...] --> settle          an exchange that asks a provider
     note --> answered                                                          an ordinary one, answered at once
-    record                                                                     one that does not (a cache hit)
+    given, record                                                              one that does not (a cache hit)
 
 An open row becomes ok, failed, aborted or interrupted exactly once and never changes again.
 The tokens and the cost of a settled exchange are the sums over its attempts; its cost is NULL (unknown) when that
@@ -12,7 +12,7 @@ An attempt that budgets apply to reserves its worst case with them as it is open
 
 What is noted stands on the slate (`storage.slate`), which outlives the process as the database does, and so does its
 answer; both are written together soon after. What is not answered within NOTED_S, or not so, becomes an open row like
-any other.
+any other. What is given stands there, too, until its row is written.
 
 `strict`: every call returns after the commit and raises LedgerUnavailable when there is none.
 `relaxed`: every call returns at once, but for one that a budget has to allow. What could not be written goes into the
@@ -31,7 +31,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from storage.bookings import (
     Answered,
@@ -40,13 +40,16 @@ from storage.bookings import (
     CacheUse,
     EstimateCost,
     Form,
+    Given,
     OpenAttempt,
     OpenExchange,
     SettledAttempt,
     SettledExchange,
     Status,
+    given_of,
     perform,
     perform_all,
+    record_all,
     recover,
 )
 from storage.budgets import OverBudget
@@ -83,20 +86,28 @@ TOGETHER: Final = 100
 
 
 @dataclass(slots=True, eq=False)
-class Note:
-    """An open exchange on the slate. *told* hears, once, how its answer was booked: None, or why it was not."""
+class Leaving:
+    """An exchange that goes into the database by way of the slate."""
 
-    form: Form
     id: str
-    opened_us: int
-    input_estimate: int
-    place: int | None
     since: float
     """A moment of the loop's clock."""
-    told: Callable[[LedgerUnavailable | None], None] | None = None
-    answered: Answered | None = None
+    answered: Answered | Given | None = None
+    place: int | None = None
+    """Where it stands on the slate as open."""
     settled_place: int | None = None
-    """Where its answer stands on the slate."""
+    """Where its answer stands there."""
+    told: Callable[[LedgerUnavailable | None], None] | None = None
+    """Hears, once, how its answer was booked: None, or why it was not."""
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Note(Leaving):
+    """One that asks somebody, and is open."""
+
+    form: Form
+    opened_us: int
+    input_estimate: int
 
     @property
     def booking(self) -> Booking:
@@ -131,11 +142,12 @@ class Ledger:
         self.slate = slate
         self._notes: dict[str, Note] = {}
         """What stands on the slate alone, oldest first."""
-        self._leaving: dict[str, Note] = {}
+        self._leaving: dict[str, Leaving] = {}
         """What is on its way from the slate into the database, oldest first."""
-        self._together: list[Note] = []
-        """What this turn of the loop was answered."""
-        self._unwritten: dict[str, Note] = {}
+        self._together: list[Leaving] = []
+        """What this turn of the loop was answered, and *_records* what was given in it."""
+        self._records: list[Leaving] = []
+        self._unwritten: dict[str, Leaving] = {}
         """What the database did not take and the slate keeps meanwhile."""
         self._looking: asyncio.TimerHandle | None = None
         self._late: dict[str, Booking] = {}
@@ -206,7 +218,9 @@ class Ledger:
         if place is None:
             return None
         loop = asyncio.get_running_loop()
-        note = Note(form.form, exchange_id, opened_us, input_estimate, place, loop.time())
+        note = Note(
+            exchange_id, loop.time(), place=place, form=form.form, opened_us=opened_us, input_estimate=input_estimate
+        )
         self._notes[exchange_id] = note
         if self._looking is None:
             self._looking = loop.call_later(NOTED_S, self._look)
@@ -226,35 +240,60 @@ class Ledger:
         loop = asyncio.get_running_loop()
         note.answered, note.since = answered, loop.time()
         is_row = self._notes.pop(note.id, None) is None
-        self._leaving[note.id] = note
-        if self.slate is not None and len(self._leaving) < BACKLOG:
-            note.settled_place = self.slate.put(answered_line(answered))
-        waits = note.settled_place is None and self.mode == "strict"
-        note.told = told if waits else None
+        waits = self._leaves(note, answered_line(answered), told)
         if is_row:
             booking = answered.booking()._replace(what="settle", at_us=answered.settled_us)
             self._db.post(partial(perform, booking), partial(self._was_answered, note), at_once=waits)
         else:
-            if not self._together:
+            if not (self._together or self._records):
                 loop.call_soon(self._hand_over)
             self._together.append(note)
         if not waits:
             told(None)
 
-    def _hand_over(self) -> None:
-        """Have what this turn of the loop was answered written, as one job."""
-        notes, self._together = self._together, []
-        if notes:
-            answers = [note.answered for note in notes if note.answered is not None]
-            waits = any(note.told is not None for note in notes)
-            self._db.post(Joint(perform_all, answers), partial(self._were_answered, notes), at_once=waits)
+    def given(self, record: Given, line: bytes, told: Callable[[LedgerUnavailable | None], None]) -> bool | None:
+        """Book an exchange that asked nobody, of which *line* is the line; whether that is done.
 
-    def _were_answered(self, notes: Sequence[Note], booked: object, error: StorageError | None) -> None:
+        False: *told* hears of it later, as in `answered`. None: not by this way, `record` it.
+        """
+        if self.slate is None or self._db.failure is not None:
+            return None
+        loop = asyncio.get_running_loop()
+        note = Leaving(record.id, loop.time(), record)
+        waits = self._leaves(note, line, told)
+        if not (self._together or self._records):
+            loop.call_soon(self._hand_over)
+        self._records.append(note)
+        return not waits
+
+    def _leaves(self, note: Leaving, line: bytes, told: Callable[[LedgerUnavailable | None], None]) -> bool:
+        """*note* is on its way into the database, and its answer's *line* on the slate; whether *told* has to wait."""
+        self._leaving[note.id] = note
+        if self.slate is not None and len(self._leaving) < BACKLOG:
+            note.settled_place = self.slate.put(line)
+        waits = note.settled_place is None and self.mode == "strict"
+        if waits:
+            note.told = told
+            self._look_soon()
+        return waits
+
+    def _look_soon(self) -> None:
+        if self._looking is None:
+            self._looking = asyncio.get_running_loop().call_later(NOTED_S, self._look)
+
+    def _hand_over(self) -> None:
+        """Have what this turn of the loop was answered written, as one job for each kind."""
+        answered, self._together = self._together, []
+        records, self._records = self._records, []
+        for notes in (answered, records):
+            if notes:
+                waits = any(note.told is not None for note in notes)
+                self._db.post(_joint(notes), partial(self._were_answered, notes), at_once=waits)
+
+    def _were_answered(self, notes: Sequence[Leaving], booked: object, error: StorageError | None) -> None:
         if error is not None and len(notes) > 1:  # whose fault it is comes out one by one
             for note in notes:
-                if note.answered is not None:
-                    alone = Joint(perform_all, (note.answered,))
-                    self._db.post(alone, partial(self._was_answered, note), at_once=note.told is not None)
+                self._db.post(_joint((note,)), partial(self._was_answered, note), at_once=note.told is not None)
             return
         leaving, slate = self._leaving, self.slate
         for note in notes:
@@ -274,26 +313,37 @@ class Ledger:
             self._leaving[note.id] = note
             self._db.post(partial(perform, note.booking), partial(self._has_left, note))
 
-    def _was_answered(self, note: Note, booked: object, error: StorageError | None) -> None:
+    def _was_answered(self, note: Leaving, booked: object, error: StorageError | None) -> None:
         told, note.told = note.told, None
         self._leaving.pop(note.id, None)
         if error is None:
             self._wipe(note)
             self._make_up()
         elif note.answered is not None:
-            booking = note.answered.booking()._replace(is_late=True)
+            self._was_not_written(note, note.answered.booking()._replace(is_late=True), error)
             if self.mode == "relaxed":
-                self._spill(booking._replace(what="open", ended=(), settled=None))
-                settling = booking._replace(what="settle", at_us=booking.ended_us, opened=None, leaving=None)
-                self._spill(settling, on_slate=note)
                 return
-            if note.settled_place is None:  # its answer is withheld
-                withheld = booking.settled and replace(booking.settled, status="failed", error=_UNAVAILABLE % error)
-                booking = booking._replace(settled=withheld)
-            self._unwritten[note.id] = note
-            self._keep(booking)
         if told is not None:
             told(None if error is None else LedgerUnavailable(_UNAVAILABLE % error))
+
+    def _was_not_written(self, note: Leaving, booking: Booking, error: StorageError) -> None:
+        """The database does not take *booking*, the answer to *note*."""
+        is_record = booking.what == "record"
+        if self.mode == "relaxed":
+            if is_record:
+                self._spill(booking, on_slate=note)
+                return
+            self._spill(booking._replace(what="open", ended=(), settled=None))
+            settling = booking._replace(what="settle", at_us=booking.ended_us, opened=None, leaving=None)
+            self._spill(settling, on_slate=note)
+            return
+        if note.settled_place is None:  # its answer is withheld
+            if is_record:
+                return  # and nothing was spent for it
+            withheld = booking.settled and replace(booking.settled, status="failed", error=_UNAVAILABLE % error)
+            booking = booking._replace(settled=withheld)
+        self._unwritten[note.id] = note
+        self._keep(booking)
 
     def _has_left(self, note: Note, booked: object, error: StorageError | None) -> None:
         if note.answered is None:
@@ -307,7 +357,7 @@ class Ledger:
             self._unwritten[note.id] = note
             self._keep(note.booking._replace(is_late=True))
 
-    def _wipe(self, note: Note) -> None:
+    def _wipe(self, note: Leaving) -> None:
         """*note* stands in the database."""
         if self.slate is not None:
             self.slate.wipe(note.settled_place, note.place)
@@ -321,14 +371,14 @@ class Ledger:
             if note.since > now - NOTED_S:
                 break
             self.written(note)
-        for note in list(self._leaving.values()):
-            if note.since > now - self._deadline_s:
+        for each in list(self._leaving.values()):
+            if each.since > now - self._deadline_s:
                 break
-            told, note.told = note.told, None
+            told, each.told = each.told, None
             if told is not None:
                 told(LedgerUnavailable(_UNAVAILABLE % f"no commit within {self._deadline_s:g} s"))
         if self._notes or self._leaving:
-            self._looking = loop.call_later(NOTED_S, self._look)
+            self._look_soon()
 
     async def record(self, opened: OpenExchange, settled: SettledExchange) -> None:
         """Book an exchange that needs no provider, whole.
@@ -336,7 +386,13 @@ class Ledger:
         Raises:
             LedgerUnavailable: strict, and it could not be written.
         """
-        await self._book(Booking("record", opened.id, self._now_us(), opened=opened, settled=settled))
+        booking = Booking("record", opened.id, self._now_us(), opened=opened, settled=settled)
+        told: asyncio.Future[LedgerUnavailable | None] = asyncio.get_running_loop().create_future()
+        booked = self.given(given_of(opened, settled, booking.at_us), encode(booking), partial(_tell, told))
+        if booked is None:
+            await self._book(booking)
+        elif not booked and (error := await told):
+            raise error
 
     async def recover(self, estimate_cost: EstimateCost, mark: str = "") -> int:
         """Do what the journal of a dead process holds, then close what it left open as `interrupted`, with an estimate.
@@ -498,7 +554,7 @@ class Ledger:
 
     # --- what the database did not take
 
-    def _spill(self, booking: Booking, on_slate: Note | None = None) -> None:
+    def _spill(self, booking: Booking, on_slate: Leaving | None = None) -> None:
         """Let the journal have *booking*; what stands *on_slate* stays there until it does."""
 
         def told(error: StorageError | None) -> None:
@@ -587,6 +643,17 @@ class Ledger:
 
     def _now_us(self) -> int:
         return int(self._now() * 1_000_000)
+
+
+def _joint(notes: Sequence[Leaving]) -> Joint[Answered] | Joint[Given]:
+    """What writes the answers to *notes*, all of one kind."""
+    answers: list[Any] = [note.answered for note in notes]
+    return Joint(perform_all, answers) if isinstance(notes[0], Note) else Joint(record_all, answers)
+
+
+def _tell(booked: asyncio.Future[LedgerUnavailable | None], error: LedgerUnavailable | None) -> None:
+    if not booked.done():
+        booked.set_result(error)
 
 
 def _is_known(line: bytes) -> bool:

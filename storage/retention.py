@@ -60,7 +60,7 @@ class Retention:
         now_us, before_us = int(self._now() * 1_000_000), int(before * 1_000_000)
         if before_us > now_us:
             return "that time is in the future: every exchange is older"
-        return await self._db.read(partial(_objection, now_us, before_us - before_us % DAY_US))
+        return await self._db.read(partial(_objection, now_us, before_us - before_us % DAY_US), fresh=True)
 
     async def keep_days(self, days: int) -> Pruned:
         """Remove what is older than *days* days; the sums stay."""

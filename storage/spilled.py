@@ -17,6 +17,8 @@ from storage.bookings import (
     Answered,
     Booking,
     Form,
+    Given,
+    GivenForm,
     OpenAttempt,
     OpenExchange,
     SettledAttempt,
@@ -41,8 +43,12 @@ _ORDER: Final[dict[What, int]] = {
 
 
 def encode(booking: Booking) -> bytes:
-    """One line, in ASCII: whatever a vendor's text holds comes back as it was."""
-    return json.dumps(booking._asdict(), default=asdict, separators=(",", ":")).encode()
+    """One line: whatever a vendor's text holds comes back as it was, also what is no UTF-8, in ASCII."""
+    said = booking._asdict()
+    try:
+        return dumps(said)
+    except TypeError:
+        return json.dumps(said, default=asdict, separators=(",", ":")).encode()
 
 
 class NotedForm:
@@ -54,14 +60,35 @@ class NotedForm:
         self.form = form
         opened = replace(form.opened, id=_NAME, input_estimate=_NUMBER)
         leaving = replace(form.leaving, exchange_id=_NAME)
-        text = encode(Booking("open", _NAME, _MOMENT, opened, leaving)).decode().replace("%", "%%")
-        for mark, field in ((f'"{_NAME}"', '"%(name)s"'), (str(_MOMENT), "%(at)d"), (str(_NUMBER), "%(number)d")):
-            text = text.replace(mark, field)
-        self._template = text
+        self._template = _template(Booking("open", _NAME, _MOMENT, opened, leaving))
 
     def line(self, exchange_id: str, at_us: int, input_estimate: int) -> bytes:
         """The line of one of them. The id is of letters, digits, `_` and `-`."""
         return (self._template % {"name": exchange_id, "at": at_us, "number": input_estimate}).encode()
+
+
+class GivenLines:
+    """The lines of records of one *form*, made in the same way."""
+
+    __slots__ = ("_template", "form")
+
+    def __init__(self, form: GivenForm) -> None:
+        self.form = form
+        like = Given(form, _NAME, _MOMENT, _WHOLE_MS, _FIRST_MS)
+        self._template = _template(like.booking())
+
+    def line(self, given: Given) -> bytes:
+        """The line of one of them. The id is of letters, digits, `_` and `-`."""
+        _, name, at_us, whole_ms, first_ms = given
+        return (self._template % {"name": name, "at": at_us, "whole": whole_ms, "first": first_ms}).encode()
+
+
+def _template(booking: Booking) -> str:
+    """The line of *booking* with fields in the place of what no form has."""
+    text = encode(booking).decode().replace("%", "%%")
+    for mark, field in _FIELDS.items():
+        text = text.replace(mark, field)
+    return text
 
 
 _quoted = lru_cache(maxsize=256)(dumps)
@@ -107,7 +134,16 @@ def _answered(said: dict[str, Any]) -> Booking:
 _NAME: Final = "req_to_be_named"
 _MOMENT: Final = 8_765_432_109_876_543
 _NUMBER: Final = 876_543_210_987
+_WHOLE_MS: Final = 87_654_321.0625
+_FIRST_MS: Final = 76_543_210.0625
 """What stands in a template for what no form has."""
+_FIELDS: Final = {
+    f'"{_NAME}"': '"%(name)s"',
+    str(_MOMENT): "%(at)d",
+    str(_NUMBER): "%(number)d",
+    str(_WHOLE_MS): "%(whole).3f",
+    str(_FIRST_MS): "%(first).3f",
+}
 
 
 def decode(line: bytes) -> Booking:

@@ -4,7 +4,9 @@ An entry is found again by a key that its writer made (a digest: of a tool call'
 knows nothing of its meaning. Entries belong to one tenant each.
 
 `put` never waits: entries stand in memory at once and on disk a little later. `get_many` asks the memory first and
-the disk once for all that is left. The table is bounded in bytes: the expired go first, then the oldest.
+the disk once for all that is left. `get_at_once` never waits: once `look_through` has read which keys there are,
+memory can say of most keys that nothing is kept, and what it holds.
+The table is bounded in bytes: the expired go first, then the oldest.
 What cannot be written or read is as if it had never been kept: an answer is worth more than its reasoning.
 """
 
@@ -23,6 +25,7 @@ from storage.db import Database
 from storage.errors import StorageError
 from storage.packed import pack, unpack
 from storage.pruning import BATCH, prune
+from storage.sieve import Sieve
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +40,9 @@ FRONT_BYTES: Final = 16 * 1024 * 1024
 
 QUEUE_BYTES: Final = 32 * 1024 * 1024
 """Entries on their way to the disk; beyond it an entry is not kept."""
+
+LOOKED_AT: Final = 5000
+"""Keys that `look_through` reads in one go, between which others get their turn."""
 
 ROW_BYTES: Final = 256
 """What an entry takes beside its value, about."""
@@ -80,6 +86,9 @@ class Vault:
         self._front: OrderedDict[tuple[str, bytes], Kept] = OrderedDict()
         self._front_bytes = 0
         self._queued_bytes = 0
+        self._sieve: Sieve | None = None
+        """The keys that were put since the start, and those on disk as far as they were looked through."""
+        self._looked = False
         self.dropped = 0
         """Entries that were not kept because they were too long or the disk did not keep up or refused."""
 
@@ -98,6 +107,7 @@ class Vault:
             dated = replace(entry, created=created, expires=expires)
             taken.append(dated)
             size += length
+            self._noted(entry.key)
             self._remember(dated)
         if taken:
             self._queued_bytes += size
@@ -120,6 +130,49 @@ class Vault:
                 found[entry.key] = entry
                 if (tenant, entry.key) not in self._front:  # a newer one may have come while the disk was asked
                     self._remember(entry)
+        return found
+
+    async def look_through(self) -> None:
+        """Note which keys are on disk, for `get_at_once`. A table that cannot be read stays unknown."""
+        sieve, last = self._sieve or Sieve(), 0
+        self._sieve = sieve
+        try:
+            while rows := await self._db.read(partial(_keys_after, last)):
+                for _, key in rows:
+                    sieve.add(key)
+                last = rows[-1][0]
+        except StorageError as error:
+            logger.warning("the reasoning vault cannot be looked through: %s", error)
+            return
+        self._looked = True
+
+    @property
+    def looked_through(self) -> bool:
+        """Whether `get_at_once` can tell anything."""
+        return self._looked
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is certainly nothing in it, and was not since the start; as for `get_at_once`."""
+        return self._looked and self._sieve is not None and self._sieve.is_empty
+
+    def get_at_once(self, tenant: str, keys: Sequence[bytes]) -> dict[bytes, Kept] | None:
+        """The same as `get_many`; None where only the disk can tell.
+
+        It holds for a process that has the database to itself: what others put is not known here.
+        """
+        sieve = self._sieve
+        if not self._looked or sieve is None:
+            return None
+        at = self._now()
+        found: dict[bytes, Kept] = {}
+        for key in dict.fromkeys(keys):
+            if not sieve.may_hold(key):
+                continue
+            entry = self._recall(tenant, key, at)
+            if entry is None:
+                return None
+            found[key] = entry
         return found
 
     async def prune(self, now: float) -> int:
@@ -149,6 +202,11 @@ class Vault:
         except StorageError as error:
             logger.warning("the reasoning vault cannot be read: %s", error)
             return []
+
+    def _noted(self, key: bytes) -> None:
+        if self._sieve is None:
+            self._sieve = Sieve()
+        self._sieve.add(key)
 
     def _recall(self, tenant: str, key: bytes, at: float) -> Kept | None:
         entry = self._front.get((tenant, key))
@@ -192,6 +250,7 @@ _TOTALS = "SELECT entries, size_bytes FROM vault_totals"
 _FIND = """
 SELECT key, origin, dialect, created_us, expires_us, value FROM vault
 WHERE tenant = ? AND key = ? AND expires_us > ?"""
+_KEYS = "SELECT row, key FROM vault WHERE row > ? ORDER BY row LIMIT ?"
 _STORE = """
 INSERT INTO vault (tenant, key, origin, dialect, created_us, expires_us, size, value) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (tenant, key) DO UPDATE SET
@@ -210,6 +269,10 @@ def _find(tenant: str, keys: tuple[bytes, ...], at_us: int, connection: sqlite3.
             times = row["created_us"] / 1_000_000, row["expires_us"] / 1_000_000
             found.append(Kept(tenant, key, row["origin"], row["dialect"], unpack(row["value"]), *times))
     return found
+
+
+def _keys_after(row: int, connection: sqlite3.Connection) -> list[tuple[int, bytes]]:
+    return [(found["row"], found["key"]) for found in connection.execute(_KEYS, (row, LOOKED_AT))]
 
 
 def _store(entries: tuple[Kept, ...], max_bytes: int, at_us: int, connection: sqlite3.Connection) -> None:

@@ -141,7 +141,7 @@ class Verifier:
             await asyncio.sleep(REST_S)
 
     async def _rows(self, report: Report) -> _Charged:
-        after, newest = 0, await self._db.read(_newest)
+        after, newest = 0, await self._db.read(_newest, fresh=True)
         charged = _Charged()
         while after < newest:
             portion = await self._db.read(partial(_look_at, after, self._portion, self._recompute))

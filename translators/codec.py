@@ -77,7 +77,9 @@ def loads_object(data: bytes | str, depth: int = MAX_DEPTH) -> dict[str, Any]:
     if isinstance(data, str):
         data = data.encode()
     # No more containers than that cannot be nested deeper.
-    if data.count(b"{") + data.count(b"[") > depth and depth_over(value, depth):
+    if data.count(b"{") + data.count(b"[") > depth and (
+        _nested_over(data, depth) if len(data) <= LONG else depth_over(value, depth)
+    ):
         raise JsonError(f"nested deeper than {depth} levels")
     return json.loads(data) if _may_hold_wide(data) else value
 
@@ -145,6 +147,16 @@ def depth_over(value: Any, limit: int) -> bool:
     return True
 
 
+def _nested_over(data: bytes, limit: int) -> bool:
+    """The same of *data*, JSON, at a fraction of the time: each step takes the innermost containers away."""
+    marks = b"".join(without_escapes(data).split(b'"')[::2]).translate(_BRACKETS, _NO_BRACKETS)
+    for _ in range(limit):
+        if not marks:
+            return False
+        marks = marks.replace(b"[]", b"")
+    return bool(marks)
+
+
 def type_name(value: Any) -> str:
     """JSON's word for the type of *value*."""
     match value:
@@ -172,6 +184,8 @@ _STRING = re.compile(rb'"[^"]*+"')
 """A string without escapes."""
 _TO_BRACKET = re.compile(rb'[^"{}\[\]]*+(?:"[^"]*+"[^"{}\[\]]*+)*+([{}\[\]])?')
 """Everything up to the next bracket that is not in a string, and the bracket, as far as it is looked; likewise."""
+_BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"{}[]"))
 _LITERAL = re.compile(rb"[^\s,{}\[\]\":]+")
 _BLANKS = re.compile(rb"[ \t\r\n]*")
 
@@ -220,9 +234,18 @@ def member_span(body: bytes, name: str) -> tuple[int, int] | None:
 
     None where it has none, or where any member stands in it twice.
     """
+    spans = member_spans(body)
+    return spans.get(name) if spans else None
+
+
+def member_spans(body: bytes) -> dict[str, tuple[int, int]] | None:
+    """Where the values of all top-level members of *body*, a JSON object, begin and end.
+
+    None where any member stands in it twice.
+    """
     found = _member_spans(body)
     spans = {key: (start, end) for key, _, start, end in found}
-    return spans.get(name) if len(spans) == len(found) else None
+    return spans if len(spans) == len(found) else None
 
 
 def repeated_name(body: bytes, parsed: Mapping[str, Any], among: Collection[str] | None = None) -> str | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass, replace
+from functools import cache
 from typing import Any, Final
 
 from translators import neutral
@@ -78,19 +79,29 @@ def described(request: neutral.Request) -> dict[str, Any]:
 
 
 def _out(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        found: dict[str, Any] = {"is": type(value).__name__}
-        for slot in fields(value):
-            if not slot.compare:
-                continue  # where the client wrote it
-            member = getattr(value, slot.name)
-            default = slot.default_factory() if slot.default_factory is not MISSING else slot.default
-            if member != default:
-                found[slot.name] = _out(member)
+    kind: Any = type(value)
+    if (members := _members(kind)) is not None:
+        found: dict[str, Any] = {"is": kind.__name__}
+        for name, default in members:
+            member = getattr(value, name)
+            if member is not default and member != default:
+                found[name] = _out(member)
         return found
     if isinstance(value, tuple):
         return [_out(item) for item in value]
     return value
+
+
+@cache
+def _members(kind: type) -> tuple[tuple[str, Any], ...] | None:
+    """The fields of a dataclass that say something, with their defaults; None of any other *kind*."""
+    if not is_dataclass(kind):
+        return None
+    return tuple(
+        (slot.name, slot.default_factory() if slot.default_factory is not MISSING else slot.default)
+        for slot in fields(kind)
+        if slot.compare  # not where the client wrote it
+    )
 
 
 def _in(value: Any) -> Any:

@@ -71,6 +71,9 @@ _ALONE: Final = frozenset({"phase"})
 _SIGNED_CALLS: Final = frozenset({"gemini"})
 """Dialects that sign calls and texts, too."""
 
+_SAID: Final = frozenset({Text, ToolCall, Refusal})
+"""What is no thought; of a vendor's own it has what stands in its `native`."""
+
 _Json = dict[str, Any]
 _Anchor = tuple[str, str] | None
 _Native = Text | Image | Audio | Document | Refusal | ToolCall | ToolResult
@@ -98,7 +101,7 @@ def remember(request: Request, response: Response, *, readable: bool = True) -> 
     is signed or encrypted counts as reasoning: no server of that origin takes plain text back.
     A response that failed is not kept.
     """
-    if response.failure is not None or only_words(response):
+    if response.failure is not None or is_forgotten(response):
         return []
     past = Past(request.messages)
     here = len(request.messages)
@@ -119,8 +122,17 @@ def remember(request: Request, response: Response, *, readable: bool = True) -> 
 
 
 def only_words(response: Response) -> bool:
-    """Whether *response* says nothing but text, as most do, so that nothing of it is to be kept."""
+    """Whether *response* says nothing but text, as most do."""
     return all(type(part) is Text and not part.native for choice in response.choices for part in choice.parts)
+
+
+def is_forgotten(response: Response) -> bool:
+    """Whether *response* has neither thoughts nor anything signed, so that nothing of it is to be kept."""
+    return all(
+        type(part) in _SAID and not part.native  # type: ignore[union-attr]  # Opaque, which has none, is not of _SAID
+        for choice in response.choices
+        for part in choice.parts
+    )
 
 
 def _may_drop_ids(request: Request) -> bool:

@@ -38,7 +38,8 @@ class Gathered:
             services, target = way.services, way.shape.prepared.target
             services.breakers.of(target).succeeded()
             way.shape.setup.rings[target.provider].worked(index, target.model)
-            services.answered_plainly(target, answers)
+            streams = way.shape.request.stream
+            services.answered_plainly(target, answers, streams=streams)
             services.retry_budget.passed(len(answers))
-            firsts = [answer.first_event_ms for answer in answers] if way.shape.request.stream else ()
+            firsts = [answer.first_event_ms for answer in answers] if streams else ()
             services.endings.answered([answer.latency_ms for answer in answers], firsts)

@@ -16,8 +16,10 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from proxy.auth import presented_key
 from proxy.errors import Refused
+from proxy.fast.dialects import ROWS, Dialect, Manner
 from proxy.scopes import check_endpoint
 from proxy.server import MAX_HEADER_BYTES, MAX_HEADERS
+from proxy.vendor_headers import vendor_headers, vendor_query
 
 if TYPE_CHECKING:
     from proxy.auth import Gate
@@ -26,8 +28,11 @@ if TYPE_CHECKING:
     from proxy.server import HostGuard
     from proxy.services import Services
 
-PATH: Final = "/v1/chat/completions"
-BEGINNING: Final = f"POST {PATH} HTTP/1.1\r\n".encode()
+_LINES: Final[Mapping[bytes, tuple[Dialect, str]]] = {
+    f"POST {row.path}{query} HTTP/1.1".encode(): (row, query) for row in ROWS for query in row.queries
+}
+"""The first lines of requests for the lane: of which dialect they are, and what stands behind the path."""
+BEGINNINGS: Final = tuple(line + b"\r\n" for line in _LINES)
 END: Final = b"\r\n\r\n"
 REMEMBERED: Final = 1024
 """Header blocks. One that no client repeats pushes out nobody: a block counts from its second time on."""
@@ -37,6 +42,9 @@ JUDGED_S: Final = 0.05
 
 _DIGITS: Final = 9
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: ?([0-9]{1,%d})(?=\r\n)" % _DIGITS, re.IGNORECASE)
+_OTHERS: Final = re.compile(rb"(?:GET|HEAD|POST|PUT|PATCH|DELETE) [\x21-\x7e]+ HTTP/1\.1\r\n")
+_FRAMING: Final = (b"transfer-encoding", b"upgrade", b"expect", b"trailer")
+"""Where one of these words stands, others may read where a request ends in another way."""
 _LINE: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]?([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?")
 _NOT_ORDINARY: Final = frozenset(
     {
@@ -60,8 +68,8 @@ _NOT_ORDINARY: Final = frozenset(
 
 `connection: keep-alive` says nothing new.
 """
-_SPEAKS: Final = ("x-modelport-", "openai-")
-"""How headers begin that say something of the request to the proxy or to the vendor."""
+_SPEAKS: Final = "x-modelport-"
+"""How headers begin that say something of the request to the proxy."""
 
 
 class Frame(NamedTuple):
@@ -95,6 +103,11 @@ class Block(NamedTuple):
         return Frame(head, body, body + int(digits))
 
 
+def may_begin(data: bytes) -> bool:
+    """Whether *data*, which may go on, begins as a request for the lane does."""
+    return data.startswith(BEGINNINGS) or any(beginning.startswith(data) for beginning in BEGINNINGS)
+
+
 def block(data: bytes) -> Block | None:
     """The header block at the beginning of *data*, which is whole; None where it has no plain length."""
     end = data.find(END)
@@ -107,13 +120,31 @@ def block(data: bytes) -> Block | None:
     return Block(before, behind, before + behind[: -len(END)])
 
 
+def others(data: bytes) -> Frame | None:
+    """The request at the beginning of *data*, for somebody else than the lane, if it is plain where it ends.
+
+    Without a head: nobody looks at it here.
+    """
+    end = data.find(END, 0, MAX_HEADER_BYTES)
+    if end < 0 or not _OTHERS.match(data):
+        return None
+    head = data[: end + 2].lower()
+    if any(map(head.__contains__, _FRAMING)):
+        return None
+    body = end + len(END)
+    if b"content-length" not in head:
+        return Frame(b"", body, body)
+    found = frame(data)
+    return found._replace(head=b"") if found else None
+
+
 def frame(data: bytes) -> Frame | None:
     """The request at the beginning of *data*, whose header block is whole; None where it has no plain length."""
     found = block(data)
     return found.frame(data) if found else None
 
 
-def read_head(head: bytes) -> Mapping[str, str] | None:
+def read_head(head: bytes) -> CIMultiDictProxy[str] | None:
     """The headers of a block, which `frame` has cut; None where it is not plainly ordinary.
 
     Each name stands once, every letter is visible ASCII, and nothing is there that this lane does not know.
@@ -137,8 +168,9 @@ def read_head(head: bytes) -> Mapping[str, str] | None:
 
 @dataclass(slots=True)
 class Visitor:
-    """Who sends requests with one header block, and with which *key*. It was let in by *gate* and *hosts*."""
+    """Who sends requests with one header block, how, and with which *key*. It was let in by *gate* and *hosts*."""
 
+    manner: Manner
     key: str | None
     hosts: HostGuard
     gate: Gate
@@ -179,19 +211,24 @@ class Heads:
 
 def _visitor(services: Services, head: bytes) -> Visitor | None:
     headers, bounds = read_head(head), services.limits
+    said = _LINES.get(head.partition(b"\r\n")[0])
     if (
         headers is None
+        or said is None
         or len(headers) > bounds.headers
         or len(head) > min(bounds.header_bytes, bounds.all_headers_bytes)
     ):
         return None
+    dialect, query = said
     try:
         services.hosts.check(headers)
         key = presented_key(headers)
-        identity, keys = _let_in(services, key), services.keyring.entries
+        identity, keys = _let_in(services, key, dialect.path), services.keyring.entries
+        forward = vendor_headers(headers, dialect.vendor)
     except Refused:
         return None
-    return Visitor(key, services.hosts, services.gate, identity, keys, time.monotonic() + JUDGED_S)
+    manner = Manner(dialect, vendor_query(query.removeprefix("?"), read=True), tuple(forward.items()))
+    return Visitor(manner, key, services.hosts, services.gate, identity, keys, time.monotonic() + JUDGED_S)
 
 
 def admitted(services: Services, visitor: Visitor) -> Identity:
@@ -202,12 +239,12 @@ def admitted(services: Services, visitor: Visitor) -> Identity:
     """
     now, keys = time.monotonic(), services.keyring.entries
     if now >= visitor.until or visitor.keys is not keys:
-        visitor.identity = _let_in(services, visitor.key)
+        visitor.identity = _let_in(services, visitor.key, visitor.manner.dialect.path)
         visitor.keys, visitor.until = keys, now + JUDGED_S
     return visitor.identity
 
 
-def _let_in(services: Services, key: str | None) -> Identity:
+def _let_in(services: Services, key: str | None, path: str) -> Identity:
     identity = services.gate.let_in(key, "client")
-    check_endpoint(identity, PATH)
+    check_endpoint(identity, path)
     return identity

@@ -5,8 +5,8 @@
                                                     anything else ─────────┴──▶ a task, as on the careful way
 
 A plain answer takes no task, no timer and no object but the ride: all happens where the bytes come in. What is not
-plain (an error, tool calls, a packed body, a long one, a hang-up) is taken over by the exchange, attempt and asker of
-the careful way, which find in the books what they would have written themselves.
+plain (an error, unknown fields, a packed body, a long one, a hang-up) is taken over by the exchange, attempt and asker
+of the careful way, which find in the books what they would have written themselves.
 """
 
 from __future__ import annotations
@@ -25,52 +25,55 @@ from proxy.asking import Asker, Begun, Committed
 from proxy.budgeting import Load
 from proxy.controls import Controls
 from proxy.delivery import WHOLE_HEADERS, booked, counted
-from proxy.envelopes import failure_headers
 from proxy.errors import Refused, for_client
 from proxy.exchange import Exchange
-from proxy.fast.plain import plain
 from proxy.fast.shapes import Found, Opened
 from proxy.fast.ways import Way, leaves_nothing, vendor_lines
-from proxy.fast.written import Written, answer, ending, written
+from proxy.fast.written import Written, answer, ending, told
 from proxy.logs import REQUEST_ID
-from proxy.metering import Metered
+from proxy.metering import UNMETERED, Metered
 from proxy.outlet import Outlet
+from proxy.room import ANSWERS, Shares
 from proxy.server import new_id
 from proxy.services import Services
 from proxy.setup import Key
 from proxy.transport import Reply, TransportError
 from proxy.transport.connection import Connection
-from routing.errors import AttemptFailed
+from routing.errors import AttemptFailed, NotSent
 from routing.targets import Target
 from storage.bookings import Answered
 from storage.errors import LedgerUnavailable
 from storage.ledger import Note, Status
 from storage.money import usd
-from translators.codec import dumps, loads_object
+from translators.codec import loads_object
 from translators.neutral import Failure, Request
-from translators.openai_chat import client
-from translators.tokens import estimate_request, family, rough, rough_request
-from translators.vaulted import only_words
+from translators.tokens import estimate_request, family, rough
+from translators.vaulted import is_forgotten
 
 if TYPE_CHECKING:
     from proxy.fast.plain import Counts
     from proxy.fast.ways import Bill, Lead
+    from translators.dialect import ClientDialect
+    from translators.neutral import Response
 
 log = logging.getLogger("modelport")
 
 NO_CONTROLS: Final = Controls()
 BROKEN: Final = "an internal error of the proxy; its log has the details"
-_UNMETERED: Final = Metered()
 
 Outcome = Written | Opened | None
 """A whole answer; else the exchange with which the careful way goes on, None: with one of its own."""
 
 
 class Client(NamedTuple):
-    """Who asks: *arrived* is told, once, what came of a request; what comes before that, a stream gives to *out*."""
+    """Who asks: *arrived* is told, once, what came of a request; what comes before that, a stream gives to *out*.
+
+    *since* is when it began to wait to be let in, by `time.perf_counter`; None where it did not.
+    """
 
     arrived: Callable[[Outcome], None]
     out: Outlet
+    since: float | None = None
 
 
 class Started(NamedTuple):
@@ -96,7 +99,6 @@ class Ride:
         "_way",
         "found",
         "id",
-        "inner",
         "services",
         "shape",
     )
@@ -105,15 +107,13 @@ class Ride:
         self.services = services
         self.shape = way.shape
         self.found = found
-        self.inner = found.inner
-        """The conversation, as JSON."""
         self.id = new_id()
         self._way = way
         self._key = key
         self._out = who.out
         self._arrived = who.arrived
-        self._started = time.perf_counter()
-        self._metered = _UNMETERED
+        self._started = time.perf_counter() if who.since is None else who.since
+        self._metered = UNMETERED
         self._data = b""
         """The whole answer, as the client gets it."""
         self._request: Request | None = None
@@ -150,11 +150,11 @@ class Ride:
         """Note it, and send it on *connection*. False: nothing was."""
         services, shape = self.services, self.shape
         transport, method, _, head = lead.direct
-        note = services.ledger.note(lead.noted, self.id, rough(self.size))
+        note = services.ledger.note(lead.noted, self.id, rough(self.found.size))
         if note is None:
             transport.freed(connection)
             return False
-        outgoing = method, head, shape.sent.of(self.inner)
+        outgoing = method, head, shape.sent.of(self.found.pieces)
         reply = transport.ask(connection, outgoing, self._way.deadlines, self._heard)
         if reply is None:
             services.ledger.forget(note)
@@ -209,15 +209,17 @@ class Ride:
 
     def _take(self, sent: Started, payload: bytes) -> bool:
         """Book a plain answer; False where it is none, and nothing was done."""
-        way = self._way
+        way, shape = self._way, self.shape
         lines = vendor_lines(sent.reply.headers)
-        counts = plain(payload) if lines is not None else None
+        counts = shape.speech.plain(payload, shape.prepared.rules) if lines is not None else None
         bill = way.bill(counts) if counts is not None else None
         if lines is None or counts is None or bill is None:
             return False
         latency_ms = self._elapsed_ms()
         if not self.services.endings.are_ordinary(latency_ms):
             return False
+        if counts.thinks and shape.setup.loaded.settings.memory.reasoning:
+            self._remember(shape.prepared.dialect.parse_response(loads_object(payload)))
         self._told_limits(lines)
         self._data = b"%b%b%b" % (self._head(lines, bill), ending(len(payload)), payload)
         self._book(sent.note, row_of(sent.note, counts, bill, latency_ms, latency_ms))
@@ -225,6 +227,11 @@ class Ride:
 
     def _elapsed_ms(self) -> float:
         return (time.perf_counter() - self._started) * 1000
+
+    def _remember(self, response: Response) -> None:
+        """Keep the reasoning of an answer for the turn that comes after it."""
+        shape = self.shape
+        self.services.remember(shape.identity.tenant, self.request, response, shape.prepared)
 
     def _told_limits(self, lines: bytes) -> None:
         """Its key may have nothing left, as the answer's *lines* tell."""
@@ -236,7 +243,7 @@ class Ride:
         """Let metrics, health, limits and books know of an answer; `_booked` hears when they do."""
         services, key = self.services, self._key
         services.gathered.add(self._way, key.index if key is not None else 0, answered)
-        if self._metered is not _UNMETERED:
+        if self._metered is not UNMETERED:
             self._metered.took(answered.input_tokens + answered.output_tokens)
         services.ledger.answered(note, answered, self._booked)
 
@@ -245,7 +252,7 @@ class Ride:
         way = self._way
         text = f"x-request-id: {self.id}".encode()
         head = b"%b%b%b%b%b\r\n" % (way.front, lines, text, way.middle, usd(bill.nanousd).encode())
-        if self._metered is _UNMETERED:
+        if self._metered is UNMETERED:
             return head
         return head + self._metered.lines()
 
@@ -259,7 +266,7 @@ class Ride:
 
     def _end(self) -> None:
         self._sent = None
-        if self._metered is not _UNMETERED:
+        if self._metered is not UNMETERED:
             self._metered.close(free=False)
 
     # --- what is not plain
@@ -272,9 +279,15 @@ class Ride:
         committed: Committed | None = None
         outcome: Outcome = None
         gone = False
+        held = Shares(services.answers)
+        ANSWERS.set(held)
         try:
             committed = await self._committed(exchange, sent)
             outcome = await self._delivered(exchange, committed)
+            if outcome.rest:
+                outcome, held = outcome._replace(held=held), Shares(services.answers)
+        except NotSent as fault:
+            outcome = self._told(fault.failure)
         except AttemptFailed as failed:
             begun = Begun(exchange.attempts[-1], failed.failure)
             outcome = Opened(exchange, self._metered, self._started, begun)
@@ -295,13 +308,14 @@ class Ride:
                     status: Status = "aborted" if gone else "failed"
                     services.spawn(services.settle_partial(exchange, committed, status, None))
             self._sent = None
+            held.release()
             self._arrived(outcome)
 
     async def _committed(self, exchange: Exchange, sent: Started) -> Committed:
         """The answer to what was sent, as the careful way has it. Raises as `Asker.take`."""
         attempt = await exchange.adopt(*self._asked_of, self._started)
         answer = self._way.backend.answered(self._way.call(self._key), sent.reply)
-        prepared = replace(self.shape.prepared, body=self.shape.sent.of(self.inner))
+        prepared = replace(self.shape.prepared, body=self.shape.sent.of(self.found.pieces))
         committed = await self._asker(exchange).take(attempt, answer, prepared, exchange.deadline)
         self._worked()
         return committed
@@ -334,15 +348,14 @@ class Ride:
 
     def _told(self, failure: Failure) -> Written:
         """*failure* in the place of an answer."""
-        status, body = client.render_error(failure, self.id)
-        return Written(status, written(status, failure_headers(failure, self.id), dumps(body)))
+        return told(self._client, failure, self.id)
 
     async def _delivered(self, exchange: Exchange, committed: Committed) -> Written:
         """The answer, when the books are closed."""
         response = committed.response
         if response is None:
             raise AssertionError("what is asked for in one piece comes in one piece")
-        request = self.shape.request if only_words(response) else self.request
+        request = self.shape.request if is_forgotten(response) else self.request
         tenant = self.shape.identity.tenant
         await booked(self.services, exchange, committed, response, tenant=tenant, request=request)
         headers = {**WHOLE_HEADERS, **committed.headers, **exchange.headers(final=True), **self._metered.headers()}
@@ -365,7 +378,7 @@ class Ride:
             route=shape.route.name,
             cache="bypass",
             client_request_id=None,
-            input_estimate=rough(self.size),
+            input_estimate=rough(self.found.size),
             deadline=deadline,
             clean=setup.redactor.clean,
             seen=self._metered.watch(services.seen),
@@ -377,8 +390,12 @@ class Ride:
     def _asked(self, request: Request) -> Asked:
         # The client's bytes are in the prepared request already, and no answer is made from them.
         return Asked(
-            client, b"", self.shape.options, request, NO_CONTROLS, int(time.time()), self.id.removeprefix("req_")
+            self._client, b"", self.shape.options, request, NO_CONTROLS, int(time.time()), self.id.removeprefix("req_")
         )
+
+    @property
+    def _client(self) -> ClientDialect:
+        return self.shape.manner.dialect.client
 
     def _asker(self, exchange: Exchange) -> Asker:
         setup = self.shape.setup
@@ -395,31 +412,24 @@ class Ride:
         )
 
     @property
-    def size(self) -> int:
-        """Bytes of its body."""
-        return len(self.inner) + len(self.shape.asked.before) + len(self.shape.asked.after)
-
-    @property
     def request(self) -> Request:
         """The request in the neutral form, which is hardly ever looked at."""
         if self._request is None:
-            self._request = client.parse_request(loads_object(self.shape.asked.of(self.inner)))
+            read, client = self.found.read, self.shape.manner.dialect.client
+            self._request = (
+                read.request if read else client.parse_request(loads_object(self.shape.asked.of(self.found.pieces)))
+            )
         return self._request
 
     @property
     def load(self) -> Load:
         """What it may take."""
-        shaped, said = self.shape.request, self.found.messages
-        return Load(
-            lambda: rough_request(shaped, [message.content for message in said]).tokens,
-            shaped.max_output_tokens,
-            shaped.n or 1,
-        )
+        found, shaped = self.found, self.shape.request
+        return Load(lambda: found.tokens, shaped.max_output_tokens, shaped.n or 1)
 
 
 def row_of(note: Note, counts: Counts, bill: Bill, latency_ms: float, first_event_ms: float) -> Answered:
     """What the books are told of an answer."""
-    price = bill.price
     return Answered(
         note.form,
         note.id,
@@ -429,12 +439,12 @@ def row_of(note: Note, counts: Counts, bill: Bill, latency_ms: float, first_even
         200,
         counts.input_tokens,
         counts.cached_input_tokens,
-        0,
+        counts.written_tokens,
         counts.output_tokens,
         counts.reasoning_tokens,
         bill.nanousd,
-        price.source,
-        price.version,
+        bill.source,
+        bill.version,
         counts.raw,
         latency_ms,
         first_event_ms,

@@ -1,28 +1,35 @@
-"""Shapes: all of a request's body but its conversation, and how the careful way has sent such a request on.
+"""Shapes: all of a request's body but its conversation and instructions, and how the careful way has sent it on.
 
 The neutral request, the rules of the target and so the whole way follow from the shape alone as long as the
-conversation is nothing but text, and short enough for the target to hold whatever it says.
+conversation is nothing but words, and short enough for the target to hold whatever it says. One of more than words is
+read (`conversations`), and looked at for each target (`suits`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
 from proxy.asked import EVENT_STREAM
 from proxy.conforming import must_be_checked
 from proxy.controls import Controls
+from proxy.fast.around import Around, around
+from proxy.fast.conversations import Read, is_readable, read
+from proxy.fast.dialects import BY_NAME, Manner, Speech
+from proxy.fast.words import Said, says_twice
 from proxy.requestlog import wanted
 from proxy.server import Foreword
-from translators.codec import member_span
+from proxy.vendor_ids import may_name
+from translators.tokens import rough_request
 
 if TYPE_CHECKING:
     from proxy.asking import Begun, Committed
     from proxy.budgeting import BudgetBook
     from proxy.exchange import Exchange
+    from proxy.fast.hits import Hits
     from proxy.fast.ways import Way
     from proxy.identity import Identity
     from proxy.metering import Metered
@@ -32,41 +39,18 @@ if TYPE_CHECKING:
     from proxy.services import Services
     from proxy.setup import Setup
     from routing.catalog import Known
-    from routing.targets import Names, Route
+    from routing.targets import Names, Route, Target
     from translators.neutral import Request
 
-TENANTS: Final = 1024
-EACH: Final = 16
-"""Shapes of one tenant; more than a program writes."""
+ASKERS: Final = 1024
+"""Tenants, as often as they ask in several manners."""
+EACH: Final = 32
+"""Shapes of one of them: a program writes few, but some write the name of their session into each."""
+MOST_KEPT: Final = 32 * 1024 * 1024
+"""Bytes of all shapes."""
 MOST_MESSAGES: Final = 10_000
 MOST_BYTES: Final = 256 * 1024
 """A larger body is parsed in a thread, in the careful way."""
-PLAIN_ROLES: Final = frozenset({"system", "user", "assistant"})
-MEMBERS: Final = frozenset({"role", "content"})
-
-
-class Around(NamedTuple):
-    """The bytes of a body before and behind its conversation."""
-
-    before: bytes
-    after: bytes
-
-    def inner(self, raw: bytes) -> bytes | None:
-        """What stands between them in *raw*, which may be a conversation; None where *raw* is not of this kind."""
-        if not raw.startswith(self.before) or not raw.endswith(self.after):
-            return None
-        inner = raw[len(self.before) : len(raw) - len(self.after)]
-        return inner if inner[:1] == b"[" and inner[-1:] == b"]" else None
-
-    def of(self, inner: bytes) -> bytes:
-        """A body around the conversation *inner*."""
-        return b"".join((self.before, inner, self.after))
-
-
-def around(raw: bytes) -> Around | None:
-    """What stands around the conversation of *raw*; None where any of its members is given twice."""
-    span = member_span(raw, "messages")
-    return Around(raw[: span[0]], raw[span[1] :]) if span else None
 
 
 @dataclass(slots=True, eq=False)
@@ -74,9 +58,11 @@ class Shape:
     """How requests of one shape by one *identity* are sent on. It holds as long as everything it follows from does.
 
     *asked* is what stands around their conversation as the client writes it, *sent* as the target gets it. *prepared*,
-    *request* and *options* are those of the first one, without its conversation.
+    *request* and *options* are those of the first one, without its conversation and instructions.
     """
 
+    manner: Manner
+    speech: Speech
     identity: Identity
     setup: Setup
     names: Names
@@ -89,12 +75,26 @@ class Shape:
     asked: Around
     sent: Around
     most_bytes: int
-    """A body of that many bytes surely fits into what the target can read."""
+    """Of a body. One of no more bytes than its target reads tokens surely fits; for others see `has_room`."""
     allowed_s: float
     remembers: bool
-    """Whether a conversation with turns of a model is looked up in the reasoning vault."""
+    """Whether of every conversation with turns of a model is looked up what the reasoning vault has."""
+    names_things: bool
+    """Whether what stands around the conversation may name things that vendors keep."""
     way: Way | None = None
     """How its requests are sent and booked, as soon as there was one."""
+    stand_ins: tuple[Shape, ...] = ()
+    """Of the same requests, as they are sent to later targets of the route while those before them are passed over."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that it keeps of requests, with its stand-ins; what is made of them takes a few times that."""
+        return self.asked.size + self.sent.size + sum(each.size for each in self.stand_ins)
+
+    def has_room(self, found: Found) -> bool:
+        """Whether *found* is not too long, nor so near to what the target reads that it has to be counted."""
+        room = self.prepared.rules.context_tokens
+        return found.size <= self.most_bytes and (room is None or found.size <= room or found.tokens <= room)
 
     def holds(self, services: Services, identity: Identity) -> bool:
         """Whether nothing that it follows from has changed."""
@@ -120,9 +120,14 @@ class Opened:
 
 @dataclass(slots=True)
 class Opening(Foreword):
-    """Of a whole request under a plain head, for the careful way: it may learn its shape, or goes on with *opened*."""
+    """Of a whole request under a plain *head*, for the careful way: it may learn its shape, or goes on with *opened*.
+
+    *hits*: where its answer is remembered if it is a hit of the cache.
+    """
 
     opened: Opened | None = None
+    hits: Hits | None = None
+    head: bytes = b""
 
 
 def opened_by_lane(incoming: Incoming) -> Opened | None:
@@ -137,92 +142,119 @@ def close_opened(services: Services, opened: Opened) -> None:
         services.spawn(services.settle_partial(opened.exchange, None, "aborted", None))
 
 
-def plain_messages(messages: Any) -> bool:
-    """Whether a conversation is nothing but text."""
-    if type(messages) is not list or not 0 < len(messages) <= MOST_MESSAGES:
-        return False
-    for message in messages:
-        if type(message) is not dict or message.keys() != MEMBERS:
-            return False
-        if type(message["content"]) is not str or message["role"] not in PLAIN_ROLES:
-            return False
-    return True
-
-
-class _Said(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    role: Literal["system", "user", "assistant"]
-    content: str
-
-
-_EMPTY: Final = len('{"role":"","content":""}')
-_conversation: Final = msgspec.json.Decoder(list[_Said]).decode
-
-
-def _says_twice(inner: bytes, messages: list[_Said]) -> bool:
-    """Whether a member stands twice in one of plain *messages*, which are *inner*: nobody knows who reads which.
-
-    Of the least length there is no room for more. Else: a message has eight quotes of its own, and more of them are in
-    its text, or in a member that was read over.
-    """
-    least = len(messages) + 1
-    for message in messages:
-        least += _EMPTY + len(message.role) + len(message.content)
-    if least == len(inner):
-        return False
-    quotes = inner.count(b'"') - 8 * len(messages)
-    if not quotes:
-        return False
-    return b"\\u0022" in inner or quotes != sum([message.content.count('"') for message in messages])
-
-
 class Found(NamedTuple):
-    """A known *shape*, and the conversation in it: as JSON, and read."""
+    """A known *shape*, and what stands in it, as JSON: *pieces*. *size*: bytes of the whole body."""
 
     shape: Shape
-    inner: bytes
-    messages: list[_Said]
+    pieces: tuple[bytes, ...]
+    size: int
+    words: Sequence[Said] = ()
+    """Its messages, where they are nothing but words."""
+    read: Read | None = None
+    """All of it, where there is more."""
+
+    @property
+    def tokens(self) -> int:
+        """Roughly how many the request has."""
+        request = self.read.request if self.read else self.shape.request
+        return rough_request(request, [message.content for message in self.words]).tokens
 
     @property
     def has_turns(self) -> bool:
-        """Whether a model has spoken in it."""
-        return any(message.role == "assistant" for message in self.messages)
+        """Whether a model has spoken in the words."""
+        return any(message.role == "assistant" for message in self.words)
 
 
 class Shapes:
-    """The shapes that were learnt, by who sends them, newest first. *ridden* counts what the lane has answered."""
+    """The shapes that were learnt, by who sends them, and how, newest first.
+
+    *ridden* counts what the lane has answered.
+    """
 
     def __init__(self) -> None:
         self.ridden = 0
-        self._known: dict[str, list[Shape]] = {}
+        self.size = 0
+        """Bytes of what is kept."""
+        self._known: dict[tuple[str, Manner], list[Shape]] = {}
 
-    def find(self, services: Services, identity: Identity, raw: bytes) -> Found | None:
+    def find(self, services: Services, identity: Identity, manner: Manner, raw: bytes) -> Found | None:
         """The shape of *raw*, if it is known and still holds."""
-        for shape in self._known.get(identity.tenant, ()):
-            inner = shape.asked.inner(raw)
-            if inner is None:
+        known = self._known.get((identity.tenant, manner), ())
+        for shape in known:
+            pieces = shape.asked.cut(raw)
+            if pieces is None:
                 continue
-            try:
-                messages = _conversation(inner)
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                continue  # more than the conversation, or more than text in it
-            if not 0 < len(messages) <= MOST_MESSAGES or _says_twice(inner, messages):
-                return None
+            words = _words(shape, pieces[0]) if len(pieces) == 1 else None
+            if words is not None:
+                if not 0 < len(words) <= MOST_MESSAGES or says_twice(pieces[0], words):
+                    return None
+                found = Found(shape, pieces, len(raw), words)
+            elif (whole := read(shape, raw, pieces, services.limits)) is not None:
+                found = Found(shape, pieces, len(raw), read=whole)
+            else:
+                continue  # more than the conversation, or more in it than is read here
             if shape.holds(services, identity):
-                return Found(shape, inner, messages)
-            self._known[identity.tenant].remove(shape)
+                return found
+            self._known[identity.tenant, manner].remove(shape)
+            self.size -= shape.size
             return None
         return None
 
     def learn(self, shape: Shape) -> None:
-        """Remember *shape*."""
-        tenant = shape.identity.tenant
-        known = [each for each in self._known.pop(tenant, ()) if each.asked != shape.asked]
-        while len(self._known) >= TENANTS:
-            del self._known[next(iter(self._known))]
-        self._known[tenant] = [shape, *known][:EACH]
+        """Remember *shape*, in a row with those of the same requests for other targets."""
+        who, asked = (shape.identity.tenant, shape.manner), shape.asked
+        before = self._known.pop(who, [])
+        self.size -= _size(before)
+        known = [each for each in before if each.asked != asked]
+        shape = _row(shape, [each for each in before if each.asked == asked])
+        kept = [shape, *known][:EACH]
+        self.size += _size(kept)
+        while self._known and (len(self._known) >= ASKERS or self.size > MOST_KEPT):
+            self.size -= _size(self._known.pop(next(iter(self._known))))
+        self._known[who] = kept
 
     def __len__(self) -> int:
         return sum(map(len, self._known.values()))
+
+
+def _size(shapes: Sequence[Shape]) -> int:
+    return sum([shape.size for shape in shapes])
+
+
+def _words(shape: Shape, conversation: bytes) -> Sequence[Said] | None:
+    try:
+        return shape.speech.words(conversation)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _row(newest: Shape, before: Sequence[Shape]) -> Shape:
+    """The first of *newest* and those of *before*, in the order of their route, with the others as its stand-ins.
+
+    What was learnt of another route, before the configuration changed, or of the same target, is left out.
+    """
+    found = {newest.prepared.target: newest}
+    setup, identity = newest.setup, newest.identity
+    for first in before:
+        for shape in (first, *first.stand_ins):
+            if shape.setup is setup and shape.identity is identity and shape.route == newest.route:
+                found.setdefault(shape.prepared.target, shape)
+    first, *others = [found[target] for target in newest.route.targets if target in found]
+    newest.stand_ins = ()
+    first.stand_ins = tuple(others)
+    return first
+
+
+def goes_first(services: Services, setup: Setup, route: Route, target: Target) -> bool:
+    """Whether *target* is asked first now: those before it are passed over, as `routing.executor` does."""
+    if len(route.targets) == 1:
+        return True
+    for each in services.steered(route.targets):
+        if each == target:
+            return True
+        if services.breakers.of(each).ready and not setup.rings[each.provider].free_in_s(each.model):
+            return False
+    return False
 
 
 def learn(errand: Errand, committed: Committed, exchange: Exchange) -> None:
@@ -241,6 +273,9 @@ def shape_of(errand: Errand, committed: Committed, exchange: Exchange) -> Shape 
     prepared, identity = committed.prepared, errand.incoming.identity
     target = prepared.target
     gate = setup.gates.get(target.provider)
+    dialect = BY_NAME.get(asked.request.dialect)
+    if dialect is None:
+        return None
     plain = (
         errand.place is None
         and setup is services.setup
@@ -249,27 +284,32 @@ def shape_of(errand: Errand, committed: Committed, exchange: Exchange) -> Shape 
         and prepared.stream == asked.request.stream
         and not (prepared.stream and (asked.stream_type != EVENT_STREAM or setup.resumes(route.name)))
         and route.policy == "failover"
-        and route.targets[0] == target
+        and target in route.targets
+        and goes_first(services, setup, route, target)
         and len(exchange.attempts) == 1
         and prepared.verbatim
         and prepared.fan_out == 1
+        and asked.request.n in (None, 1)
         and not prepared.unlike
         and not prepared.tool_names
         and not exchange.losses
         and not exchange.more_headers
         and not must_be_checked(asked.request, prepared)
         and not wanted(setup.loaded.settings, identity, route.name)
-        and plain_messages(asked.body.get("messages"))
         and services.limits.messages >= MOST_MESSAGES
         and not services.budget_book.of(identity, identity.tags, route.name)
         and not services.budget_book.of_provider(target.provider)
         and (gate is None or not gate.limited)
     )
-    outer, sent = (around(asked.raw), around(prepared.body)) if plain else (None, None)
-    if outer is None or sent is None or sent.inner(prepared.body) != outer.inner(asked.raw):
+    if not plain or not all(map(is_readable, asked.request.messages)):
+        return None
+    outer, sent = around(asked.raw, dialect.varies), around(prepared.body, dialect.varies)
+    if outer is None or sent is None or sent.names != outer.names or sent.cut(prepared.body) != outer.cut(asked.raw):
         return None
     rules = prepared.rules
     return Shape(
+        Manner(dialect, asked.query, tuple(asked.forward.items())),
+        dialect.speech,
         identity,
         setup,
         setup.names,
@@ -278,10 +318,11 @@ def shape_of(errand: Errand, committed: Committed, exchange: Exchange) -> Shape 
         route,
         replace(prepared, body=b""),
         replace(asked.request, messages=()),
-        {name: value for name, value in asked.body.items() if name != "messages"},
+        {name: value for name, value in asked.body.items() if name not in dialect.varies},
         outer,
         sent,
-        min(MOST_BYTES, rules.context_tokens or MOST_BYTES, services.max_body),
+        min(MOST_BYTES, services.max_body),
         errand.time_allowed_s,
-        setup.loaded.settings.memory.reasoning and rules.reasoning_replay != "never",
+        setup.loaded.settings.memory.reasoning and (dialect.signs or rules.reasoning_replay != "never"),
+        any(map(may_name, (outer.before, *outer.between, outer.after))),
     )

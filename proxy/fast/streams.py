@@ -24,10 +24,9 @@ from typing_extensions import override
 from proxy.asked import EVENT_STREAM
 from proxy.asking import Committed
 from proxy.backends.backend import BackendError
-from proxy.delivery import LATE, STREAM_HEADERS, Rest, booked, counted
+from proxy.delivery import LATE, STREAM_HEADERS, Rest, booked, counted, replayed
 from proxy.errors import for_client
 from proxy.exchange import rate_limit_headers, receipt
-from proxy.fast.plain import counts_of
 from proxy.fast.ride import Client, Ride, Started, row_of
 from proxy.fast.ways import vendor_lines
 from proxy.fast.written import Written, closing, open_ending, opened
@@ -35,31 +34,24 @@ from proxy.live import Live, Pieces
 from proxy.logs import REQUEST_ID
 from proxy.transport.errors import TotalTimeout
 from proxy.wire import is_content
-from translators.assemble import replay
-from translators.codec import dumps
 from translators.complaints import in_clients_words
 from translators.moulds import Moulded
 from translators.neutral import Failure
-from translators.openai_chat import client
-from translators.vaulted import only_words
+from translators.vaulted import is_forgotten
 
 if TYPE_CHECKING:
     from proxy.exchange import Exchange
-    from proxy.fast.plain import Counts
     from proxy.fast.shapes import Found
     from proxy.fast.ways import Bill, Way
     from proxy.services import Services
     from proxy.setup import Key
     from storage.errors import LedgerUnavailable
-    from translators.neutral import Response
 
 log = logging.getLogger("modelport")
 
 PATIENCE: Final = 0.8
 """Of the time that the first content may take, before the careful way waits for the rest of it."""
 _BEGINNINGS: Final = (b"data:", b"event:", b":", b"id:", b"retry:")
-_NATIVE: Final = frozenset({"service_tier", "system_fingerprint"})
-_ENDS: Final = frozenset({"stop", "length"})
 
 
 class StreamRide(Ride):
@@ -196,13 +188,16 @@ class StreamRide(Ride):
         if live is None or first_ms is None or live.ended:
             return False
         frames = live.read(b"").frames
-        counts = plain_counts(live.collector.response()) if live.failure is None else None
+        response = live.collector.response()
+        counts = self.shape.speech.streamed(response) if live.failure is None else None
         bill = self._way.bill(counts) if counts is not None else None
         latency_ms = self._elapsed_ms()
         if counts is None or bill is None or not self.services.endings.are_ordinary(latency_ms, first_ms):
             if frames:
                 self._out.push(frames)
             return False
+        if not is_forgotten(response):
+            self._remember(response)
         sent.reply.listener = None
         self._last, self._bill = frames, bill
         self._book(sent.note, row_of(sent.note, counts, bill, latency_ms, first_ms))
@@ -241,7 +236,7 @@ class StreamRide(Ride):
         attempt = await exchange.adopt(*self._asked_of, self._started)
         attempt.sent = attempt.streams = True
         attempt.first_event_ms = exchange.first_event_ms = round(first_ms, 3)
-        prepared = replace(shape.prepared, body=shape.sent.of(self.inner))
+        prepared = replace(shape.prepared, body=shape.sent.of(self.found.pieces))
         total_s = prepared.spec.timeouts.total_s - attempt.elapsed_ms() / 1000
         deadline = min(exchange.deadline, time.monotonic() + total_s)
         committed = Committed(exchange, [attempt], prepared, live=live, deadline=deadline)
@@ -277,8 +272,7 @@ class StreamRide(Ride):
             raise AssertionError("a committed answer is live or whole")
         request, asked = self.request, self._asked(self.request)
         await booked(self.services, exchange, committed, response, tenant=self.shape.identity.tenant, request=request)
-        renderer = asked.renderer()
-        frames = renderer.render(list(replay(counted(committed, response)))) + renderer.close(exchange.receipt())
+        frames = replayed(asked, counted(committed, response), exchange.receipt())
         head = self._head_of({**committed.headers, **exchange.headers(final=True)})
         return Written(200, head + closing(frames))
 
@@ -307,24 +301,5 @@ class StreamRide(Ride):
             told = in_clients_words(failure, self.request, prepared.rules.dialect)
             return for_client(told, prepared.spec.name, redactor)
 
-        relay = client.StreamRelay(prepared.rules, self._asked(shape.request).reply_to())
+        relay = self._client.StreamRelay(prepared.rules, self._asked(shape.request).reply_to())
         return Live(None, Moulded(relay), clean, idle_s=prepared.spec.timeouts.idle_s)
-
-
-def plain_counts(response: Response) -> Counts | None:
-    """What a plain answer that was streamed counts; None where there is more to it. See `plain.plain`."""
-    usage, native = response.usage, response.native.get("openai_chat", {})
-    tier = native.get("service_tier")
-    if (
-        usage is None
-        or usage.estimated
-        or response.failure is not None
-        or len(response.choices) != 1
-        or response.choices[0].finish_reason not in _ENDS
-        or not response.native.keys() <= {"openai_chat"}
-        or not native.keys() <= _NATIVE
-        or not (tier is None or tier == "default")
-        or not only_words(response)
-    ):
-        return None
-    return counts_of(dumps(usage.raw), tier)

@@ -46,10 +46,11 @@ class Lead(NamedTuple):
 
 
 class Bill(NamedTuple):
-    """What an answer cost, and by which price."""
+    """What an answer cost, by which price: where that comes from, and its version."""
 
     nanousd: int
-    price: Price
+    source: str
+    version: str
 
 
 @dataclass(slots=True, eq=False)
@@ -118,6 +119,9 @@ class Way:
         prices = services.prices
         if prices.vendor_cost == "always" or (services.warming is not None and not services.warming.done()):
             return None
+        if counts.usage is not None:
+            cost = prices.cost(target.provider, target.model, counts.usage, datetime.now(UTC))
+            return None if cost is None else Bill(cost.nanousd, cost.source, cost.version)
         moment = (prices, int(time.time()), counts.tier)
         if moment != self._priced:
             served = {} if counts.tier is None else {"service_tier": counts.tier}
@@ -131,11 +135,12 @@ class Way:
             return None
         prompt, cached, output, *_ = counts
         if plain is not None:
-            return Bill((prompt - cached) * plain[0] + cached * plain[1] + output * plain[2], price)
-        cost = price.nanousd(
+            nanousd = (prompt - cached) * plain[0] + cached * plain[1] + output * plain[2]
+            return Bill(nanousd, price.source, price.version)
+        priced = price.nanousd(
             Usage(prompt, output, cached, reasoning_tokens=counts.reasoning_tokens, raw=loads_object(counts.raw))
         )
-        return None if cost is None else Bill(cost, price)
+        return None if priced is None else Bill(priced, price.source, price.version)
 
 
 def way_of(services: Services, shape: Shape) -> Way | None:

@@ -9,15 +9,12 @@ from typing import Any, TypeVar
 from proxy.asked import Asked
 from proxy.config.model import BoundSettings
 from proxy.controls import Controls, read_controls
-from proxy.errors import refused
 from proxy.owning import check_question
+from proxy.question_json import question_json
 from proxy.server import Incoming, read_body
 from proxy.services import Services
-from proxy.sizes import check_density, check_sizes
-from proxy.spelling import check_names
 from proxy.threads import THREAD_BYTES, threaded
 from proxy.vendor_headers import vendor_headers, vendor_query
-from translators.codec import JsonError, loads_object
 from translators.dialect import ClientDialect
 from translators.neutral import Request
 
@@ -76,11 +73,4 @@ def asked_of(
 
 
 def _parsed(raw: bytes, parse: Callable[[bytes, dict[str, Any]], T], bounds: BoundSettings) -> T:
-    check_density(raw, bounds)
-    try:
-        body = loads_object(raw, bounds.json_depth)
-    except JsonError as error:
-        raise refused(400, f"the request body: {error}", code="invalid_json") from error
-    check_names(raw, body)
-    check_sizes(raw, body, bounds)
-    return parse(raw, body)
+    return parse(raw, question_json(raw, bounds))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.proxy.conftest import Serve
-from tests.proxy.serving import LANE, QUICK, completion, provider, streams
+from tests.proxy.serving import LANE, QUICK, completion, provider, question, streams
 from tests.proxy.test_fast_lane import known, line, request
 from tests.replay import Answer, Upstream
 
@@ -63,6 +64,82 @@ async def test_a_plain_request_takes_few_calls(serve: Serve, upstream: Upstream)
     assert server.services.shapes.ridden == ridden + REQUESTS + 1
     each = {name: count / REQUESTS for name, count in calls.most_common() if count >= REQUESTS / 2}
     assert sum(each.values()) <= MOST_CALLS, "\n".join(f"{count:5.1f} {name}" for name, count in each.items())
+
+
+MOST_CALLS_OF_A_HIT = 54
+"""Three more than there are (2026-11-22); ten of them are told or handed over once for all hits of a turn."""
+AFTER_COMMITS = ("Job.deliver", "Ledger._were_answered", "Ledger._make_up", "Slate.wipe")
+"""What is done once for each job that was written: the clock says how many those are in the time of the test."""
+
+
+@pytest.mark.skipif(bool(LANE), reason="the suite runs without the lane")
+async def test_a_hit_takes_few_calls(serve: Serve, upstream: Upstream) -> None:
+    upstream.script("m", Answer.json(completion()))
+    server = await serve(QUICK, provider("one", upstream))
+    body = json.dumps(question(model="one/m", temperature=0)).encode()
+    ridden = await known(server, body=body)
+    calls: Counter[str] = Counter()
+    async with line(server) as client:
+        await client.ask(request(body))
+        with counting(calls):
+            for _ in range(REQUESTS):
+                await client.ask(request(body))
+
+    assert server.services.shapes.ridden == ridden + REQUESTS + 1
+    assert len(upstream.asked("m")) == 1
+    own = {name: count for name, count in calls.most_common() if not name.endswith(AFTER_COMMITS)}
+    each = {name: count / REQUESTS for name, count in own.items() if count >= REQUESTS / 2}
+    assert sum(each.values()) <= MOST_CALLS_OF_A_HIT, "\n".join(f"{n:5.1f} {name}" for name, n in each.items())
+
+
+MOST_CALLS_OF_A_TURN = {"/v1/chat/completions": 216, "/v1/messages": 266}
+"""Some more than there are (2026-11-22) in a turn of an agent with one call and its result."""
+CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+TURNS = {
+    "/v1/chat/completions": [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": None, "tool_calls": [CALL]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "rain"},
+    ],
+    "/v1/messages": [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "toolu_1a2b3c4d", "name": "f", "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1a2b3c4d", "content": "rain"}]},
+    ],
+}
+MESSAGE = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "m",
+    "content": [{"type": "text", "text": "Hi"}],
+}
+
+
+@pytest.mark.skipif(bool(LANE), reason="the suite runs without the lane")
+@pytest.mark.parametrize("path", TURNS)
+async def test_a_turn_with_tools_takes_few_calls(serve: Serve, upstream: Upstream, path: str) -> None:
+    dialect = "anthropic" if path == "/v1/messages" else "openai_chat"
+    usage = {"stop_reason": "end_turn", "usage": {"input_tokens": 9, "output_tokens": 5}}
+    upstream.script("m", Answer.json({**MESSAGE, **usage} if dialect == "anthropic" else completion()))
+    server = await serve(QUICK, provider("one", upstream, dialect))
+    body = json.dumps(question(model="one/m", max_tokens=9, messages=TURNS[path])).encode()
+    calls: Counter[str] = Counter()
+    async with line(server) as client:
+        for _ in range(5):
+            await client.ask(request(body, path=path))
+            await server.services.drain()
+        ridden = server.services.shapes.ridden
+        with counting(calls):
+            for _ in range(REQUESTS):
+                await client.ask(request(body, path=path))
+
+    assert server.services.shapes.ridden == ridden + REQUESTS
+    each = {name: count / REQUESTS for name, count in calls.most_common() if count >= REQUESTS / 2}
+    most = MOST_CALLS_OF_A_TURN[path]
+    assert sum(each.values()) <= most, f"{sum(each.values())}\n" + "\n".join(
+        f"{n:5.1f} {name}" for name, n in each.items()
+    )
 
 
 EVENTS = 60

@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.config.model import LoggingSettings
-from proxy.fast.heads import frame, read_head
-from proxy.fast.shapes import Around, around
+from proxy.fast.around import Around, around
+from proxy.fast.heads import frame, others, read_head
 from proxy.logs import configure_logging
 from storage.errors import LedgerUnavailable
 from tests.proxy.conftest import Serve
@@ -42,6 +42,7 @@ pytestmark = pytest.mark.skipif(bool(LANE), reason="the suite runs without the l
 MASTER = "mp-master-0123456789abcdef"
 AUTH = f'[auth]\nmaster_key = "{MASTER}"\n'
 LIMITS = {"x-ratelimit-remaining-requests": "99", "x-ratelimit-limit-requests": "100"}
+PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
 GOES_WITH_TIME = {"date", "x-request-id", "x-modelport-ratelimit-reset-requests"}
 
 
@@ -197,16 +198,18 @@ def test_a_length_that_is_not_plain_has_no_frame(data: bytes) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        question(model="one/m", messages=[{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]),
-        question(model="one/m", messages=[{"role": "user", "content": "Hi", "name": "eve"}]),
-        question(model="one/m", messages=[{"role": "tool", "content": "Hi", "tool_call_id": "a"}]),
-        question(model="one/m", messages=[{"role": "developer", "content": "Hi"}]),
+        question(model="one/m", messages=[{"role": "user", "content": [PICTURE]}]),
+        question(model="one/m", messages=[{"role": "user", "content": [{"type": "refusal", "refusal": "No"}]}]),
+        question(model="one/m", messages=[{"role": "user", "content": [{"type": "poem", "poem": "Hi"}]}]),
+        question(model="one/m", messages=[{"role": "tool", "content": [PICTURE], "tool_call_id": "a"}]),
         question(model="one/m", temperature=0, seed=1, modelport={"cache": "no-cache"}),
         question(model="one/m", models=["one/m", "one/n"]),
         question(model="one/m", response_format={"type": "json_object"}, n=2),
     ],
 )
-async def test_what_is_more_than_text_goes_the_careful_way(serve: Serve, upstream: Upstream, body: Any) -> None:
+async def test_what_is_more_than_words_and_tools_goes_the_careful_way(
+    serve: Serve, upstream: Upstream, body: Any
+) -> None:
     upstream.script("m", says())
     server = await serve(provider("one", upstream))
     async with line(server) as client:
@@ -229,8 +232,10 @@ async def test_what_is_more_than_text_goes_the_careful_way(serve: Serve, upstrea
         b'[{"role":"user","content":"Hi"}],"model":"one/n","stop":[]',
         b'[{"role":"user","content":"Hi"}],"messages":[{"role":"user","content":"Hi"}]',
         b'[{"role":"user","content":"Hi"}',
-        b'[{"role":"user","content":"Hi","name":"eve"}]',
-        b'[{"role":"user","content":["Hi"]}]',
+        b'[{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://example.org/a.png"}}]}]',
+        b'[{"role":"user","content":[{"type":"text","text":"Hi","text":"Ho"}]}]',
+        b'[{"role":"user","content":[["Hi"]]}]',
+        b'[{"role":"assistant","tool_calls":[{"id":"a","type":"function","function":{"name":"f"},"id":"b"}]}]',
         b"[]",
     ],
 )
@@ -246,6 +251,18 @@ async def test_what_is_no_plain_conversation_inside_a_known_shape_is_not_taken(
         await asyncio.wait_for(client.reader.readuntil(b"\r\n"), 5)
 
     assert server.services.shapes.ridden == ridden
+
+
+async def test_what_has_more_bytes_than_its_target_reads_tokens_is_measured(serve: Serve, upstream: Upstream) -> None:
+    """Half of what may be read takes the lane; what is nearer to the end than an estimate can tell does not."""
+    upstream.script("m", says())
+    server = await serve(provider("one", upstream, more="quirks = { context_tokens = 400 }\n"))
+    ridden = await known(server)
+    async with line(server) as client:
+        for words, more in ((150, 1), (300, 1)):
+            said = [{"role": "user", "content": "word " * words}]
+            await client.ask(request(json.dumps(question(model="one/m", messages=said)).encode()))
+            assert server.services.shapes.ridden == ridden + more
 
 
 async def test_a_request_may_come_in_pieces(serve: Serve, upstream: Upstream) -> None:
@@ -289,6 +306,58 @@ async def test_what_is_not_for_the_lane_may_follow_at_once(serve: Serve, upstrea
 
     assert first[0] == 200
     assert second.startswith(b"HTTP/1.1 ")
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        request(b'{"model": "one/m", "messages": []}', path="/v1/messages/count_tokens"),
+    ],
+    ids=["list", "head", "count"],
+)
+async def test_a_connection_that_has_asked_for_something_else_takes_the_lane_again(
+    serve: Serve, upstream: Upstream, before: bytes
+) -> None:
+    upstream.script("m", says())
+    server = await serve(provider("one", upstream))
+    ridden = await known(server)
+    async with line(server) as client:
+        client.writer.write(before)
+        head = await asyncio.wait_for(client.reader.readuntil(b"\r\n\r\n"), 5)
+        length = re.search(rb"(?i)content-length: (\d+)", head)
+        if length and not before.startswith(b"HEAD"):
+            await client.reader.readexactly(int(length[1]))
+        status, _, _ = await client.ask(request())
+
+    assert (status, server.services.shapes.ridden) == (200, ridden + 1)
+
+
+@pytest.mark.parametrize(
+    ("data", "end"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET", 27),
+        (b"DELETE /a HTTP/1.1\r\nHost: a\r\n\r\n", 31),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcd", 50),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na", 50),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n", None),
+        (b"GET / HTTP/1.0\r\nHost: a\r\n\r\n", None),
+        (b"GET /\r\n\r\n", None),
+        (b"CONNECT / HTTP/1.1\r\nHost: a\r\n\r\n", None),
+        (b"OPTIONS / HTTP/1.1\r\nHost: a\r\n\r\n", None),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n", None),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", None),
+        (b"POST / HTTP/1.1\r\nHost: a\nTRANSFER-ENCODING: chunked\r\n\r\n", None),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nabc", None),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length : 3\r\n\r\nabc", None),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc", None),
+    ],
+)
+def test_where_a_request_for_others_ends(data: bytes, end: int | None) -> None:
+    found = others(data)
+
+    assert (found.end if found else None) == end
 
 
 FAULTS = {
@@ -650,7 +719,7 @@ def test_what_stands_around_a_conversation(raw: bytes, found: Around | None) -> 
     ],
 )
 def test_another_body_is_not_of_the_kind(raw: bytes) -> None:
-    assert Around(b'{"model":"m","messages":', b',"n":1}').inner(raw) is None
+    assert Around(b'{"model":"m","messages":', b',"n":1}').cut(raw) is None
 
 
 def test_these_are_the_private_parts_of_aiohttp_that_the_lane_knows() -> None:

@@ -204,7 +204,9 @@ async def test_who_says_nothing_for_too_long_is_taken_over(serve: Serve, upstrea
 
     assert (reply.text, reply.done) == ("the second", True)
     assert [(each["model"], each["error_kind"]) for each in row["attempts"]] == [("m", "timeout"), ("n", None)]
-    assert "within 0.4 s" in row["attempts"][0]["error"]
+    within = re.search(r"within (\d+\.?\d*) s", row["attempts"][0]["error"])
+    assert within is not None
+    assert float(within[1]) >= 0.4  # what has passed, which is more on a busy machine
 
 
 async def test_who_falls_silent_in_mid_answer_ends_it(serve: Serve, upstream: Upstream) -> None:

@@ -351,9 +351,9 @@ class _Counted(Database):
 
     reads = 0
 
-    async def read(self, operation):
+    async def read(self, operation, **how):
         self.reads += 1
-        return await super().read(operation)
+        return await super().read(operation, **how)
 
 
 @pytest.mark.parametrize("memory_bytes", [0, 10**6])
@@ -377,3 +377,17 @@ async def test_whether_another_tenant_has_the_answer_changes_nothing_that_could_
             traces.append((answers, db.reads - before[0], list(cache._memory) == before[1]))
 
     assert traces[0] == traces[1] == ([None] * 3, 0 if known else 3, True)
+
+
+@pytest.mark.parametrize("tag", ["team=search", 'odd="a,b"', "lines=one\ntwo", "é=ü"])
+async def test_an_answer_that_was_read_anew_is_purged_by_its_tags(db: Database, tag: str) -> None:
+    """Whatever signs are in them; from memory, too."""
+    cache = Cache(db, max_bytes=10**6, ttl_s=60)
+    await cache.open()
+    cache.put(KEY, b"answer", tenant="t1", tags=[tag, "other=one"])
+    await db.write(lambda _: None)
+    await cache.renew()
+
+    assert await cache.get(KEY) == b"answer"
+    assert await cache.purge(Purge(tag=tag)) == 1
+    assert await cache.get(KEY) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from storage.bookings import Answered, Form, OpenAttempt, OpenExchange
+from storage.bookings import Answered, Form, Given, OpenAttempt, OpenExchange, SettledExchange, given_form
 from storage.db import Database
 from storage.errors import LedgerUnavailable, StorageError
 from storage.journal import Journal
 from storage.ledger import NOTED_S, Ledger, Note
 from storage.slate import PLACE_BYTES, Slate
-from storage.spilled import NotedForm, answered_line, decode
+from storage.spilled import GivenLines, NotedForm, answered_line, decode
+from translators.losses import Loss
 
 FORM = Form(
     OpenExchange("", "openai_chat", route="r", key_id="k", team="t", organisation="o", tags={"a": "50% é"}),
@@ -24,6 +26,15 @@ FORM = Form(
     '{"a":"50% é"}',
 )
 NOTED = NotedForm(FORM)
+GIVEN = GivenLines(
+    given_form(
+        replace(FORM.opened, cache="hit", input_estimate=7),
+        SettledExchange(
+            "", "ok", target="openai/gpt", cache="hit", saved_nanousd=70, losses=(Loss("n", "dropped", "50% é"),),
+            input_tokens=10, cached_input_tokens=4, output_tokens=5, reasoning_tokens=2,
+        ),
+    )
+)  # fmt: skip
 
 
 def answered(note: Note, **how: Any) -> Answered:
@@ -46,6 +57,10 @@ def answered(note: Note, **how: Any) -> Answered:
         latency_ms=5.04,
         first_event_ms=4.0,
     )._replace(**how)
+
+
+def hit(name: str) -> Given:
+    return Given(GIVEN.form, name, 1_795_226_400_000_000, 2.0625, 1.0625)
 
 
 class World:
@@ -81,6 +96,13 @@ class World:
         told: asyncio.Future[LedgerUnavailable | None] = asyncio.get_running_loop().create_future()
         self.ledger.answered(note, answered(note, **how), told.set_result)
         return await asyncio.wait_for(told, 10)
+
+    async def give(self, name: str) -> LedgerUnavailable | None:
+        told: asyncio.Future[LedgerUnavailable | None] = asyncio.get_running_loop().create_future()
+        record = hit(name)
+        booked = self.ledger.given(record, GIVEN.line(record), told.set_result)
+        assert booked is not None
+        return None if booked else await asyncio.wait_for(told, 10)
 
     def note(self, name: str) -> Note:
         note = self.ledger.note(NOTED, name, 7)
@@ -462,3 +484,136 @@ async def test_what_is_missing_of_a_dead_process_slate_is_said(
 
     told = [record.getMessage() for record in caplog.records if "slate" in record.getMessage()]
     assert [f"{missing} bytes are missing" in each for each in told] == ([True] if missing else [])
+
+
+# --- what asks nobody --------------------------------------------------------------------------------
+
+
+def test_the_line_of_a_record_says_what_its_booking_says() -> None:
+    said, booking = decode(GIVEN.line(hit("x1"))), hit("x1").booking()
+
+    assert (said.what, said.exchange_id, said.at_us) == ("record", "x1", hit("x1").settled_us)
+    assert said.opened == booking.opened
+    assert said.settled == replace(booking.settled or SettledExchange("", "ok"), latency_ms=2.062, first_event_ms=1.062)
+
+
+async def test_what_is_given_is_one_row(world: World) -> None:
+    """On the slate at once, as a row a moment later; the same as by way of `record`."""
+    record = hit("x1")
+    assert world.ledger.given(record, GIVEN.line(record), print)
+    assert world.on_slate() == {"x1": ["record"]}
+    booking = hit("x2").booking()
+    assert booking.opened is not None
+    assert booking.settled is not None
+    await world.ledger.record(booking.opened, booking.settled)
+    await world.db.write(lambda _: None)
+
+    first, second = await world.rows()
+    assert first | {"attempts": 0} == first | {
+        "id": "x1", "status": "ok", "key_id": "k", "team": "t", "organisation": "o", "tags": '{"a":"50% é"}',
+        "dialect": "openai_chat", "route": "r", "target": "openai/gpt", "stream": 0, "attempts": 0, "cache": "hit",
+        "input_tokens": 10, "cached_input_tokens": 4, "cache_write_tokens": 0, "output_tokens": 5,
+        "reasoning_tokens": 2, "cost_nanousd": 0, "saved_nanousd": 70, "latency_ms": 2.1, "first_event_ms": 1.1,
+        "losses": '[{"field":"n","action":"dropped","reason":"50% é"}]', "error": None, "estimated": 0,
+        "input_estimate": 7, "client_request_id": None,
+        "opened_us": record.settled_us - 2062, "settled_us": record.settled_us,
+    }  # fmt: skip
+    varying = {"row", "id", "opened_us", "settled_us"}
+    assert without(first, varying) == without(second, varying)
+    assert world.on_slate() == {}
+
+
+async def test_what_is_given_is_written_beside_what_was_asked(world: World) -> None:
+    notes = [world.note(f"asked{number}") for number in range(2)]
+    waiting = [world.answer(notes[0]), world.give("hit0"), world.answer(notes[1]), world.give("hit1")]
+
+    assert await asyncio.gather(*waiting) == [None] * 4
+    rows = {row["id"]: (row["status"], row["cache"], len(row["attempts"])) for row in await world.rows()}
+    asked, given = ("ok", "bypass", 1), ("ok", "hit", 0)
+    assert rows == {"asked0": asked, "hit0": given, "asked1": asked, "hit1": given}
+
+
+@pytest.mark.parametrize("is_row", [False, True], ids=["on the slate alone", "in the database, too"])
+async def test_what_was_given_when_the_process_died_is_one_row(tmp_path: Path, is_row: bool) -> None:
+    dead = World(tmp_path)
+    async with dead.db:
+        await dead.ledger.recover(lambda *_: 1)
+        if is_row:
+            await dead.give("x1")
+            await dead.db.write(lambda _: None)
+        dead.slate.put(GIVEN.line(hit("x1")))
+    again = World(tmp_path)
+    async with again.db:
+        assert await again.ledger.recover(lambda *_: 33) == 0
+
+        (row,) = await again.rows()
+        assert (row["id"], row["status"], row["saved_nanousd"], row["settled_us"]) == (
+            "x1",
+            "ok",
+            70,
+            hit("").settled_us,
+        )
+
+
+async def test_what_is_given_stays_on_the_slate_until_the_database_takes_it(world: World) -> None:
+    await world.db.write(lambda connection: connection.execute("ALTER TABLE exchanges RENAME TO hidden"))
+    assert [await world.give("x1"), await world.give("x2")] == [None, None]
+    await world.db.write(lambda _: None)
+
+    assert world.on_slate() == {"x1": ["record"], "x2": ["record"]}
+    assert world.ledger.given(hit("x3"), GIVEN.line(hit("x3")), print) is None, "not before writing works again"
+    await world.db.write(lambda connection: connection.execute("ALTER TABLE hidden RENAME TO exchanges"))
+    await world.ledger.open(replace(FORM.opened, id="y"))
+    await world.db.write(lambda _: None)
+    assert {row["id"]: row["status"] for row in await world.rows()} == {"x1": "ok", "x2": "ok", "y": "open"}
+    assert world.on_slate() == {}
+
+
+async def test_what_has_no_room_on_the_slate_waits_for_the_commit(world: World) -> None:
+    """And is withheld where there is none: nothing was spent, so nothing is booked."""
+    for number in range(4):
+        world.note(f"x{number}")
+    assert await world.give("taken") is None
+    await world.db.write(lambda connection: connection.execute("ALTER TABLE exchanges RENAME TO hidden"))
+
+    told = await world.give("withheld")
+
+    assert isinstance(told, LedgerUnavailable)
+    await world.db.write(lambda connection: connection.execute("ALTER TABLE hidden RENAME TO exchanges"))
+    assert [row["id"] for row in await world.rows()] == ["taken"]
+
+
+async def test_a_disk_that_does_not_answer_withholds_what_has_no_room(tmp_path: Path) -> None:
+    made, go_on = World(tmp_path), threading.Event()
+    made.ledger = Ledger(made.db, slate=Slate(None, places=0), deadline_s=0.01)
+    async with made.db:
+        await made.ledger.recover(lambda *_: 1)
+        made.db.post(lambda _: go_on.wait(30))
+
+        told = await made.give("late")
+
+        go_on.set()
+        assert isinstance(told, LedgerUnavailable)
+        assert "no commit within 0.01 s" in str(told)
+        await made.ledger.close()
+
+
+async def test_a_relaxed_ledger_puts_into_the_journal_what_the_database_does_not_take(tmp_path: Path) -> None:
+    made = World(tmp_path)
+    journal = Journal(tmp_path / "ledger.db-spill")
+    await journal.open()
+    async with made.db:
+        made.ledger = Ledger(made.db, mode="relaxed", slate=made.slate, journal=journal)
+        await made.ledger.recover(lambda *_: 1)
+        await made.db.write(lambda connection: connection.execute("ALTER TABLE exchanges RENAME TO hidden"))
+        assert await made.give("x1") is None
+        await made.db.write(lambda _: None)
+        await journal.lines()
+        await asyncio.sleep(0)
+
+        assert (journal.waiting, made.on_slate()) == (1, {})
+        await made.db.write(lambda connection: connection.execute("ALTER TABLE hidden RENAME TO exchanges"))
+        await made.ledger.catch_up()
+        assert {row["id"]: row["status"] for row in await made.rows()} == {"x1": "ok"}
+        await made.ledger.close()
+    await journal.close()

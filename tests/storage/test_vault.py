@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from storage.db import Database
 from storage.migrations import MIGRATIONS
-from storage.vault import MAX_VALUE_BYTES, ROW_BYTES, Kept, Vault
+from storage.vault import LOOKED_AT, MAX_VALUE_BYTES, ROW_BYTES, Kept, Vault
 
 
 def _kept(name: str, value: bytes = b"signed", tenant: str = "t1", **fields) -> Kept:
@@ -198,3 +198,51 @@ def test_every_last_entry_of_a_key_comes_back_from_the_disk(entries: list[tuple[
             }
 
     assert asyncio.run(back()) == {(tenant, key): value for tenant, key, value in entries}
+
+
+async def test_what_is_kept_can_be_told_at_once_when_the_table_was_looked_through(tmp_path: Path, clock) -> None:
+    """Of keys from before the start as well: in memory, certainly not there, or only the disk can tell."""
+    path = tmp_path / "v.db"
+    many = [f"k{number}" for number in range(LOOKED_AT + 7)]
+    async with Database(path, now=clock) as db:
+        _vault(db, clock).put([_kept(name) for name in many])
+
+    async with Database(path, now=clock) as db:
+        vault = _vault(db, clock, front_entries=10)
+        vault.put([_kept("new")])
+        before = vault.get_at_once("t1", [b"nothing"])
+        await vault.look_through()
+        vault.put([_kept("newer")])
+        absent = [
+            name for name in (f"x{number}" for number in range(500)) if vault.get_at_once("t1", [name.encode()]) == {}
+        ]
+        present = [vault.get_at_once("t1", [name.encode()]) for name in many]
+        found = vault.get_at_once("t1", [b"new", b"newer", b"nothing"])
+        others = vault.get_at_once("t2", [b"new"])
+        await vault.get_many("t1", [b"k3"])
+        then = vault.get_at_once("t1", [b"k3"])
+
+    assert before is None
+    assert len(absent) > 490
+    assert present == [None] * len(many)
+    assert found == {key: _kept(key.decode(), created=clock(), expires=clock() + 60) for key in (b"new", b"newer")}
+    assert others is None
+    assert then == {b"k3": _kept("k3", created=clock(), expires=clock() + 60)}
+
+
+async def test_what_has_expired_or_cannot_be_read_is_not_told_at_once(db: Database, clock) -> None:
+    vault = _vault(db, clock, front_entries=10)
+    unknown = vault.is_empty
+    await vault.look_through()
+    empty = vault.is_empty
+    vault.put([_kept("a")])
+    clock.advance(61)
+
+    assert (unknown, empty, vault.is_empty) == (False, True, False)
+    assert vault.get_at_once("t1", [b"a"]) is None
+
+    await db.close()
+    closed = _vault(db, clock)
+    await closed.look_through()
+
+    assert not closed.looked_through

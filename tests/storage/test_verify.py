@@ -70,8 +70,8 @@ async def test_nothing_is_read_so_long_that_the_log_cannot_be_emptied_in_between
     busy: list[int] = []
 
     class Watched(Database):
-        async def read(self, operation: Callable[[sqlite3.Connection], T]) -> T:
-            found = await db.read(operation)
+        async def read(self, operation: Callable[[sqlite3.Connection], T], **how: bool) -> T:
+            found = await db.read(operation, **how)
             busy.append(await _checkpoint(db))
             return found
 

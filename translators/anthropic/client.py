@@ -6,12 +6,13 @@ from translators.anthropic.answer import render_count, render_response
 from translators.anthropic.error import render_error
 from translators.anthropic.events import StreamRenderer
 from translators.anthropic.incoming import parse_count_request, parse_request
-from translators.anthropic.relay import StreamRelay, relay_request, relay_response
+from translators.anthropic.relay import StreamRelay, changed_messages, relay_request, relay_response
 from translators.anthropic.unshown import unshown
 
 __all__ = [
     "StreamRelay",
     "StreamRenderer",
+    "changed_messages",
     "parse_count_request",
     "parse_request",
     "relay_request",

@@ -46,7 +46,8 @@ def relay_request(raw: bytes, body: Mapping[str, Any], request: Request, rules: 
     for name, reason in _refused(body, request, rules).items():
         changes[name] = REMOVED
         losses.append(Loss(name, "dropped", reason))
-    messages = _without_own(body["messages"], rules, losses)
+    messages, lost = changed_messages(body["messages"], rules)
+    losses.extend(lost)
     if messages is not None:
         changes["messages"] = messages
     for name, other in rules.rename.items():
@@ -82,8 +83,9 @@ def _thinks(body: Mapping[str, Any], rules: Rules) -> bool:
     return rules.thinking == "effort" and isinstance(config, dict) and config.get("effort") is not None
 
 
-def _without_own(messages: Sequence[Any], rules: Rules, losses: list[Loss]) -> list[Any] | None:
-    """*messages* without what the proxy wrote into earlier answers; None when there is nothing of it."""
+def changed_messages(messages: Sequence[Any], rules: Rules) -> tuple[list[Any] | None, list[Loss]]:
+    """*messages* without what the proxy wrote into earlier answers, None without any of it; and what that loses."""
+    losses: list[Loss] = []
     kept: list[Any] = []
     changed = False
     for position, message in enumerate(messages):
@@ -103,7 +105,7 @@ def _without_own(messages: Sequence[Any], rules: Rules, losses: list[Loss]) -> l
         changed = True
         if blocks:
             kept.append({**message, "content": blocks})
-    return kept if changed else None
+    return kept if changed else None, losses
 
 
 def _may_be_own(block: Mapping[str, Any]) -> bool:

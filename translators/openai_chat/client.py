@@ -11,12 +11,13 @@ from translators.neutral import Response
 from translators.openai_chat import chunks, relay, response
 from translators.openai_chat import unshown as left
 from translators.openai_chat.error import render_error
-from translators.openai_chat.relay import relay_request
+from translators.openai_chat.relay import changed_messages, relay_request
 from translators.openai_chat.request import parse_request, uses_functions
 
 __all__ = [
     "StreamRelay",
     "StreamRenderer",
+    "changed_messages",
     "parse_request",
     "relay_request",
     "relay_response",

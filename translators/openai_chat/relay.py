@@ -67,13 +67,8 @@ def relay_request(raw: bytes, body: Mapping[str, Any], request: Request, rules: 
         if name not in changes and body[name] is not None:
             changes[name] = REMOVED
             losses.append(Loss(name, "dropped", "the target refuses it"))
-    messages, lost = fitted_messages(body["messages"], rules)
+    messages, lost = changed_messages(body["messages"], rules)
     losses.extend(lost)
-    if not rules.developer_role and any(message.role == "developer" for message in request.messages):
-        messages = [
-            {**message, "role": "system"} if message.get("role") == "developer" else message
-            for message in messages or body["messages"]
-        ]
     if messages is not None:
         changes["messages"] = messages
     for name, other in rules.rename.items():
@@ -84,6 +79,19 @@ def relay_request(raw: bytes, body: Mapping[str, Any], request: Request, rules: 
             changes[other] = value
     changes.update((name, value) for name, value in rules.extra_body.items() if name not in body)
     return RelayedRequest(splice(raw, changes, body) if changes else raw, distinct(losses))
+
+
+def changed_messages(
+    messages: Sequence[Mapping[str, Any]], rules: Rules
+) -> tuple[list[Mapping[str, Any]] | None, list[Loss]]:
+    """*messages* as the server takes them, None when they may stay as they are; and what that cost."""
+    changed, losses = fitted_messages(messages, rules)
+    if not rules.developer_role and any(message.get("role") == "developer" for message in messages):
+        changed = [
+            {**message, "role": "system"} if message.get("role") == "developer" else message
+            for message in changed or messages
+        ]
+    return changed, losses
 
 
 def _relay_stream_options(
@@ -207,7 +215,7 @@ def _mend_response(body: dict[str, Any], head: Mapping[str, Any], response: Resp
         ids = [part.id for part in parsed.parts if isinstance(part, ToolCall)]
         changed |= _mend_message(choice["message"], ids, think_tags)
         changed |= _mend_logprobs(choice)
-    return changed | _mend_usage(body, response.usage)
+    return changed | mend_usage(body, response.usage)
 
 
 def _mend_message(message: dict[str, Any], call_ids: Sequence[str], think_tags: bool) -> bool:
@@ -277,10 +285,11 @@ def _mend_logprobs(choice: dict[str, Any]) -> bool:
     return changed
 
 
-def _mend_usage(body: dict[str, Any], read: Usage | None = None) -> bool:
-    """The three counts that the SDK's type requires, and details that are counts. *read*: what was read of them.
+def mend_usage(body: dict[str, Any], read: Usage | None = None) -> bool:
+    """The three counts that the SDK's type requires, and details that are counts, in place; whether they were not so.
 
-    The server's own object stays as it is for the ledger. What tells no counts at all moves out of the way.
+    *read*: what was read of them. The server's own object stays as it is for the ledger. What tells no counts at all
+    moves out of the way.
     """
     usage = body.get("usage")
     if usage is None:
@@ -460,7 +469,7 @@ class _ChunkMender:
         for position, choice in enumerate(choices):
             if isinstance(choice, dict) and self._mend_choice(choice, position):
                 changed = True
-        if chunk.get("usage") is not None and _mend_usage(chunk):
+        if chunk.get("usage") is not None and mend_usage(chunk):
             changed = True
         return changed
 
