@@ -32,7 +32,7 @@ from proxy.app import App, new_server, opened
 from proxy.config import load
 from proxy.event_loop import loop_factory
 from storage.accounts import Accounts
-from storage.bookings import Answered, Form
+from storage.bookings import Answered, form_of
 from storage.budgets import Budget, Budgets
 from storage.db import Database
 from storage.errors import LedgerUnavailable
@@ -75,7 +75,7 @@ class NoLedger(Ledger):
         return Note(exchange_id, 0.0, form=form.form, opened_us=0, input_estimate=input_estimate)
 
     def open_beside(self, exchange: OpenExchange, attempt: OpenAttempt) -> Note | None:
-        return Note(exchange.id, 0.0, form=Form(exchange, attempt, "{}"), opened_us=0, input_estimate=0)
+        return Note(exchange.id, 0.0, form=form_of(exchange, attempt), opened_us=0, input_estimate=0)
 
     async def settle_noted(self, note: Note, exchange: SettledExchange, *attempts: SettledAttempt) -> bool:
         return True

@@ -365,8 +365,29 @@ class Form(NamedTuple):
 
     opened: OpenExchange
     leaving: OpenAttempt
-    tags: str
-    """As JSON."""
+    exchange: tuple[Any, ...]
+    """The columns of `_WHOLE_ALIKE`."""
+    attempt: tuple[Any, ...]
+    """Those of `_ASKED_ALIKE`."""
+
+
+def form_of(opened: OpenExchange, leaving: OpenAttempt) -> Form:
+    """What answered exchanges have in common that begin as *opened*, with an attempt as *leaving*."""
+    exchange = (
+        "ok",
+        opened.key_id,
+        opened.team,
+        opened.organisation,
+        dumps_text(dict(opened.tags)),
+        opened.dialect,
+        opened.route,
+        f"{leaving.provider}/{leaving.model}",
+        opened.stream,
+        1,
+        opened.cache,
+    )
+    attempt = (1, leaving.provider, leaving.model, leaving.key_index, "ok")
+    return Form(opened, leaving, exchange, attempt)
 
 
 class Answered(NamedTuple):
@@ -488,15 +509,15 @@ _GIVEN_ALIKE = (
     " output_tokens, reasoning_tokens, attempts, cost_nanousd, estimated"
 )
 _GIVEN_EXCHANGE = f"id, opened_us, settled_us, latency_ms, first_event_ms, {_GIVEN_ALIKE}"
-_WHOLE_EXCHANGE = (
-    "id, opened_us, settled_us, status, key_id, team, organisation, tags, dialect, route, target, stream, attempts,"
-    " cache, client_request_id, input_estimate, latency_ms, first_event_ms,"
+_MEASURED = (
+    "latency_ms, first_event_ms,"
     " input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, cost_nanousd"
 )
+_WHOLE_ALIKE = "status, key_id, team, organisation, tags, dialect, route, target, stream, attempts, cache"
+_WHOLE_EXCHANGE = f"id, opened_us, settled_us, input_estimate, {_MEASURED}, {_WHOLE_ALIKE}"
+_ASKED_ALIKE = "number, provider, model, key_index, status"
 _WHOLE_ATTEMPT = (
-    "exchange, number, provider, model, key_index, started_us, ended_us, status, http_status, latency_ms,"
-    " first_event_ms, input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens,"
-    " cost_nanousd, price_source, price_version, raw_usage"
+    f"exchange, started_us, ended_us, http_status, price_source, price_version, raw_usage, {_MEASURED}, {_ASKED_ALIKE}"
 )
 _TOGETHER: Final = (16, 4, 1)
 """Rows of one statement: a few sizes, so that each is prepared once."""
@@ -540,12 +561,16 @@ def perform_all(answered: Sequence[Answered], connection: sqlite3.Connection) ->
         exchanges: list[Any] = []
         measured = [_measured(each) for each in part]
         for each, what in zip(part, measured, strict=True):
-            exchanges += _whole_exchange(each, what)
+            exchanges += each[1:5]  # its id, when it was opened and settled, its estimate
+            exchanges += what
+            exchanges += each.form.exchange
         last = connection.execute(_INSERT_EXCHANGES[count], exchanges).lastrowid or 0
         attempts: list[Any] = []
         first = last - count + 1  # one after the other: nobody else writes
         for row, (each, what) in enumerate(zip(part, measured, strict=True), first):
-            attempts += _whole_attempt(row, each, what)
+            form, _, opened_us, settled_us, _, http_status, *_, source, version, raw, _, _ = each
+            told = raw.decode() if len(raw) <= MAX_RAW else None
+            attempts += (row, opened_us, settled_us, http_status, source, version, told, *what, *form.attempt)
         connection.execute(_INSERT_ATTEMPTS[count], attempts)
 
 
@@ -559,63 +584,12 @@ def record_all(records: Sequence[Given], connection: sqlite3.Connection) -> None
         connection.execute(_INSERT_GIVEN[len(part)], values)
 
 
-Measured = tuple[float | int | None, ...]
-
-
-def _measured(answered: Answered) -> Measured:
-    """What the rows of an exchange and of its one attempt have in common: times, tokens and cost, in this order."""
-    return (
-        round(answered.latency_ms, 1),
-        round(answered.first_event_ms, 1),
-        _count(answered.input_tokens),
-        _count(answered.cached_input_tokens),
-        _count(answered.cache_write_tokens),
-        _count(answered.output_tokens),
-        _count(answered.reasoning_tokens),
-        answered.cost_nanousd,
-    )
-
-
-def _whole_exchange(answered: Answered, measured: Measured) -> tuple[Any, ...]:
-    (opened, leaving, tags), *_ = answered
-    return (
-        answered.id,
-        answered.opened_us,
-        answered.settled_us,
-        "ok",
-        opened.key_id,
-        opened.team,
-        opened.organisation,
-        tags,
-        opened.dialect,
-        opened.route,
-        f"{leaving.provider}/{leaving.model}",
-        opened.stream,
-        1,
-        opened.cache,
-        None,
-        answered.input_estimate,
-        *measured,
-    )
-
-
-def _whole_attempt(row: int, answered: Answered, measured: Measured) -> tuple[Any, ...]:
-    leaving = answered.form.leaving
-    return (
-        row,
-        1,
-        leaving.provider,
-        leaving.model,
-        leaving.key_index,
-        answered.opened_us,
-        answered.settled_us,
-        "ok",
-        answered.http_status,
-        *measured,
-        answered.price_source,
-        answered.price_version,
-        answered.raw_usage.decode() if len(answered.raw_usage) <= MAX_RAW else None,
-    )
+def _measured(answered: Answered) -> list[float | int | None]:
+    """What the rows of an exchange and of its one attempt have in common: the columns of `_MEASURED`."""
+    counts: Sequence[int] = answered[6:11]  # those of tokens
+    if min(counts) < 0 or max(counts) > MAX_TOKENS:
+        counts = [_count(tokens) for tokens in counts]
+    return [round(answered.latency_ms, 1), round(answered.first_event_ms, 1), *counts, answered.cost_nanousd]
 
 
 def _close_attempts(connection: sqlite3.Connection, row: int, booking: Booking) -> int:

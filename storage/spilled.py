@@ -24,6 +24,7 @@ from storage.bookings import (
     SettledAttempt,
     SettledExchange,
     What,
+    form_of,
     perform,
 )
 from storage.budgets import Budget
@@ -118,7 +119,7 @@ def answered_line(answered: Answered) -> bytes:
     )
 
 
-_NO_FORM: Final = Form(OpenExchange("", ""), OpenAttempt("", 1, "", ""), "")
+_NO_FORM: Final = form_of(OpenExchange("", ""), OpenAttempt("", 1, "", ""))
 
 
 def _answered(said: dict[str, Any]) -> Booking:

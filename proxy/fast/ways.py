@@ -19,9 +19,9 @@ from proxy.delivery import STREAM_HEADERS, WHOLE_HEADERS
 from proxy.exchange import RATE_HEADERS, header_text
 from proxy.transport import Deadlines
 from routing.limits import rests_for_s
-from storage.bookings import Form, OpenAttempt, OpenExchange
+from storage.bookings import Form, OpenAttempt, OpenExchange, form_of
 from storage.spilled import NotedForm
-from translators.codec import dumps_text, loads_object
+from translators.codec import loads_object
 from translators.neutral import Usage
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Way:
 
     def _form(self, key: Key | None) -> Form:
         shape = self.shape
-        identity, target, tags = shape.identity, shape.prepared.target, dict(shape.identity.tags)
+        identity, target = shape.identity, shape.prepared.target
         opened = OpenExchange(
             "",
             shape.request.dialect,
@@ -104,12 +104,10 @@ class Way:
             key_id=identity.key_id,
             team=identity.team,
             organisation=identity.organisation,
-            tags=tags,
+            tags=dict(identity.tags),
             stream=shape.request.stream,
         )
-        return Form(
-            opened, OpenAttempt("", 1, target.provider, target.model, key.index if key else None), dumps_text(tags)
-        )
+        return form_of(opened, OpenAttempt("", 1, target.provider, target.model, key.index if key else None))
 
     # --- of an answer
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.bookings import Answered, Form
+from storage.bookings import Answered, form_of
 from storage.budgets import Budget, Budgets, OverBudget
 from storage.db import Database
 from storage.errors import LedgerUnavailable
@@ -29,7 +29,7 @@ CALLS = 200
 ALL = Budget("all", "global", 10**12, window="total")
 WORST, FIRST, SECOND = 1000, 300, 70
 """What an attempt may cost, and what first and second attempts do."""
-NOTED = NotedForm(Form(OpenExchange("", "d"), OpenAttempt("", 1, "p", "m"), "{}"))
+NOTED = NotedForm(form_of(OpenExchange("", "d"), OpenAttempt("", 1, "p", "m")))
 PATIENCE_S = 0.01
 
 

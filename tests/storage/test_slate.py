@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from storage.bookings import Answered, Form, Given, OpenAttempt, OpenExchange, SettledExchange, given_form
+from storage.bookings import Answered, Given, OpenAttempt, OpenExchange, SettledExchange, form_of, given_form
 from storage.db import Database
 from storage.errors import LedgerUnavailable, StorageError
 from storage.journal import Journal
@@ -20,10 +20,9 @@ from storage.slate import PLACE_BYTES, Slate
 from storage.spilled import GivenLines, NotedForm, answered_line, decode
 from translators.losses import Loss
 
-FORM = Form(
+FORM = form_of(
     OpenExchange("", "openai_chat", route="r", key_id="k", team="t", organisation="o", tags={"a": "50% é"}),
     OpenAttempt("", 1, "openai", "gpt", key_index=1),
-    '{"a":"50% é"}',
 )
 NOTED = NotedForm(FORM)
 GIVEN = GivenLines(
