@@ -668,6 +668,8 @@ class App:
         if opened is not None:
             request_id, started, metered = opened.exchange.id, opened.started, opened.metered
             REQUEST_ID.set(request_id)
+        elif isinstance(foreword, Opening) and foreword.since is not None:
+            queued_s, started = started - foreword.since, foreword.since
         response: web.StreamResponse | None = None
         try:
             check_framing(request)
@@ -678,7 +680,7 @@ class App:
             identity = await self._admitted(request, route)
             check_endpoint(identity, path.replace("{}", parameter))
             if opened is None and services.door.crowded(services.in_flight) and route.counts(request.method):
-                queued_s = await services.door.enter(identity.tenant, services.in_flight)
+                queued_s += await services.door.enter(identity.tenant, services.in_flight)
             if opened is None:
                 metered = Metered(services.keyring.meters(identity) if route.counts(request.method) else ())
             client_id = _safe_id(request.headers.get("x-request-id"), services.limits.request_id_chars)

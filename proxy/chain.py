@@ -157,6 +157,7 @@ async def unanswered(services: Services, setup: Setup, exchange: Exchange, error
     """What the client is told when no target has answered; the books say so, too."""
     if isinstance(error, NotSent):
         if exchange.attempts:
+            await services.account_left(exchange, None)
             await exchange.settle("failed", error.failure)
         later = error.failure.code in PASSING and error.failure.retry_after_s is not None
         return Refused(error.failure, {**exchange.headers(final=True), **({} if later else NO_RETRY)})

@@ -170,7 +170,7 @@ class LaneConnection(Connection):
         known = lane.shapes.find(services, identity, visitor.manner, body)
         ridden = _ridden(services, known, body) if known else None
         if known is None or ridden is None:
-            self._give(data, Opening(hits=lane.hits, head=found.head))
+            self._give(data, Opening(hits=lane.hits, head=found.head, since=since))
             return
         way, key = ridden
         asks = StreamRide if known.shape.request.stream else Ride
@@ -178,7 +178,7 @@ class LaneConnection(Connection):
         self._work, self._asked = ride, data
         if not ride.begin():
             self._work, self._asked = None, b""
-            self._give(data, Opening())
+            self._give(data, Opening(since=since))
             return
         self.requests += 1
         services.in_flight += 1
@@ -215,7 +215,7 @@ class LaneConnection(Connection):
         giving = Giving(services, hits, hit.ready, self._arrived)
         answer = giving.begin(hit.age_s, since)
         if answer is None:
-            self._give(data, Opening(hits=hits, head=head))
+            self._give(data, Opening(hits=hits, head=head, since=since))
             return
         self.requests += 1
         if answer:

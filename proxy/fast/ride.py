@@ -92,6 +92,7 @@ class Ride:
         "_key",
         "_metered",
         "_out",
+        "_queued_s",
         "_request",
         "_sent",
         "_started",
@@ -112,7 +113,9 @@ class Ride:
         self._key = key
         self._out = who.out
         self._arrived = who.arrived
-        self._started = time.perf_counter() if who.since is None else who.since
+        now = time.perf_counter()
+        self._started = now if who.since is None else who.since
+        self._queued_s = now - self._started
         self._metered = UNMETERED
         self._data = b""
         """The whole answer, as the client gets it."""
@@ -385,6 +388,7 @@ class Ride:
             admission=Admission(setup.gates, setup.rings, identity.key_id or "", self.load, deadline),
         )
         exchange.on_ended = services.endings.ended
+        exchange.queued_s = self._queued_s
         return exchange
 
     def _asked(self, request: Request) -> Asked:

@@ -122,12 +122,14 @@ class Opened:
 class Opening(Foreword):
     """Of a whole request under a plain *head*, for the careful way: it may learn its shape, or goes on with *opened*.
 
-    *hits*: where its answer is remembered if it is a hit of the cache.
+    *hits*: where its answer is remembered if it is a hit of the cache. *since*: when it began to wait to be let in, by
+    `time.perf_counter`; None where it did not.
     """
 
     opened: Opened | None = None
     hits: Hits | None = None
     head: bytes = b""
+    since: float | None = None
 
 
 def opened_by_lane(incoming: Incoming) -> Opened | None:

@@ -132,7 +132,9 @@ ENDS_OTHERWISE: dict[str, Answer] = {
     "an error after some words": Answer.sse(
         OPENING + chunk({"content": "Hello"}) + 'data: {"error":{"message":"no","type":"server_error"}}\n\n'
     ),
-    "broken JSON after some words": Answer.sse(OPENING + chunk({"content": "Hello"}) + "data: {\n\n", split="events"),
+    "broken JSON after some words": Answer.sse(
+        OPENING + chunk({"content": "Hello"}) + "data: {\n\n", split="events", delay_between_s=0.05
+    ),
     "another tier": Answer.sse(stream_text(*WORDS).replace('"model"', '"service_tier": "flex", "model"')),
     "one object": says("Hello there"),
 }

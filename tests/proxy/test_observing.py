@@ -144,20 +144,27 @@ async def test_an_idle_connection_takes_no_time_to_be_had(
 
 
 @pytest.mark.parametrize(
-    ("bounds", "limits"),
-    [("", "limits = { concurrent = 1, queue = 4, queue_s = 60 }"), ("[limits]\nin_flight = 1\nwaiting_s = 60\n", "")],
-    ids=["a provider's queue", "the door"],
+    ("bounds", "limits", "before"),
+    [
+        ("", "limits = { concurrent = 1, queue = 4, queue_s = 60 }", 0),
+        ("[limits]\nin_flight = 1\nwaiting_s = 60\n", "", 0),
+        ("[limits]\nin_flight = 1\nwaiting_s = 60\n", "", 3),
+    ],
+    ids=["a provider's queue", "the door", "the door, on the fast lane"],
 )
 async def test_the_time_in_a_queue_is_told(
-    serve: Serve, upstream: Upstream, caplog: pytest.LogCaptureFixture, bounds: str, limits: str
+    serve: Serve, upstream: Upstream, caplog: pytest.LogCaptureFixture, bounds: str, limits: str, before: int
 ) -> None:
     """One request at a time: the second waits until the first one's answer is let go."""
-    upstream.script("m", replace(says(), hold_at=1), says())
+    upstream.script("m", *[says()] * before, replace(says(), hold_at=1), says())
     slow = "[logging]\nslow_s = 0.000001\n"
     server = await serve(QUICK, bounds, slow, provider("one", upstream, more=limits))
 
+    for _ in range(before):
+        await server.ask(model="one/m")
+    caplog.clear()
     first = asyncio.create_task(server.ask(model="one/m"))
-    held = await asyncio.to_thread(upstream.wait_asked, "m", 1, 20)
+    held = await asyncio.to_thread(upstream.wait_asked, "m", before + 1, 20)
     second = asyncio.create_task(server.ask(model="one/m"))
     async with asyncio.timeout(20):
         while not (server.services.door.waiting or server.services.setup.gates["one"].queue):  # nobody tells
