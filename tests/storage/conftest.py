@@ -1,4 +1,4 @@
-"""A clock that stands still and a database of its own for each test."""
+"""A clock that stands still and a database of its own for each test, with a ledger and budgets in it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from storage.budgets import Budgets
 from storage.db import Database
+from storage.ledger import Ledger
 
 
 class Clock:
@@ -32,3 +34,13 @@ def clock() -> Clock:
 async def db(tmp_path: Path, clock: Clock) -> AsyncIterator[Database]:
     async with Database(tmp_path / "store" / "modelport.db", now=clock) as database:
         yield database
+
+
+@pytest.fixture
+def ledger(db: Database, clock: Clock) -> Ledger:
+    return Ledger(db, now=clock)
+
+
+@pytest.fixture
+def budgets(db: Database, clock: Clock) -> Budgets:
+    return Budgets(db, now=clock)

@@ -18,16 +18,6 @@ ODD = Budget("odd", "team", 7, "t", "named", "hour", True, False, "allow", (50,)
 """Nothing of it is as it is by itself."""
 
 
-@pytest.fixture
-def ledger(db: Database, clock) -> Ledger:
-    return Ledger(db, now=clock)
-
-
-@pytest.fixture
-def budgets(db: Database, clock) -> Budgets:
-    return Budgets(db, now=clock)
-
-
 async def reserve(ledger: Ledger, name: str, worst: int | None, budget: Budget) -> None:
     attempt = OpenAttempt(name, 1, "p", "m", worst_nanousd=worst, budgets=(budget,))
     await ledger.open(OpenExchange(name, "openai_chat", input_estimate=10), attempt)

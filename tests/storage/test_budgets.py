@@ -19,16 +19,6 @@ HOUR_S = 3600
 DAY = Budget("b1", "global", 1_000, window="day")
 
 
-@pytest.fixture
-def ledger(db: Database, clock) -> Ledger:
-    return Ledger(db, now=clock)
-
-
-@pytest.fixture
-def budgets(db: Database, clock) -> Budgets:
-    return Budgets(db, now=clock)
-
-
 async def _open(ledger: Ledger, name: str, worst: int | None, *budgets: Budget, provider: str = "p") -> None:
     await ledger.open(
         OpenExchange(name, "openai_chat", input_estimate=10),

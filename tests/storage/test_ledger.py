@@ -33,11 +33,6 @@ DONE = SettledExchange(
 )
 
 
-@pytest.fixture
-def ledger(db: Database, clock) -> Ledger:
-    return Ledger(db, now=clock)
-
-
 async def _row(db: Database, exchange_id: str = "x1") -> dict:
     row = await Accounts(db).exchange(exchange_id)
     assert row is not None

@@ -21,11 +21,6 @@ SECOND = OpenAttempt("x1", 2, "q", "m")
 WHY = "gone before it was sent"
 
 
-@pytest.fixture
-def ledger(db: Database, clock) -> Ledger:
-    return Ledger(db, now=clock)
-
-
 async def row_of(db: Database) -> dict[str, Any]:
     row = await Accounts(db).exchange("x1")
     assert row is not None

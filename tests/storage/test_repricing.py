@@ -19,11 +19,6 @@ MINE = Budget("b2", "provider", 10_000, "p", window="total", unpriced="allow")
 
 
 @pytest.fixture
-def ledger(db: Database, clock) -> Ledger:
-    return Ledger(db, now=clock)
-
-
-@pytest.fixture
 def repricing(db: Database, clock) -> Repricing:
     return Repricing(db, now=clock)
 
